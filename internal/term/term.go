@@ -1,0 +1,105 @@
+// Package term is what the commands need to know to write for people: whether
+// they look at a terminal, what it can show, and how to show what came from
+// somebody else's file.
+package term
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/mattn/go-isatty"
+	"golang.org/x/sys/unix"
+)
+
+// Live reports whether a line on the file can be rewritten.
+func Live(f *os.File) bool {
+	return isatty.IsTerminal(f.Fd()) && os.Getenv("TERM") != "dumb"
+}
+
+// UTF8 reports whether the locale can show more than ASCII.
+func UTF8() bool {
+	for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
+		if v := os.Getenv(name); v != "" {
+			v = strings.ToLower(v)
+			return strings.Contains(v, "utf-8") || strings.Contains(v, "utf8")
+		}
+	}
+	return false
+}
+
+// Color reports whether the file may get colours (https://no-color.org).
+func Color(f *os.File) bool {
+	return os.Getenv("NO_COLOR") == "" && Live(f)
+}
+
+// Width is the number of columns, 80 if nobody knows.
+func Width(f *os.File) int {
+	if ws, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ); err == nil && ws.Col > 0 {
+		return int(ws.Col)
+	}
+	return 80
+}
+
+// Clean makes text from a lock file, a command line or a path fit to be shown:
+// control characters, which could command a terminal, and what could disguise
+// the text (bidirectional overrides, invisible characters) become question
+// marks, and it is cut at 128 characters.
+func Clean(s string) string {
+	const most = 128
+	clean := strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, s)
+	if r := []rune(clean); len(r) > most {
+		clean = string(r[:most]) + "..."
+	}
+	return clean
+}
+
+// Path is Clean without the cut.
+func Path(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+// Fit cuts a line so that it does not wrap in that many columns. Characters that
+// may be wide count as two.
+func Fit(s string, columns int) string {
+	used := 0
+	for i, r := range s {
+		w := 1
+		if r >= 0x1100 {
+			w = 2
+		}
+		if used+w > columns {
+			return s[:i]
+		}
+		used += w
+	}
+	return s
+}
+
+// Ago renders a length of time for people: 0.3s, 12s, 3m05s, 2h07m, 4d3h.
+func Ago(d time.Duration) string {
+	switch {
+	case d < 10*time.Second:
+		return strings.TrimSuffix(fmt.Sprintf("%.1f", d.Truncate(100*time.Millisecond).Seconds()), ".0") + "s"
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm%02ds", int(d.Minutes()), int(d.Seconds())%60)
+	case d < 24*time.Hour:
+		return fmt.Sprintf("%dh%02dm", int(d.Hours()), int(d.Minutes())%60)
+	}
+	return fmt.Sprintf("%dd%dh", int(d.Hours())/24, int(d.Hours())%24)
+}

@@ -1,0 +1,528 @@
+package lock
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"io/fs"
+	"math"
+	mrand "math/rand/v2"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/dblock-dev/dblock/lock/internal/notice"
+	"github.com/dblock-dev/dblock/lock/internal/proc"
+	"github.com/dblock-dev/dblock/lock/internal/queue"
+	"github.com/dblock-dev/dblock/lock/internal/watch"
+)
+
+var (
+	errBusy  = errors.New("busy")        // it would have to wait, and may not
+	errAgain = errors.New("start again") // the state directory was replaced meanwhile
+)
+
+// attempt is one Acquire on its way.
+type attempt struct {
+	*Lock
+	names Names
+	me    proc.Me
+	start time.Time
+
+	perm    queue.Perm
+	created bool // we made the state directory
+
+	turnstile *queue.File // the last one passed
+	room      *queue.File // nil where flock does not work
+	degraded  error
+
+	ledger  ledger
+	grantID string
+	info    notice.Info  // what our notice says
+	file    *notice.File // our notice, complete, under the spare name
+	spare   string
+	linked  bool // the spare name exists
+
+	seen      *notice.Sighting // the foreign notice we wait for
+	since     time.Time        // since when it has had these bytes, on the monotonic clock
+	unsettled time.Time        // when a peer's empty or vanishing file was last seen
+	met       bool             // a peer was met
+	watch     *watch.Watcher
+	poll      time.Duration
+}
+
+func newAttempt(l *Lock, n Names) *attempt {
+	return &attempt{Lock: l, names: n, me: proc.Self(), start: time.Now(), spare: n.spare(), poll: l.opts.RetryDelay}
+}
+
+func (a *attempt) step(name string) {
+	if a.seam != nil {
+		a.seam(name)
+	}
+}
+
+// run goes through the whole protocol. Whatever it has taken is given back on
+// an error, and what it has created is removed.
+func (a *attempt) run(ctx context.Context) (h *hold, err error) {
+	defer func() {
+		if a.watch != nil {
+			// Closing it waits for the kernel; nobody needs to wait with it.
+			go a.watch.Close()
+		}
+		if err != nil {
+			a.abandon()
+		}
+	}()
+	for {
+		err := a.enter(ctx)
+		if err == nil {
+			err = a.announce(ctx)
+		}
+		if err == errAgain {
+			a.abandon()
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		h := newHold(a)
+		// Only now that the notice is there may the next one come near it.
+		a.turnstile.Close()
+		return h, nil
+	}
+}
+
+// abandon undoes what was done so far, in the opposite order.
+func (a *attempt) abandon() {
+	if a.file != nil {
+		a.dropNotice()
+	}
+	if a.created && a.room != nil {
+		// The state directory is ours and the lock never was: leave nothing of
+		// it. Others who have the files open find out by the inode check. rmdir
+		// fails, and should, if somebody else is about to use it.
+		if ok, err := a.room.Try(queue.Exclusive); ok && err == nil && a.roomStands() {
+			for _, p := range []string{a.names.turnstile(Low), a.names.turnstile(Normal), a.names.turnstile(High), a.names.token(), a.names.room()} {
+				_ = notice.Remove(p)
+			}
+		}
+	}
+	a.room.Close()
+	a.turnstile.Close()
+	a.room, a.turnstile = nil, nil
+	if a.created {
+		_ = syscall.Rmdir(a.names.State)
+		a.created = false
+	}
+}
+
+// dropNotice removes our notice from wherever it is.
+func (a *attempt) dropNotice() {
+	if id, err := notice.Identify(a.names.Notice); err == nil && id == a.file.ID() {
+		_ = notice.Remove(a.names.Notice)
+	}
+	if id, err := notice.Identify(a.spare); err == nil && id == a.file.ID() {
+		_ = notice.Remove(a.spare)
+	}
+	a.file.Close()
+	a.file = nil
+}
+
+// enter passes the turnstiles and locks the room.
+func (a *attempt) enter(ctx context.Context) error {
+	for p := a.opts.Priority; p <= High; p++ {
+		next, err := a.lockFile(ctx, a.names.turnstile(p), queue.Exclusive)
+		if errors.Is(err, queue.ErrUnsupported) {
+			a.degraded = err
+			a.spare += "-" + rand.Text()[:8] // nothing keeps others from using the common name
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		// Kept until the next one is locked: whoever has passed one turnstile is
+		// before everybody who has not.
+		a.turnstile.Close()
+		a.turnstile = next
+	}
+	how := queue.Exclusive
+	if a.opts.Mode == Shared {
+		how = queue.Shared
+	}
+	room, err := a.lockFile(ctx, a.names.room(), how)
+	if err != nil {
+		return err
+	}
+	a.room = room
+	a.step("room")
+	// Between open and flock the state directory may have been deleted and made
+	// anew by somebody: then others lock another inode, and this one means nothing.
+	if !a.roomStands() { // check: inode-recheck
+		return errAgain
+	}
+	return room.Raise()
+}
+
+// roomStands reports whether the room's path names the inode that we have locked.
+func (a *attempt) roomStands() bool {
+	open, err := a.room.ID()
+	if err != nil {
+		return false
+	}
+	named, err := notice.Identify(a.names.room())
+	return err == nil && named == open
+}
+
+// lockFile opens and locks one file of the state directory.
+func (a *attempt) lockFile(ctx context.Context, path string, how queue.How) (*queue.File, error) {
+	f, err := a.openFile(path)
+	if err != nil {
+		return nil, err
+	}
+	a.step("open " + filepath.Base(path))
+	if a.opts.Wait == NoWait {
+		err = a.tryFairly(f, how)
+		if err != nil {
+			f.Close()
+		}
+	} else if err = f.Lock(ctx, how); err != nil && ctx.Err() == nil {
+		f.Close()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+func (a *attempt) openFile(path string) (*queue.File, error) {
+	if a.perm == (queue.Perm{}) {
+		perm, err := queue.PermOf(filepath.Dir(a.names.Notice))
+		if err != nil {
+			return nil, err
+		}
+		a.perm = perm
+	}
+	for {
+		f, err := queue.Open(path, a.perm)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return f, err
+		}
+		made, err := a.perm.Mkdir(a.names.State)
+		a.created = a.created || made
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// tryFairly locks without waiting for a holder or for others who wait, but does
+// wait for those who are just passing: they are gone in microseconds.
+func (a *attempt) tryFairly(f *queue.File, how queue.How) error {
+	const (
+		patience = 500 * time.Millisecond // at most, on a machine that is very busy
+		blind    = 20 * time.Millisecond  // where the system does not tell who waits
+	)
+	for begin, pause := time.Now(), 100*time.Microsecond; ; pause = min(2*pause, 5*time.Millisecond) {
+		if ok, err := f.Try(how); ok || err != nil {
+			return err
+		}
+		taken, known := a.taken()
+		if waited := time.Since(begin); taken || waited > patience || !known && waited > blind {
+			return errBusy
+		}
+		time.Sleep(pause)
+	}
+}
+
+// taken reports whether somebody holds the room in a way that excludes us, or
+// waits anywhere in the queue.
+func (a *attempt) taken() (taken, known bool) {
+	for _, path := range []string{a.names.room(), a.names.turnstile(Low), a.names.turnstile(Normal), a.names.turnstile(High)} {
+		id, err := notice.Identify(path)
+		if err != nil {
+			continue
+		}
+		claims, ok := proc.Claims(id)
+		if !ok {
+			return false, false
+		}
+		for _, c := range claims {
+			if c.Waiting || path == a.names.room() && (a.opts.Mode == Exclusive || !c.Shared) {
+				return true, true
+			}
+		}
+	}
+	return false, true
+}
+
+// announce puts our notice at the path, or joins the one of the readers that
+// are in, waiting for foreign holders and taking over from dead ones.
+func (a *attempt) announce(ctx context.Context) error {
+	if err := a.drawToken(); err != nil {
+		return err
+	}
+	for {
+		if a.room != nil && a.opts.Mode == Shared && a.join() {
+			return nil
+		}
+		if err := a.publish(ctx); err != nil {
+			return err
+		}
+		stands, err := a.settle(ctx)
+		if stands || err != nil {
+			return err
+		}
+	}
+}
+
+// drawToken takes the next fencing number, under the room and the last turnstile.
+func (a *attempt) drawToken() error {
+	id := make([]byte, 8)
+	rand.Read(id)
+	a.grantID = hex.EncodeToString(id)
+	return amendLedger(a.names.token(), a.perm, func(led *ledger) {
+		now := a.now()
+		led.token = max(led.token+1, now)
+		if now-led.release > gap.Milliseconds() || now < led.release {
+			led.gap = now // nobody had it for a while: peers had their chance
+		}
+		a.ledger = *led
+	})
+}
+
+func (a *attempt) now() int64 { return a.opts.Now().UnixMilli() }
+
+// describe is the content of our notice.
+func (a *attempt) describe() notice.Info {
+	now := a.now()
+	return notice.Info{
+		PID: a.me.PID, Timestamp: now, Dated: true, Host: a.me.Host, Process: a.opts.Process,
+		Dblock: &notice.Dblock{
+			Version: notice.Version, Mode: a.opts.Mode.String(), Token: a.ledger.token, ID: a.grantID,
+			Acquired: now, Started: a.me.Started, Boot: a.me.Boot, PIDNS: a.me.PIDNS,
+			UID: a.me.UID, Command: a.opts.Command,
+		},
+	}
+}
+
+// prepare writes our complete notice under the spare name.
+func (a *attempt) prepare() error {
+	if a.file != nil {
+		a.dropNotice()
+	}
+	a.info = a.describe()
+	file, err := notice.Create(a.spare, a.info)
+	if err != nil {
+		return err
+	}
+	a.file, a.linked = file, true
+	return nil
+}
+
+// publish returns when our notice was at the path, if only for an instant.
+func (a *attempt) publish(ctx context.Context) error {
+	for {
+		if a.file == nil || !a.linked {
+			if err := a.prepare(); err != nil {
+				return err
+			}
+		}
+		moved, err := notice.Link(a.spare, a.names.Notice)
+		a.linked = !moved
+		if err == nil {
+			return nil
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			// The spare name has gone, and the state directory most likely with it.
+			return errAgain
+		}
+		if !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		done, err := a.confront(ctx)
+		if done || err != nil {
+			return err
+		}
+	}
+}
+
+// confront deals with the notice that is in our way: it waits a while for it,
+// or takes over from it. done means that ours stands in its place.
+func (a *attempt) confront(ctx context.Context) (done bool, err error) {
+	seen, err := notice.Read(a.names.Notice)
+	if errors.Is(err, fs.ErrNotExist) {
+		a.unsettled = time.Now()
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if a.file != nil && seen.ID == a.file.ID() {
+		return true, nil
+	}
+	if !seen.Same(a.seen) {
+		a.seen, a.since = seen, time.Now()
+	}
+	if seen.Err != nil {
+		a.unsettled = time.Now()
+	}
+	if seen.Info.Dblock == nil {
+		a.met = true
+	}
+	v := a.judge(seen)
+	if !v.stale {
+		a.linked = false // it would tell of an earlier acquisition than the one to come
+		return false, a.waitForeign(ctx, v.again)
+	}
+	a.step("judged")
+	if done, err = a.takeOver(seen); done && seen.Info.Dblock == nil {
+		// A peer that judged the same notice may be about to unlink what is
+		// at the path, not knowing that it is ours by now.
+		a.unsettled = time.Now()
+	}
+	return done, err
+}
+
+// takeOver puts our notice in the place of the one that was judged, by compare
+// and swap: the path is never missing, and whoever came in between is put back.
+func (a *attempt) takeOver(judged *notice.Sighting) (bool, error) {
+	switch err := notice.Swap(a.spare, a.names.Notice); {
+	case err == syscall.ENOENT:
+		return false, nil // it has gone by itself
+	case err == syscall.ENOSYS || err == syscall.EINVAL || err == syscall.EOPNOTSUPP || err == syscall.EPERM:
+		// EPERM is also what sandboxes answer; if it is the directory's, unlink fails alike.
+		return a.replaceInSteps(judged)
+	case err != nil:
+		return false, &fs.PathError{Op: "take over", Path: a.names.Notice, Err: err}
+	}
+	a.linked = false // the spare name is that of the old notice now
+	a.step("swapped")
+	out, err := notice.Read(a.spare)
+	if err == nil && !out.Same(judged) { // check: compare-and-swap
+		return false, a.putBack()
+	}
+	if err := notice.Remove(a.spare); err != nil {
+		return true, err
+	}
+	if moved, err := notice.Link(a.names.Notice, a.spare); err == nil && !moved {
+		id, err := notice.Identify(a.spare)
+		a.linked = err == nil && id == a.file.ID()
+		if !a.linked {
+			_ = notice.Remove(a.spare)
+		}
+	}
+	return true, nil
+}
+
+// putBack gives the path back to a notice that came in between.
+func (a *attempt) putBack() error {
+	err := notice.Swap(a.spare, a.names.Notice)
+	if err == syscall.ENOENT {
+		// Ours was unlinked meanwhile, so there is nothing to swap with.
+		_, err = notice.Link(a.spare, a.names.Notice)
+		_ = notice.Remove(a.spare)
+		if errors.Is(err, fs.ErrExist) {
+			err = nil
+		}
+		return err
+	}
+	if id, ierr := notice.Identify(a.spare); ierr == nil && id == a.file.ID() {
+		a.linked = true
+	}
+	return err
+}
+
+// replaceInSteps takes over where files cannot be exchanged. The path is missing
+// for a moment; the room lock keeps at least other dblocks away.
+func (a *attempt) replaceInSteps(judged *notice.Sighting) (bool, error) {
+	now, err := notice.Read(a.names.Notice)
+	if err != nil || !now.Same(judged) { // check: compare-before-unlink
+		return false, nil
+	}
+	if err := notice.Remove(a.names.Notice); err != nil {
+		return false, err
+	}
+	moved, err := notice.Link(a.spare, a.names.Notice)
+	a.linked = !moved
+	if errors.Is(err, fs.ErrExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// settle makes sure, just before the command starts, that the notice at the path
+// is ours. A peer that had found our predecessor's file empty, or gone, may be
+// about to unlink the path: give it the time to do so now and not later.
+func (a *attempt) settle(ctx context.Context) (bool, error) {
+	if !a.unsettled.IsZero() && time.Since(a.unsettled) < 300*time.Millisecond {
+		pause := 25*time.Millisecond + mrand.N(35*time.Millisecond)
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
+		a.unsettled = time.Time{}
+	}
+	a.step("published")
+	id, err := notice.Identify(a.names.Notice)
+	if err == nil && id == a.file.ID() {
+		return true, nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	a.unsettled = time.Now()
+	return false, nil // check: verify-before-start
+}
+
+// waitForeign waits until the notice that is in the way changes, or until it is
+// worth judging again.
+func (a *attempt) waitForeign(ctx context.Context, again time.Duration) error {
+	if a.opts.Wait == NoWait {
+		return errBusy
+	}
+	pause := min(again, a.poll)
+	a.poll = min(a.poll*3/2, time.Second)
+	pause = pause*3/4 + mrand.N(pause/2+1)
+	if a.watchForeign() {
+		// The watch tells of the file's end. What it cannot tell is its holder's.
+		id, err := notice.Identify(a.names.Notice)
+		if err != nil || id != a.seen.ID {
+			return nil
+		}
+		deadline := time.Now().Add(pause)
+		if end, ok := ctx.Deadline(); ok && end.Before(deadline) {
+			deadline = end
+		}
+		stop := context.AfterFunc(ctx, a.watch.Close)
+		_, err = a.watch.Wait(deadline)
+		if stop() && err == nil {
+			return ctx.Err()
+		}
+		a.watch = nil
+		return ctx.Err()
+	}
+	select {
+	case <-time.After(pause):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// watchForeign watches the file that is in the way, not the directory: a busy
+// database beside it would wake us up all the time.
+func (a *attempt) watchForeign() bool {
+	if a.watch == nil {
+		w, err := watch.New()
+		if err != nil {
+			return false
+		}
+		a.watch = w
+	}
+	return a.watch.Add(a.names.Notice, watch.Moved|watch.Written) == nil
+}
+
+// maxPoll is a pause that the poll's own limit always undercuts.
+const maxPoll = time.Duration(math.MaxInt64)

@@ -1,0 +1,62 @@
+package lock
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dblock-dev/dblock/lock/internal/notice"
+)
+
+// The sentinels that errors of this package unwrap to.
+var (
+	// ErrHeld: somebody else has the lock, and it did not become free in time.
+	ErrHeld = errors.New("the lock is held")
+	// ErrLost: the lock was taken away while it was held.
+	ErrLost = errors.New("the lock was lost")
+	// ErrUpgrade: an exclusive lock was asked for under a shared one of an
+	// enclosing dblock. Waiting for it could only be a deadlock.
+	ErrUpgrade = errors.New("an exclusive lock cannot be had inside a shared one")
+	// ErrNotRegular: something that is not a regular file is where the lock
+	// file should be. It is neither read nor removed.
+	ErrNotRegular = notice.ErrNotRegular
+	// ErrAcquired: this Lock is held already.
+	ErrAcquired = errors.New("this Lock is acquired already")
+	// ErrName: the database has no name to derive a lock file from.
+	ErrName = errors.New("no lock file name can be made of this database's name")
+)
+
+// HeldError says who has the lock. It unwraps to ErrHeld.
+type HeldError struct {
+	Path   string        // the lock file
+	Report *Report       // what was found when the wait ended; may be nil
+	Waited time.Duration // how long Acquire waited
+}
+
+func (e *HeldError) Error() string {
+	if e.Report == nil || e.Report.Holder == nil {
+		return fmt.Sprintf("%s is locked", e.Path)
+	}
+	h := e.Report.Holder
+	return fmt.Sprintf("%s is locked by %q (pid %d on %q)", e.Path, h.Process, h.PID, h.Host)
+}
+
+// Unwrap returns ErrHeld.
+func (e *HeldError) Unwrap() error { return ErrHeld }
+
+// LostError says what became of a lock that was held. It unwraps to ErrLost.
+type LostError struct {
+	Path   string  // the lock file
+	Reason string  // what was seen
+	Holder *Holder // the new owner, if there is one
+}
+
+func (e *LostError) Error() string {
+	if e.Holder == nil {
+		return fmt.Sprintf("the lock %s was lost: %s", e.Path, e.Reason)
+	}
+	return fmt.Sprintf("the lock %s was lost: %s by %q (pid %d on %q)", e.Path, e.Reason, e.Holder.Process, e.Holder.PID, e.Holder.Host)
+}
+
+// Unwrap returns ErrLost.
+func (e *LostError) Unwrap() error { return ErrLost }

@@ -1,0 +1,395 @@
+package lock
+
+import (
+	"errors"
+	"io/fs"
+	"sync"
+	"time"
+
+	"github.com/dblock-dev/dblock/lock/internal/notice"
+	"github.com/dblock-dev/dblock/lock/internal/watch"
+)
+
+const (
+	// maxBeat is the longest time between two refreshes of the timestamp.
+	maxBeat = 5 * time.Second
+	// lookEvery is how often the path is looked at before the watch is up, and
+	// where there is none. A heal must be quicker than the peers' 100 ms.
+	lookEvery = 20 * time.Millisecond
+	// watchAfter is when the watch is set up; commands that end sooner do not
+	// pay for it.
+	watchAfter = 100 * time.Millisecond
+	// outerEvery is how often an enclosing hold is checked for the death of its
+	// process, which no watch tells.
+	outerEvery = 250 * time.Millisecond
+	// lead is how far ahead a stopped holder dates its notice.
+	lead = 24 * time.Hour
+)
+
+// hold is a lock that is held.
+type hold struct {
+	*attempt
+	grant Grant
+
+	mu        sync.Mutex // guards what follows, and the notice against release
+	ended     bool
+	suspended bool
+	lost      *LostError
+	watcher   *watch.Watcher
+
+	outer     *outer // the hold of an enclosing dblock that we lean on
+	successor *hold  // our own, taken when that one ended
+
+	lostc chan struct{}
+	stop  chan struct{}
+}
+
+func newHold(a *attempt) *hold {
+	h := &hold{attempt: a, lostc: make(chan struct{}), stop: make(chan struct{})}
+	h.grant = Grant{Names: a.names, Holder: holderOf(a.info), Waited: time.Since(a.start), Degraded: a.degraded}
+	h.grant.Token = a.ledger.token
+	go h.keep()
+	return h
+}
+
+func (h *hold) beatEvery() time.Duration {
+	if h.outer != nil {
+		return outerEvery
+	}
+	return min(maxBeat, h.opts.StaleTimeout/6)
+}
+
+// keep refreshes the notice and watches over it until the hold ends.
+func (h *hold) keep() {
+	beat := time.Now().Add(h.beatEvery())
+	for until := time.Now().Add(watchAfter); time.Now().Before(until); {
+		if !h.pause(lookEvery) {
+			return
+		}
+		h.look()
+		beat = h.beatIfDue(beat)
+	}
+	w := h.startWatch()
+	for w != nil {
+		what, err := w.Wait(beat)
+		if h.over() {
+			return
+		}
+		if err != nil {
+			break
+		}
+		if what&watch.Opened != 0 {
+			h.greet(w)
+		}
+		h.look()
+		beat = h.beatIfDue(beat)
+	}
+	for h.pause(lookEvery) {
+		h.look()
+		beat = h.beatIfDue(beat)
+	}
+}
+
+// pause waits; false says that the hold is over.
+func (h *hold) pause(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-h.stop:
+		return false
+	}
+}
+
+func (h *hold) over() bool {
+	select {
+	case <-h.stop:
+		return true
+	default:
+		return false
+	}
+}
+
+func (h *hold) beatIfDue(due time.Time) time.Time {
+	if time.Now().Before(due) {
+		return due
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.beat()
+	return time.Now().Add(h.beatEvery())
+}
+
+// beat shows that we live. A failure is not a loss: the next beat tries again.
+func (h *hold) beat() {
+	if h.ended || h.suspended || h.file == nil {
+		return
+	}
+	_ = h.file.Beat(h.now())
+	if h.opts.Mode == Shared {
+		_ = h.file.SetPID(h.me.PID)
+	}
+}
+
+// startWatch watches the inode of the notice and that of the room: their names
+// changing is what matters, and somebody opening the notice is a peer.
+func (h *hold) startWatch() *watch.Watcher {
+	w, err := watch.New()
+	if err != nil {
+		return nil
+	}
+	h.mu.Lock()
+	ended := h.ended
+	h.watcher = w
+	h.mu.Unlock()
+	if ended {
+		w.Close()
+		return nil
+	}
+	if h.outer == nil && h.room != nil && w.Add(h.names.room(), watch.Moved) != nil {
+		h.look()
+	}
+	if w.Add(h.names.Notice, watch.Moved|watch.Opened) != nil {
+		h.look() // it is gone at this moment
+		if w.Add(h.names.Notice, watch.Moved|watch.Opened) != nil {
+			return h.dropWatch(w)
+		}
+	}
+	h.look() // what happened before the watch was there
+	return w
+}
+
+func (h *hold) dropWatch(w *watch.Watcher) *watch.Watcher {
+	h.mu.Lock()
+	h.watcher = nil
+	h.mu.Unlock()
+	w.Close()
+	return nil
+}
+
+// greet notes that a peer polls. It need not be told again.
+func (h *hold) greet(w *watch.Watcher) {
+	h.mu.Lock()
+	h.met = true
+	h.mu.Unlock()
+	_ = w.Add(h.names.Notice, watch.Moved)
+}
+
+// look finds out whether the lock is still ours, and heals what can be healed.
+// Only what is seen counts: a path that cannot be looked at now (EIO, ESTALE)
+// says nothing.
+func (h *hold) look() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.outer != nil {
+		h.lookOuter()
+		return
+	}
+	for range 3 {
+		if h.ended || h.lost != nil {
+			return
+		}
+		if h.room != nil {
+			id, err := notice.Identify(h.names.room())
+			open, oerr := h.room.ID()
+			if isGone(err) || err == nil && oerr == nil && id != open { // check: room-gone
+				h.lose("its state directory was removed", nil)
+				return
+			}
+		}
+		id, err := notice.Identify(h.names.Notice)
+		switch {
+		case err == nil && id == h.file.ID():
+			return
+		case err == nil && h.recognise():
+			return
+		case err == nil:
+			h.loseTo()
+			return
+		case !isGone(err):
+			return
+		}
+		h.heal()
+	}
+}
+
+// heal puts our notice back after somebody removed it.
+func (h *hold) heal() {
+	h.beat()
+	if h.linked {
+		moved, err := notice.Link(h.spare, h.names.Notice)
+		h.linked = !moved
+		if !errors.Is(err, fs.ErrNotExist) {
+			return // healed; or somebody was quicker, which the next look sees
+		}
+	}
+	// The spare name has gone too: write it anew, the same in everything but
+	// the inode.
+	info := h.info
+	info.Timestamp = h.now()
+	file, err := notice.Create(h.spare, info)
+	if err != nil {
+		return
+	}
+	h.file.Close()
+	h.file = file
+	moved, _ := notice.Link(h.spare, h.names.Notice)
+	h.linked = !moved
+}
+
+// recognise adopts a notice that another reader of the same shared hold has put
+// in the place of the one we knew.
+func (h *hold) recognise() bool {
+	if h.opts.Mode != Shared {
+		return false
+	}
+	seen, err := notice.Read(h.names.Notice)
+	if err != nil || seen.Info.Dblock == nil || seen.Info.Dblock.ID != h.grantID {
+		return false
+	}
+	if file, err := notice.Adopt(h.names.Notice, seen); err == nil {
+		h.file.Close()
+		h.file = file
+	}
+	return true
+}
+
+// loseTo declares the lock lost to whoever's notice is there now.
+func (h *hold) loseTo() {
+	seen, err := notice.Read(h.names.Notice)
+	switch {
+	case isGone(err):
+		// It was there a moment ago: look again.
+	case err != nil || seen.Err != nil:
+		h.lose("something else is in its place", nil)
+	default:
+		holder := holderOf(seen.Info)
+		h.lose("it was taken", &holder)
+	}
+}
+
+func (h *hold) lose(reason string, by *Holder) {
+	h.lost = &LostError{Path: h.names.Notice, Reason: reason, Holder: by}
+	close(h.lostc)
+}
+
+func (h *hold) lostErr() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.lost == nil {
+		return nil
+	}
+	return h.lost
+}
+
+func (h *hold) suspend() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.ended || h.file == nil {
+		return
+	}
+	h.suspended = true
+	_ = h.file.Beat(h.now() + lead.Milliseconds())
+}
+
+func (h *hold) resume() {
+	// The truth first: whatever happened while we were stopped.
+	h.look()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.suspended = false
+	h.beat()
+}
+
+// release ends the hold: no more beats, the notice if it is ours, the spare
+// name, the courtesy gap, the room.
+func (h *hold) release() error {
+	h.mu.Lock()
+	h.ended = true
+	close(h.stop)
+	if w := h.watcher; w != nil {
+		go w.Close() // takes the kernel 8 ms
+	}
+	lost := h.lost
+	own := h.successor
+	h.mu.Unlock()
+	if own != nil {
+		return own.release()
+	}
+
+	var err error
+	if h.file != nil {
+		if h.lastOut() {
+			err = h.removeNotice()
+			h.courtesy()
+		}
+		h.file.Close()
+	}
+	if h.room != nil {
+		// Unlocking, not only closing: a daemon that the command left behind has
+		// inherited the open file and would keep the lock.
+		if uerr := h.room.Unlock(); err == nil { // check: explicit-unlock
+			err = uerr
+		}
+		h.room.Close()
+	}
+	if lost != nil {
+		return lost
+	}
+	return err
+}
+
+// lastOut reports whether the notice is ours to remove: always, but among
+// readers only for the one that can have the room for itself. The conversion
+// gives up the shared lock first; when it fails, another reader or a writer has
+// the room and the notice is theirs.
+func (h *hold) lastOut() bool {
+	if h.opts.Mode != Shared || h.room == nil {
+		return true
+	}
+	alone, err := h.room.Convert()
+	return alone && err == nil
+}
+
+// removeNotice unlinks the notice while the room is still locked: unlocked
+// first, the next dblock would find the notice of a hold that is over.
+func (h *hold) removeNotice() error {
+	h.step("releasing")
+	var err error
+	if id, ierr := notice.Identify(h.names.Notice); ierr == nil && h.ours(id) { // check: ownership-before-unlink
+		err = notice.Remove(h.names.Notice)
+	}
+	if id, ierr := notice.Identify(h.spare); ierr == nil && id == h.file.ID() {
+		_ = notice.Remove(h.spare)
+	}
+	return err
+}
+
+// ours reports whether the inode is that of our notice. The last reader out also
+// removes one that another reader put in its place.
+func (h *hold) ours(id notice.ID) bool {
+	return id == h.file.ID() || h.recognise()
+}
+
+// courtesy leaves the path free for a while if peers poll for it, before the
+// next dblock in the queue has it in a few microseconds.
+func (h *hold) courtesy() {
+	now := h.now()
+	if h.room == nil || !h.met && !h.ledger.peersLately(now) {
+		return
+	}
+	rest := h.met || h.ledger.owesGap(now)
+	if rest {
+		time.Sleep(gap)
+	}
+	_ = amendLedger(h.names.token(), h.perm, func(led *ledger) {
+		if h.met {
+			led.peer = now
+		}
+		led.release = h.now()
+		if rest {
+			led.gap = led.release
+		}
+	})
+}

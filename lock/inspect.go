@@ -1,0 +1,363 @@
+package lock
+
+import (
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dblock-dev/dblock/lock/internal/notice"
+	"github.com/dblock-dev/dblock/lock/internal/proc"
+)
+
+// State is what a lock is found to be in.
+type State string
+
+// The states.
+const (
+	StateFree     State = "free"
+	StateHeld     State = "held"     // by a dblock, alone
+	StateShared   State = "shared"   // by dblock readers
+	StateForeign  State = "foreign"  // by another implementation of the protocol
+	StateStale    State = "stale"    // its holder has gone: the next one takes it over
+	StateOrphaned State = "orphaned" // its dblock has gone, but the command still runs
+	StateInvalid  State = "invalid"  // what is at the path is no lock file
+)
+
+// Holder is what a lock file says of who holds it. The strings are anybody's:
+// they may contain control characters.
+type Holder struct {
+	PID       int // 0 if the lock file names none
+	Host      string
+	Process   string    // label
+	Timestamp time.Time // last sign of life; zero if the lock file has none
+
+	// Only for a dblock:
+	Dblock   bool
+	Mode     Mode
+	Token    int64 // fencing number
+	Acquired time.Time
+	UID      int
+	Command  string // base name
+}
+
+// Process is a process that holds or waits.
+type Process struct {
+	PID      int
+	Process  string // label, if it is known
+	Command  string // base name, if it is known
+	Mode     Mode
+	Priority Priority
+	Age      time.Duration // since it was started
+}
+
+// Report is what Inspect found.
+type Report struct {
+	Names
+	State    State
+	Stale    bool          // the next dblock takes it over without waiting
+	Holder   *Holder       // nil if there is no lock file, or no valid one
+	ID       string        // identity, for BreakOptions.ID; empty if there is no lock file
+	Age      time.Duration // since it was acquired, as far as the lock file tells
+	Evidence string        // why it is in that state, in words
+
+	Readers []Process // all readers of a shared hold
+	Orphans []int     // pids that keep an orphaned lock
+	Waiters []Process // in the order in which they will go
+	// WaitersKnown is false where the system does not tell who waits, and who
+	// reads: no /proc/locks.
+	WaitersKnown bool
+
+	seen *notice.Sighting
+}
+
+// Locked reports whether somebody has the lock.
+func (r *Report) Locked() bool {
+	switch r.State {
+	case StateFree, StateStale:
+		return false
+	case StateInvalid:
+		return !r.Stale
+	}
+	return true
+}
+
+// Inspect looks at a lock and touches nothing: it takes no lock, not even for an
+// instant, since a probe that has it makes others fail. The error is a
+// *fs.PathError if the lock file could not be looked at. Of opts it uses
+// LockFile, StaleTimeout, Stale and Now.
+func Inspect(db string, opts Options) (*Report, error) {
+	n, err := Resolve(db, opts.LockFile)
+	if err != nil {
+		return nil, err
+	}
+	return inspect(n, opts.withDefaults())
+}
+
+func inspect(n Names, opts Options) (*Report, error) {
+	r := &Report{Names: n}
+	queued := r.lookAtQueue()
+	seen, err := notice.Read(n.Notice)
+	for tries := 0; errors.Is(err, fs.ErrNotExist) && len(queued) > 0 && tries < 20; tries++ {
+		// The room is locked and there is no notice: somebody is on the way in
+		// or out, which takes microseconds, or leaves the path free for peers.
+		time.Sleep(time.Millisecond)
+		seen, err = notice.Read(n.Notice)
+		queued = r.lookAtQueue()
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist) || isGone(err):
+		r.State = StateFree
+		return r, nil
+	case errors.Is(err, ErrNotRegular):
+		r.State, r.Evidence = StateInvalid, "it is not a regular file"
+		return r, nil
+	case err != nil:
+		return nil, err
+	}
+	r.seen, r.ID = seen, identity(seen)
+	j := judgement{me: proc.Self(), now: opts.Now().UnixMilli(), timeout: opts.StaleTimeout, byAge: opts.Stale == StaleAge}
+	r.Age = max(0, time.Duration(j.now-seen.Info.Timestamp)*time.Millisecond)
+	if seen.Err != nil {
+		j.unchanged = max(0, time.Duration(j.now-seen.Changed)*time.Millisecond)
+		v := j.of(seen)
+		r.State, r.Stale, r.Evidence, r.Age = StateInvalid, v.stale, v.why, j.unchanged
+		r.waitBefore(queued)
+		return r, nil
+	}
+	h := holderOf(seen.Info)
+	r.Holder = &h
+	if !seen.Info.Dated {
+		r.Age = max(0, time.Duration(j.now-seen.Changed)*time.Millisecond)
+	}
+	if h.Dblock {
+		r.Age = max(0, time.UnixMilli(j.now).Sub(h.Acquired))
+		r.stateOfDblock(j, queued)
+		return r, nil
+	}
+	v := j.of(seen)
+	r.State, r.Stale, r.Evidence = StateForeign, v.stale, v.why
+	if v.stale {
+		r.State = StateStale
+	}
+	r.waitBefore(queued)
+	return r, nil
+}
+
+// stateOfDblock finds out, from the kernel's table if it shows this lock, whether
+// the dblock that wrote the notice still holds it.
+func (r *Report) stateOfDblock(j judgement, inRoom []proc.Claim) {
+	i := r.seen.Info
+	r.State = StateHeld
+	if i.Dblock.Mode == notice.Shared {
+		r.State = StateShared
+	}
+	if i.Dblock.Boot != j.me.Boot || !j.sees(i.Dblock) || !r.WaitersKnown {
+		// The beat is all there is.
+		if v := j.of(r.seen); v.stale || !j.fresh(i) {
+			r.State, r.Stale, r.Evidence = StateStale, v.stale, v.why
+			if !v.stale {
+				r.Evidence = fmt.Sprintf("last sign of life %s ago, longer than the stale timeout", time.Duration(j.now-i.Timestamp)*time.Millisecond)
+			}
+			return
+		}
+		r.Evidence = "refreshed lately"
+		return
+	}
+	room, _ := notice.Identify(r.room())
+	alive := slices.ContainsFunc(inRoom, func(c proc.Claim) bool {
+		return proc.Look(c.PID) == proc.Alive && (i.Dblock.Mode == notice.Shared || c.PID == i.PID)
+	})
+	switch {
+	case alive && r.State == StateShared:
+		for _, c := range inRoom {
+			p := describe(c.PID)
+			p.Mode = Shared
+			r.Readers = append(r.Readers, p)
+		}
+		r.Evidence = fmt.Sprintf("%d readers hold the kernel lock", len(r.Readers))
+		if len(r.Readers) == 1 {
+			r.Evidence = "one reader holds the kernel lock"
+		}
+	case alive:
+		r.Evidence = fmt.Sprintf("process %d is alive and holds the kernel lock", i.PID)
+		if st, ok := proc.Stat(i.PID); ok {
+			if age, ok := proc.Age(st.Started); ok {
+				r.Evidence += ", started " + time.UnixMilli(j.now).Add(-age).Format("15:04:05")
+			}
+		}
+	case len(inRoom) > 0 && proc.Look(i.PID) != proc.Alive:
+		r.Orphans = proc.Holding(room)
+		if slices.ContainsFunc(inRoom, func(c proc.Claim) bool { return proc.Look(c.PID) == proc.Alive }) {
+			// The next one has the room in hand and is about to take over.
+			r.State, r.Stale, r.Evidence, r.Orphans = StateStale, true, "its dblock has gone", nil
+			return
+		}
+		r.State, r.Evidence = StateOrphaned, fmt.Sprintf("process %d has gone, but what it ran still holds the kernel lock", i.PID)
+	case j.owns(i) && j.fresh(i) && i.Dblock.Mode == notice.Exclusive:
+		r.Evidence = fmt.Sprintf("process %d is alive, but the lock's state directory is not the one it locked", i.PID)
+	default:
+		r.State, r.Stale, r.Evidence = StateStale, true, "its dblock has gone"
+	}
+}
+
+// lookAtQueue lists who waits, in order, and returns who is in the room.
+func (r *Report) lookAtQueue() (inRoom []proc.Claim) {
+	r.Waiters, r.WaitersKnown = nil, true
+	if _, err := notice.Identify(r.Names.State); err != nil {
+		return nil
+	}
+	for _, at := range []struct {
+		path string
+		p    Priority
+	}{{r.room(), High}, {r.turnstile(High), High}, {r.turnstile(Normal), Normal}, {r.turnstile(Low), Low}} {
+		id, err := notice.Identify(at.path)
+		if err != nil {
+			continue
+		}
+		claims, known := proc.Claims(id)
+		if !known {
+			r.WaitersKnown = false
+			return nil
+		}
+		for _, c := range claims {
+			switch {
+			case c.Waiting && !slices.ContainsFunc(r.Waiters, func(p Process) bool { return p.PID == c.PID }):
+				p := describe(c.PID)
+				if at.p < p.Priority {
+					p.Priority = at.p
+				}
+				if c.Shared {
+					p.Mode = Shared
+				}
+				r.Waiters = append(r.Waiters, p)
+			case !c.Waiting && at.path == r.room():
+				inRoom = append(inRoom, c)
+			}
+		}
+	}
+	return inRoom
+}
+
+// waitBefore counts those who have the room, but wait for a foreign holder, as
+// the first in the queue.
+func (r *Report) waitBefore(inRoom []proc.Claim) {
+	var first []Process
+	for _, c := range inRoom {
+		p := describe(c.PID)
+		if c.Shared {
+			p.Mode = Shared
+		}
+		first = append(first, p)
+	}
+	r.Waiters = append(first, r.Waiters...)
+}
+
+func holderOf(i notice.Info) Holder {
+	h := Holder{PID: i.PID, Host: i.Host, Process: i.Process}
+	if i.Dated {
+		h.Timestamp = time.UnixMilli(i.Timestamp)
+	}
+	if d := i.Dblock; d != nil {
+		h.Dblock, h.Token, h.UID, h.Command = true, d.Token, d.UID, d.Command
+		h.Acquired = time.UnixMilli(d.Acquired)
+		if d.Mode == notice.Shared {
+			h.Mode = Shared
+		}
+	}
+	return h
+}
+
+// identity names a notice such that no later one has the same name.
+func identity(s *notice.Sighting) string {
+	if d := s.Info.Dblock; d != nil {
+		return d.ID
+	}
+	sum := fnv.New64a()
+	_, _ = sum.Write(s.Bytes)
+	return fmt.Sprintf("%x-%x", s.ID.Ino, sum.Sum64())
+}
+
+// describe finds out what can be known of a process from its command line.
+func describe(pid int) Process {
+	p := Process{PID: pid}
+	if st, ok := proc.Stat(pid); ok {
+		p.Age, _ = proc.Age(st.Started)
+	}
+	argv := proc.Command(pid)
+	if len(argv) == 0 {
+		return p
+	}
+	p.Command = filepath.Base(argv[0])
+	if p.Command != "dblock" {
+		return p
+	}
+	env := proc.Environ(pid)
+	p.Process = env["DBLOCK_PROCESS"]
+	p.Priority = priorityOf(env["DBLOCK_PRIORITY"])
+	if env["DBLOCK_SHARED"] == "1" || env["DBLOCK_SHARED"] == "true" {
+		p.Mode = Shared
+	}
+	p.readArgs(argv[1:])
+	return p
+}
+
+// readArgs picks from a dblock's arguments what the queue cannot tell.
+func (p *Process) readArgs(args []string) {
+	for i := 0; i < len(args); i++ {
+		arg := args[i]
+		name, value, inline := strings.Cut(arg, "=")
+		next := func() string {
+			if !inline && i+1 < len(args) {
+				i++
+				value = args[i]
+			}
+			return value
+		}
+		switch {
+		case arg == "--":
+			if i+1 < len(args) {
+				p.Command = filepath.Base(args[i+1])
+			}
+			return
+		case !strings.HasPrefix(arg, "-"):
+			if arg == "run" && i == 0 {
+				continue
+			}
+			p.Command = filepath.Base(arg)
+			return
+		}
+		switch name {
+		case "-s", "--shared":
+			p.Mode = Shared
+		case "-x", "--exclusive":
+			p.Mode = Exclusive
+		case "-n", "--nonblock", "-o", "--close", "-q", "--quiet", "-v", "--verbose":
+		case "-p", "--process":
+			p.Process = next()
+		case "--priority":
+			p.Priority = priorityOf(next())
+		case "-c", "--command":
+			next()
+			p.Command = "sh -c"
+		default:
+			if strings.HasPrefix(name, "--") || len(name) == 2 {
+				next()
+			}
+		}
+	}
+}
+
+func priorityOf(s string) Priority {
+	switch s {
+	case "low":
+		return Low
+	case "high":
+		return High
+	}
+	return Normal
+}

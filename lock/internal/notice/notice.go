@@ -1,0 +1,157 @@
+// Package notice is the lock file on disk: its layout, how it is read without
+// trusting it, and how it is refreshed in place.
+//
+// Peers written in other languages parse the file whenever they please, and at
+// least one of them deletes whatever it fails to parse. So a notice is complete
+// from the first instant at which its path exists, and no refresh may ever be
+// seen half done.
+package notice
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math"
+	"strconv"
+	"unicode/utf8"
+)
+
+// MaxSize is the number of bytes of a notice that are ever read. What dblock
+// writes is always smaller.
+const MaxSize = 4096
+
+// Modes of a hold, as the notice spells them.
+const (
+	Exclusive = "exclusive"
+	Shared    = "shared"
+)
+
+// Version is the version of the "dblock" object.
+const Version = 1
+
+// Info is the content of a notice. The first four fields are the protocol that
+// every implementation shares; Dblock is nil in a peer's notice.
+type Info struct {
+	PID       int    // 0 when the notice names none that could exist
+	Timestamp int64  // milliseconds since the epoch; meaningless unless Dated
+	Dated     bool   // the notice has a numeric timestamp
+	Host      string // host name
+	Process   string // label
+	Dblock    *Dblock
+}
+
+// Dblock is what dblock adds to a notice, for other dblocks.
+type Dblock struct {
+	Version  int    `json:"version"`
+	Mode     string `json:"mode"`
+	Token    int64  `json:"token"`    // fencing number
+	ID       string `json:"id"`       // random identity of this hold
+	Acquired int64  `json:"acquired"` // milliseconds since the epoch
+	Started  uint64 `json:"started"`  // start of the holder's process, clock ticks since boot
+	Boot     string `json:"boot"`     // boot id of the holder's kernel
+	PIDNS    uint64 `json:"pidns"`    // inode of the holder's pid namespace
+	UID      int    `json:"uid"`
+	Command  string `json:"command"` // base name only: arguments can hold secrets
+}
+
+// The layout. A reader copies the file while the holder rewrites its timestamp,
+// and a copy is only guaranteed not to mix old and new bytes when all that
+// changes lies in one aligned machine word. So the low eight digits of the
+// timestamp are the word at lowAt, and the pid, which readers of a shared lock
+// hand on, is the word at pidAt, padded with spaces; both in the first cache line.
+const (
+	pidAt  = 8
+	highAt = 35
+	lowAt  = 40
+	word   = 8
+
+	lowDigits = 100_000_000
+	// minTimestamp keeps the number at 13 digits when the clock has not been
+	// set yet; peers never call a timestamp in the future stale.
+	minTimestamp = 1_000_000_000_000
+	maxTimestamp = 9_999_999_999_999
+)
+
+// maxText bounds the label, host and command in bytes, so that a notice always
+// fits MaxSize even if every byte of them must be escaped.
+const maxText = 160
+
+// Format lays out a notice. It always ends with a newline.
+func Format(i Info) []byte {
+	b := make([]byte, 0, 512)
+	b = append(b, `{"pid": `...)
+	b = append(b, pidWord(i.PID)...)
+	b = append(b, `,"timestamp":      `...)
+	b = strconv.AppendInt(b, clamp(i.Timestamp), 10)
+	b = append(b, `,"host":`...)
+	b = append(b, quote(i.Host)...)
+	b = append(b, `,"process":`...)
+	b = append(b, quote(i.Process)...)
+	if d := i.Dblock; d != nil {
+		b = fmt.Appendf(b, `,"dblock":{"version":%d,"mode":%s,"token":%d,"id":%s,"acquired":%d,"started":%d,"boot":%s,"pidns":%d,"uid":%d,"command":%s}`,
+			d.Version, quote(d.Mode), d.Token, quote(d.ID), d.Acquired, d.Started, quote(d.Boot), d.PIDNS, d.UID, quote(d.Command))
+	}
+	return append(b, '}', '\n')
+}
+
+func pidWord(pid int) []byte {
+	return fmt.Appendf(nil, "%-*d", word, pid)[:word]
+}
+
+func clamp(ms int64) int64 {
+	return min(max(ms, minTimestamp), maxTimestamp)
+}
+
+// quote renders s as a JSON string of bounded length.
+func quote(s string) []byte {
+	if len(s) > maxText {
+		s = s[:maxText]
+		for len(s) > 0 && !utf8.ValidString(s[max(0, len(s)-utf8.UTFMax):]) {
+			s = s[:len(s)-1]
+		}
+	}
+	q, err := json.Marshal(s)
+	if err != nil {
+		return []byte(`""`)
+	}
+	return q
+}
+
+// Parse reads a notice that anybody may have written. An error means that it
+// is not a notice at all: no JSON object. Fields of the wrong type count as
+// absent, as they do for the peers, whose arithmetic turns them into NaN.
+//
+// The keys are matched exactly, as JavaScript does; encoding/json into a struct
+// would also accept "PID".
+func Parse(b []byte) (Info, error) {
+	var i Info
+	if !bytes.HasPrefix(bytes.TrimLeft(b, " \t\r\n"), []byte("{")) {
+		return i, fmt.Errorf("not a JSON object")
+	}
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(b, &fields); err != nil {
+		return i, err
+	}
+	if pid, ok := number(fields["pid"]); ok && pid >= 1 && pid <= math.MaxInt32 && pid == math.Trunc(pid) {
+		i.PID = int(pid)
+	}
+	if ts, ok := number(fields["timestamp"]); ok {
+		i.Dated = true
+		i.Timestamp = int64(min(max(ts, -1<<53), 1<<53))
+	}
+	_ = json.Unmarshal(fields["host"], &i.Host)
+	_ = json.Unmarshal(fields["process"], &i.Process)
+	var d Dblock
+	if raw, ok := fields["dblock"]; ok && json.Unmarshal(raw, &d) == nil && d.Version > 0 && d.ID != "" {
+		i.Dblock = &d
+	}
+	return i, nil
+}
+
+func number(raw json.RawMessage) (float64, bool) {
+	var f *float64
+	if len(raw) == 0 || json.Unmarshal(raw, &f) != nil || f == nil {
+		return 0, false
+	}
+	return *f, true
+}

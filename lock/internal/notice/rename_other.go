@@ -1,0 +1,11 @@
+//go:build unix && !linux && !darwin
+
+package notice
+
+import "golang.org/x/sys/unix"
+
+// This system has neither form of rename: callers fall back to unlink and link.
+
+func exchange(_, _ string) error { return unix.ENOSYS }
+
+func moveNew(_, _ string) error { return unix.ENOSYS }

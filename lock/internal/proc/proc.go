@@ -1,0 +1,115 @@
+// Package proc is what can be known about a process, and about those that hold
+// or wait for a kernel lock. What a system cannot tell is reported as unknown,
+// never guessed: the callers decide what an unknown is worth.
+package proc
+
+import (
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Me is what a notice says of the process that writes it.
+type Me struct {
+	PID     int
+	Started uint64 // clock ticks since boot; 0 if unknown
+	Boot    string // boot id; empty if unknown
+	PIDNS   uint64 // inode of the pid namespace; 0 if unknown
+	Host    string
+	UID     int
+}
+
+// Self describes the calling process.
+func Self() Me {
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		host = "localhost"
+	}
+	me := Me{PID: os.Getpid(), Host: host, UID: os.Getuid(), Boot: bootID(), PIDNS: namespace("pid")}
+	if st, ok := Stat(me.PID); ok {
+		me.Started = st.Started
+	}
+	return me
+}
+
+// Life is whether a process exists.
+type Life int
+
+// Unknown is for processes that cannot be seen from here.
+const (
+	Unknown Life = iota
+	Alive
+	Gone // does not exist, or is a zombie
+)
+
+// Look reports whether the process exists in this pid namespace.
+func Look(pid int) Life {
+	if pid <= 0 {
+		return Unknown
+	}
+	if err := unix.Kill(pid, 0); err == unix.ESRCH {
+		return Gone
+	}
+	if st, ok := Stat(pid); ok && (st.State == 'Z' || st.State == 'X') {
+		return Gone
+	}
+	return Alive
+}
+
+// Status is a process as the kernel describes it.
+type Status struct {
+	State   byte   // R, S, D, T, Z ...
+	Parent  int    // pid
+	Started uint64 // clock ticks since boot
+}
+
+// ticks per second of the times in /proc, on every Linux that Go supports.
+const ticks = 100
+
+// Age is how long ago a process with that start time was started. It is
+// measured on the clock that runs on while the machine sleeps and that nobody
+// can set.
+func Age(started uint64) (time.Duration, bool) {
+	up, ok := sinceBoot()
+	if !ok || started == 0 {
+		return 0, false
+	}
+	return up - time.Duration(started)*(time.Second/ticks), true
+}
+
+// Seen reports whether process ids that a program on a host of our name wrote
+// down mean the same processes here. Two containers that share the host's name
+// (and so its UTS namespace) but not its pid namespace see different processes.
+func Seen() bool {
+	const initialPID, initialUTS = 0xEFFFFFFC, 0xEFFFFFFE
+	ns := namespace("pid")
+	return ns == 0 || ns == initialPID || namespace("uts") != initialUTS
+}
+
+// Descends reports whether pid is a parent, grandparent... of this process.
+// known is false if the system does not tell.
+func Descends(pid int) (yes, known bool) {
+	p := os.Getppid()
+	for range 1000 {
+		if p == pid {
+			return true, true
+		}
+		if p <= 1 {
+			return false, true
+		}
+		st, ok := Stat(p)
+		if !ok {
+			return false, false
+		}
+		p = st.Parent
+	}
+	return false, true
+}
+
+// Claim is one line of the kernel's table of locks.
+type Claim struct {
+	PID     int  // of the process that asked; it may be gone if a child inherited the lock
+	Waiting bool // not granted yet
+	Shared  bool
+}

@@ -1,0 +1,51 @@
+//go:build unix && !linux
+
+package proc
+
+import (
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dblock-dev/dblock/lock/internal/notice"
+)
+
+// Without /proc only the existence of a process is known here: not its start,
+// its parent, its descriptors or the kernel's queue. So a reused pid keeps a
+// dead peer's notice until it is stale by age, and status cannot list who waits.
+
+// Stat knows nothing here.
+func Stat(int) (Status, bool) { return Status{}, false }
+
+// Command knows nothing here.
+func Command(int) []string { return nil }
+
+// Claims knows nothing here.
+func Claims(notice.ID) ([]Claim, bool) { return nil, false }
+
+// Holding knows nothing here.
+func Holding(notice.ID) []int { return nil }
+
+// Handle refers to a process by its number.
+type Handle struct{ PID int }
+
+// Hold gets a handle on a process.
+func Hold(pid int) (*Handle, error) { return &Handle{pid}, nil }
+
+// Signal sends a signal to the process.
+func (h *Handle) Signal(sig unix.Signal) error {
+	return os.NewSyscallError("kill", unix.Kill(h.PID, sig))
+}
+
+// Close does nothing here.
+func (*Handle) Close() {}
+
+func bootID() string { return "" }
+
+func namespace(string) uint64 { return 0 }
+
+func sinceBoot() (time.Duration, bool) { return 0, false }
+
+// Environ knows nothing here.
+func Environ(int) map[string]string { return nil }

@@ -1,0 +1,141 @@
+package lock
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/dblock-dev/dblock/lock/internal/notice"
+	"github.com/dblock-dev/dblock/lock/internal/proc"
+)
+
+// emptyGrace is how long a file that is no notice may be one in the making: a
+// peer creates it first and writes it then.
+const emptyGrace = 2 * time.Second
+
+// clockSlack covers the resolution of process start times, and a clock that is
+// being adjusted gently.
+const clockSlack = time.Second
+
+// verdict is what a foreign notice means to somebody who has the room in hand.
+type verdict struct {
+	stale bool          // it may be taken over now
+	again time.Duration // else: judge again after this, even if nothing changes
+	why   string        // the evidence, for people
+}
+
+// judgement is what is known when a notice is judged.
+type judgement struct {
+	me        proc.Me
+	now       int64         // wall clock, ms since the epoch
+	unchanged time.Duration // how long these bytes have been seen, monotonic
+	timeout   time.Duration // the stale timeout
+	byAge     bool          // Options.Stale is StaleAge
+	room      bool          // we hold the room: no dblock of this kernel is in
+}
+
+func (a *attempt) judge(seen *notice.Sighting) verdict {
+	return judgement{
+		me: a.me, now: a.now(), unchanged: time.Since(a.since), timeout: a.opts.StaleTimeout,
+		byAge: a.opts.Stale == StaleAge, room: a.room != nil,
+	}.of(seen)
+}
+
+func (j judgement) of(seen *notice.Sighting) verdict {
+	switch {
+	case seen.Err != nil && seen.Clipped:
+		return j.silent("it is too large to be read")
+	case seen.Err != nil:
+		if left := emptyGrace - j.unchanged; left > 0 {
+			return verdict{again: left, why: "not a valid lock file, perhaps one that is being written"}
+		}
+		return verdict{stale: true, why: "not a valid lock file"}
+	case seen.Info.Dblock != nil:
+		return j.ofDblock(seen.Info)
+	}
+	return j.ofPeer(seen.Info)
+}
+
+// ofDblock judges a notice that a dblock wrote. The kernel lock is the proof that
+// its owner has gone: we hold it, and every dblock of this kernel would.
+func (j judgement) ofDblock(i notice.Info) verdict {
+	d := i.Dblock
+	thisBoot := d.Boot == j.me.Boot && (d.Boot != "" || i.Host == j.me.Host)
+	switch {
+	case thisBoot && j.sees(d) && j.owns(i) && (!j.room || j.fresh(i)):
+		// Its room was deleted under it, or there is no kernel lock here. It will
+		// find out and end; until then it is as alive as any holder.
+		return verdict{again: j.timeout, why: fmt.Sprintf("process %d is alive and refreshes it", i.PID)}
+	case thisBoot && j.room:
+		return verdict{stale: true, why: "its dblock has gone"}
+	case thisBoot && j.sees(d) && proc.Look(i.PID) == proc.Gone:
+		return verdict{stale: true, why: fmt.Sprintf("process %d has gone", i.PID)}
+	case !thisBoot && i.Host == j.me.Host && d.Boot != "" && j.me.Boot != "":
+		return verdict{stale: true, why: "this machine has been started anew since"}
+	}
+	return j.silent("its holder is on another host")
+}
+
+// sees reports whether the dblock's pid means the same process here.
+func (j judgement) sees(d *notice.Dblock) bool { return d.PIDNS == j.me.PIDNS }
+
+// owns reports whether the notice's process is alive and really is the one that
+// wrote it, and not a later one with the same number.
+func (j judgement) owns(i notice.Info) bool {
+	if proc.Look(i.PID) != proc.Alive {
+		return false
+	}
+	st, ok := proc.Stat(i.PID)
+	return !ok || i.Dblock.Mode == notice.Shared || st.Started == i.Dblock.Started
+}
+
+func (j judgement) fresh(i notice.Info) bool {
+	return j.now-i.Timestamp <= j.timeout.Milliseconds()
+}
+
+// ofPeer judges a notice of another implementation.
+func (j judgement) ofPeer(i notice.Info) verdict {
+	age := time.Duration(j.now-i.Timestamp) * time.Millisecond
+	if j.byAge && i.Dated && age > j.timeout {
+		return verdict{stale: true, why: "it is older than the stale timeout"}
+	}
+	if i.Host != j.me.Host || i.PID == 0 || !proc.Seen() {
+		return j.old(i, "its process cannot be seen from here")
+	}
+	switch proc.Look(i.PID) {
+	case proc.Gone:
+		return verdict{stale: true, why: fmt.Sprintf("process %d has gone", i.PID)}
+	case proc.Unknown:
+		return j.old(i, "its process cannot be seen from here")
+	}
+	if st, ok := proc.Stat(i.PID); ok && i.Dated {
+		if lived, ok := proc.Age(st.Started); ok && lived+clockSlack < age {
+			return verdict{stale: true, why: fmt.Sprintf("process %d is another one, started after the lock was taken", i.PID)}
+		}
+	}
+	again := maxPoll
+	if j.byAge {
+		again = j.timeout - age
+	}
+	return verdict{again: max(again, time.Millisecond), why: fmt.Sprintf("process %d was started before the lock was taken and is alive", i.PID)}
+}
+
+// old judges by age what cannot be proved. A date in the future proves nothing
+// either way, and our own clock measures instead.
+func (j judgement) old(i notice.Info, why string) verdict {
+	age := time.Duration(j.now-i.Timestamp) * time.Millisecond
+	if !i.Dated || age < 0 {
+		return j.silent(why)
+	}
+	if age > j.timeout {
+		return verdict{stale: true, why: why + ", and it is older than the stale timeout"}
+	}
+	return verdict{again: j.timeout - age + time.Millisecond, why: why}
+}
+
+// silent judges by how long we have seen the notice unchanged.
+func (j judgement) silent(why string) verdict {
+	if left := j.timeout - j.unchanged; left > 0 {
+		return verdict{again: left, why: why}
+	}
+	return verdict{stale: true, why: why + ", and it has not changed for the stale timeout"}
+}

@@ -1,0 +1,75 @@
+package lock
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"syscall"
+	"time"
+
+	"github.com/dblock-dev/dblock/lock/internal/queue"
+)
+
+// Courtesy towards peers that poll every 100 ms: dblocks hand the lock over in
+// microseconds, and such a peer would never find the path free.
+const (
+	gap      = 120 * time.Millisecond // how long the path is left free for them
+	gapEvery = time.Second            // how often, while they have been met lately
+	lately   = time.Hour
+)
+
+// ledger is what one hold leaves to the next, in the file "token". Who holds the
+// room and the last turnstile may write it. All times are ms since the epoch.
+type ledger struct {
+	token   int64 // the last fencing number
+	peer    int64 // when a foreign peer was last met
+	gap     int64 // when the path was last free long enough for a polling peer
+	release int64 // the last release; kept only while peers have been met lately
+}
+
+const ledgerSize = 4 * 21
+
+// amendLedger reads the file, lets change alter it, and stores it in place, in
+// one call within one page. A file that is missing or damaged counts as empty:
+// tokens go on from the clock then.
+func amendLedger(path string, perm queue.Perm, change func(*ledger)) error {
+	f, err := queue.Open(path, perm)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	var b [ledgerSize]byte
+	n, err := syscall.Pread(f.Fd(), b[:], 0)
+	if err != nil {
+		return &fs.PathError{Op: "read", Path: path, Err: err}
+	}
+	var led ledger
+	if _, err := fmt.Sscan(string(b[:n]), &led.token, &led.peer, &led.gap, &led.release); err != nil {
+		led = ledger{}
+	}
+	change(&led)
+	out := fmt.Appendf(b[:0], "%20d %20d %20d %20d\n", led.token, led.peer, led.gap, led.release)
+	n, err = syscall.Pwrite(f.Fd(), out, 0)
+	if err == nil && n < len(out) {
+		err = syscall.ENOSPC
+	}
+	if err != nil {
+		return &fs.PathError{Op: "write", Path: path, Err: err}
+	}
+	return nil
+}
+
+// peersLately reports whether a peer was met within the last hour.
+func (led ledger) peersLately(now int64) bool {
+	return led.peer != 0 && now-led.peer < lately.Milliseconds()
+}
+
+// owesGap reports whether polling peers have had no chance for too long.
+func (led ledger) owesGap(now int64) bool {
+	return led.peersLately(now) && (now-led.gap > gapEvery.Milliseconds() || now < led.gap)
+}
+
+// isGone reports an error that says that there is nothing at the path.
+func isGone(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
+}

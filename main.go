@@ -1,0 +1,115 @@
+// Command dblock runs a command while holding a database's lock, like flock(1),
+// among programs in any language that keep to the same protocol.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/dblock-dev/dblock/internal/term"
+	"github.com/dblock-dev/dblock/lock"
+	"github.com/dblock-dev/dblock/run"
+	"github.com/dblock-dev/dblock/signals"
+	"github.com/dblock-dev/dblock/status"
+)
+
+var version = "dev"
+
+type grammar struct {
+	Run     run.Command      `cmd:"" default:"withargs" help:"Run a command while holding the lock (the default)."`
+	Status  status.Command   `cmd:"" help:"Show who holds the lock, since when, and who waits."`
+	Force   status.Force     `cmd:"" help:"Remove a lock that is stuck."`
+	Version kong.VersionFlag `help:"Print the version."`
+}
+
+const description = "Run a command while holding a database's lock, which other programs respect: dblock -d data/app.db -- node migrate.js"
+
+func main() {
+	sigs := signals.Listen(ignoredAtStart())
+	err := dispatch(os.Args[1:], sigs)
+	var death *run.SignalError
+	if errors.As(err, &death) {
+		signals.Die(death.Signal)
+		os.Exit(128 + int(death.Signal))
+	}
+	os.Exit(report(err))
+}
+
+// dispatch parses the arguments. What stands behind the first "--" is the
+// command's, whatever it looks like; kong would take it for flags or commands.
+func dispatch(args []string, sigs *signals.Listener) error {
+	var g grammar
+	k, err := kong.New(&g, kong.Name("dblock"), kong.Description(description), kong.DefaultEnvars("DBLOCK"),
+		kong.Bind(sigs), kong.Vars{"version": version}, kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
+	if err != nil {
+		return err
+	}
+	own, rest := args, []string(nil)
+	if at := slices.Index(args, "--"); at >= 0 {
+		own, rest = args[:at], args[at:]
+	}
+	ctx, err := k.Parse(own)
+	if err != nil {
+		return &run.UsageError{Problem: err.Error(), Hint: "see dblock --help"}
+	}
+	if rest != nil && !strings.HasPrefix(ctx.Command(), "run") {
+		return &run.UsageError{Problem: fmt.Sprintf("%s takes no command", ctx.Command()), Hint: "dblock -d PATH -- COMMAND"}
+	}
+	if len(g.Run.Argv) == 0 {
+		rest = slices.Delete(slices.Clone(rest), 0, min(1, len(rest)))
+	}
+	g.Run.Argv = append(g.Run.Argv, rest...)
+	return ctx.Run()
+}
+
+// report tells the user about an error and returns the exit code for it.
+func report(err error) int {
+	var (
+		exit     *run.ExitError
+		usage    *run.UsageError
+		conflict *run.ConflictError
+		start    *run.StartError
+		lost     *lock.LostError
+		path     *fs.PathError
+	)
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &exit):
+		return exit.Code
+	case errors.As(err, &usage):
+		return tell(64, usage.Problem, usage.Hint)
+	case errors.As(err, &conflict) && conflict.Quiet:
+		return conflict.Code
+	case errors.As(err, &conflict):
+		return tell(conflict.Code, conflict.Text, conflict.Hint)
+	case errors.As(err, &lost):
+		return 69 // told when it happened
+	case errors.As(err, &start):
+		return tell(start.Code, err.Error(), "")
+	case errors.Is(err, fs.ErrPermission):
+		return tell(77, err.Error(), "the lock, or the directory of the database, belongs to somebody else")
+	case errors.Is(err, lock.ErrNotRegular):
+		return tell(73, err.Error(), "move it away, or name another lock file with --lock-file")
+	case errors.Is(err, syscall.ENOENT):
+		return tell(73, err.Error(), "create the directory of the database first")
+	case errors.As(err, &path):
+		return tell(73, err.Error(), "")
+	}
+	return tell(70, err.Error(), "this is a fault in dblock; please report it")
+}
+
+func tell(code int, problem, hint string) int {
+	fmt.Fprintf(os.Stderr, "dblock: %s\n", term.Path(problem))
+	if hint != "" {
+		fmt.Fprintf(os.Stderr, "hint: %s\n", term.Path(hint))
+	}
+	return code
+}

@@ -1,0 +1,172 @@
+package run
+
+import (
+	"errors"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dblock-dev/dblock/lock"
+	"github.com/dblock-dev/dblock/signals"
+)
+
+// child is the running command.
+type child struct {
+	pid int
+
+	mu     sync.Mutex
+	reaped bool // its pid may be another process's from now on
+}
+
+// signal sends the command a signal, unless it has been reaped.
+func (ch *child) signal(sig syscall.Signal) {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	if !ch.reaped {
+		_ = unix.Kill(ch.pid, sig)
+	}
+}
+
+// supervise starts the command and passes signals on until it has ended.
+func (c *Command) supervise(l *lock.Lock, path string, env []string, sigs *signals.Listener) error {
+	sigs.Ready()
+	// A signal that came after the lock was had and before there is a command is
+	// still one that ends the wait.
+	for pending := true; pending; {
+		select {
+		case sig := <-sigs.C():
+			if signals.Ends(sig) {
+				return &SignalError{sig.(syscall.Signal)}
+			}
+		default:
+			pending = false
+		}
+	}
+	pid, err := c.start(l, path, env)
+	if err != nil {
+		return err
+	}
+	ch := &child{pid: pid}
+	ended := make(chan struct{})
+	idle := make(chan struct{})
+	stopped := make(chan syscall.Signal, 1)
+	go func() {
+		defer close(idle)
+		c.attend(ch, l, sigs, stopped, ended)
+	}()
+	status := ch.wait(stopped)
+	close(ended)
+	<-idle
+	if status.Signaled() {
+		return &SignalError{status.Signal()}
+	}
+	if code := status.ExitStatus(); code != 0 {
+		return &ExitError{code}
+	}
+	return nil
+}
+
+// start starts the command in our own process group, with our descriptors. It
+// uses the system call and not os/exec, which would probe for pidfds, and close
+// nothing that we were started with but what it knows.
+func (c *Command) start(l *lock.Lock, path string, env []string) (int, error) {
+	if fd := l.Descriptor(); fd >= 0 && !c.Close {
+		// Only for the moment of the start: nothing else is started meanwhile.
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0); err == nil {
+			defer unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC)
+		}
+	}
+	attr := &syscall.ProcAttr{Env: env, Files: []uintptr{0, 1, 2}, Sys: c.deathSignal()}
+	for tries := 0; ; tries++ {
+		pid, err := syscall.ForkExec(path, c.Argv, attr)
+		switch {
+		case err == nil:
+			return pid, nil
+		case err == syscall.ETXTBSY && tries < 100:
+			time.Sleep(time.Millisecond) // it is just being written
+			continue
+		case err == syscall.ENOEXEC:
+			// A script without a #! line: execvp runs it with sh.
+			argv := append([]string{"/bin/sh", path}, c.Argv[1:]...)
+			if pid, err = syscall.ForkExec("/bin/sh", argv, attr); err == nil {
+				return pid, nil
+			}
+		}
+		code := 126
+		if errors.Is(err, os.ErrNotExist) {
+			code = 127
+		}
+		return 0, &StartError{code, c.Argv[0], err}
+	}
+}
+
+// attend passes on signals, deals with the loss of the lock, and stops with the
+// command, until it has ended.
+func (c *Command) attend(ch *child, l *lock.Lock, sigs *signals.Listener, stopped <-chan syscall.Signal, ended <-chan struct{}) {
+	lost := l.Lost()
+	var kill <-chan time.Time
+	pausing := false
+	for {
+		select {
+		case sig := <-sigs.C():
+			switch {
+			case signals.Stops(sig):
+				if !signals.FromTerminal(sig) {
+					ch.signal(sig.(syscall.Signal))
+				}
+				pausing = true
+				c.pause(l, sig.(syscall.Signal))
+			case sig == unix.SIGCONT:
+				// Whoever continued us after a stop has done so for the whole
+				// process group, so the command runs already, or is ours to wake.
+				if !pausing || ch.isStopped() {
+					ch.signal(unix.SIGCONT)
+				}
+				pausing = false
+				l.Resume()
+			case !signals.FromTerminal(sig):
+				ch.signal(sig.(syscall.Signal))
+			}
+		case sig := <-stopped:
+			// The command stopped by itself (less, vi): only if we stop too does
+			// the shell get its terminal back.
+			if signals.Stops(sig) && !pausing && signals.Foreground() {
+				pausing = true
+				c.pause(l, unix.SIGTSTP)
+			}
+		case <-lost:
+			lost = nil
+			kill = c.punish(ch, l)
+		case <-kill:
+			ch.signal(unix.SIGKILL)
+		case <-ended:
+			return
+		}
+	}
+}
+
+// pause stops dblock itself, with a notice that outlives the stop.
+func (c *Command) pause(l *lock.Lock, sig syscall.Signal) {
+	l.Suspend()
+	signals.Stop(sig)
+	l.Resume()
+}
+
+// punish does what --on-lost says.
+func (c *Command) punish(ch *child, l *lock.Lock) <-chan time.Time {
+	c.tell("%s", sentence(l.Err()))
+	switch c.OnLost {
+	case "kill":
+		ch.signal(unix.SIGKILL)
+	case "term":
+		ch.signal(unix.SIGTERM)
+		ch.signal(unix.SIGCONT) // a stopped command could not hear it
+		if time.Duration(c.KillAfter) != lock.Forever {
+			return time.After(time.Duration(c.KillAfter))
+		}
+	}
+	return nil
+}

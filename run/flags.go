@@ -1,0 +1,224 @@
+// Package run is the life of one command under the lock: acquire, start, pass
+// signals on, wait, release.
+package run
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/dblock-dev/dblock/lock"
+)
+
+// Database is which lock is meant; all commands share it.
+type Database struct {
+	DB       string `name:"db" short:"d" placeholder:"PATH" help:"The database: a file or a directory, which need not exist."`
+	LockFile string `placeholder:"PATH" help:"The lock file itself, where its name does not follow from the database's."`
+}
+
+// Check makes sure that a lock is named. fromFlag tells which flags were given
+// on the command line. A lock file that an enclosing dblock has put into the
+// environment belongs to its database, and not to another one given here.
+func (d *Database) Check(fromFlag func(string) bool) error {
+	if fromFlag("db") && !fromFlag("lock-file") && d.LockFile != "" && os.Getenv(lock.EnvToken) != "" {
+		mine, err1 := lock.Resolve(d.DB, "")
+		theirs, err2 := lock.Resolve(os.Getenv("DBLOCK_DB"), "")
+		if err1 != nil || err2 != nil || mine.DB != theirs.DB {
+			d.LockFile = ""
+		}
+	}
+	if fromFlag("lock-file") && !fromFlag("db") && os.Getenv(lock.EnvToken) != "" {
+		if theirs := os.Getenv(lock.EnvLockFile); theirs != "" {
+			if n, err := lock.Resolve("", d.LockFile); err == nil && n.Notice != theirs {
+				d.DB = ""
+			}
+		}
+	}
+	if d.DB == "" && d.LockFile == "" {
+		return &UsageError{"no database is named", "dblock -d PATH -- COMMAND, or set DBLOCK_DB"}
+	}
+	if d.LockFile == "" {
+		if _, err := lock.Resolve(d.DB, ""); errors.Is(err, lock.ErrName) {
+			return &UsageError{fmt.Sprintf("no lock file name can be made of %q", d.DB), "name the lock file with --lock-file"}
+		}
+	}
+	return nil
+}
+
+// Foreign is how foreign locks are judged; run, status and force share it.
+type Foreign struct {
+	StaleTimeout Duration `default:"30s" placeholder:"D" help:"The age from which a foreign lock may count as abandoned (${default})."`
+	Stale        string   `enum:"dead,age" default:"dead" placeholder:"RULE" help:"When it counts as abandoned: 'dead', when its process has gone; 'age', whenever it is older than that (${default})."`
+}
+
+// Options are the lock's options for these flags.
+func (d Database) Options(f Foreign) lock.Options {
+	o := lock.Options{LockFile: d.LockFile, StaleTimeout: time.Duration(f.StaleTimeout)}
+	if f.Stale == "age" {
+		o.Stale = lock.StaleAge
+	}
+	return o
+}
+
+// Command is the grammar of `dblock run`.
+type Command struct {
+	Database
+
+	Wait             Duration      `short:"w" placeholder:"D" help:"How long to wait for the lock: seconds (2.5), 90s, 5m, 0 (do not), forever. By default retries times delay, 5s."`
+	Nonblock         bool          `short:"n" help:"Do not wait."`
+	MaxRetries       int           `default:"50" placeholder:"N" help:"How many retries the wait is long (${default})."`
+	RetryDelay       Duration      `default:"100ms" placeholder:"D" help:"How long a retry is (${default})."`
+	ConflictExitCode int           `short:"E" default:"75" placeholder:"N" help:"The exit code when the lock was not had (${default})."`
+	Shared           bool          `short:"s" help:"Share the lock with other readers."`
+	Exclusive        bool          `short:"x" help:"Have the lock alone (the default)."`
+	Priority         lock.Priority `default:"normal" placeholder:"CLASS" help:"Who goes first among those who wait: low, normal or high (${default})."`
+	Process          string        `short:"p" default:"dblock" placeholder:"LABEL" help:"Who the lock file says we are (${default})."`
+	Foreign
+	OnLost    string   `enum:"term,kill,warn" default:"term" placeholder:"ACTION" help:"What to do with the command when the lock is taken away: term, kill or warn (${default})."`
+	KillAfter Duration `default:"10s" placeholder:"D" help:"How long after SIGTERM to send SIGKILL (${default})."`
+	Orphan    string   `enum:"term,keep" default:"term" placeholder:"ACTION" help:"What becomes of the command if dblock is killed: term or keep (${default})."`
+	Close     bool     `short:"o" help:"Do not let the command inherit the lock's descriptor."`
+	Command   string   `short:"c" placeholder:"STRING" help:"Run STRING with $$SHELL -c."`
+	Quiet     bool     `short:"q" help:"Say nothing about waiting."`
+	Verbose   bool     `short:"v" help:"Also say when and after how long the lock was had."`
+
+	Argv []string `arg:"" optional:"" passthrough:"" name:"command" help:"The command and its arguments."`
+}
+
+// UsageError is a fault of the caller's: exit code 64.
+type UsageError struct{ Problem, Hint string }
+
+func (e *UsageError) Error() string { return e.Problem }
+
+// options checks the flags against each other and makes the lock's options of
+// them. A flag wins over an environment variable, also over that of its opposite.
+func (c *Command) options(k *kong.Context) (lock.Options, error) {
+	given := GivenOn(k)
+	var o lock.Options
+	if err := c.Check(given); err != nil {
+		return o, err
+	}
+	for _, pair := range [][2]string{{"nonblock", "wait"}, {"shared", "exclusive"}, {"quiet", "verbose"}} {
+		if given(pair[0]) && given(pair[1]) {
+			return o, &UsageError{fmt.Sprintf("--%s and --%s exclude each other", pair[0], pair[1]), "give one of them"}
+		}
+	}
+	if c.ConflictExitCode < 0 || c.ConflictExitCode > 255 {
+		return o, &UsageError{fmt.Sprintf("--conflict-exit-code %d is not an exit code", c.ConflictExitCode), "give one from 0 to 255"}
+	}
+	if c.MaxRetries < 0 {
+		return o, &UsageError{fmt.Sprintf("--max-retries %d is negative", c.MaxRetries), ""}
+	}
+	if c.RetryDelay <= 0 || c.StaleTimeout <= 0 || time.Duration(c.RetryDelay) == lock.Forever || time.Duration(c.StaleTimeout) == lock.Forever {
+		return o, &UsageError{"--retry-delay and --stale-timeout must be longer than nothing, and end", "give a time like 100ms or 30s"}
+	}
+	switch {
+	case c.Command != "" && len(c.Argv) > 0:
+		return o, &UsageError{"both --command and a command are given", "give one of them"}
+	case c.Command != "":
+		shell := os.Getenv("SHELL")
+		if shell == "" {
+			shell = "/bin/sh"
+		}
+		c.Argv = []string{shell, "-c", c.Command}
+	case len(c.Argv) == 0:
+		return o, &UsageError{"no command is given", "dblock -d PATH -- COMMAND"}
+	}
+
+	o = c.Options(c.Foreign)
+	o.Process = c.Process
+	o.Priority = c.Priority
+	o.RetryDelay = time.Duration(c.RetryDelay)
+	if c.Shared && !given("exclusive") {
+		o.Mode = lock.Shared
+	}
+	if base := filepath.Base(c.Argv[0]); base != "." {
+		o.Command = base
+	}
+	o.Wait = c.wait(given)
+	return o, nil
+}
+
+func (c *Command) wait(given func(string) bool) time.Duration {
+	_, set := os.LookupEnv("DBLOCK_WAIT")
+	var d time.Duration
+	switch {
+	case given("wait"):
+		d = time.Duration(c.Wait)
+	case given("nonblock") && c.Nonblock:
+		return lock.NoWait
+	case given("max-retries") || given("retry-delay"):
+		d = retries(c.MaxRetries, time.Duration(c.RetryDelay))
+	case c.Nonblock:
+		return lock.NoWait
+	case set:
+		d = time.Duration(c.Wait)
+	default:
+		d = retries(c.MaxRetries, time.Duration(c.RetryDelay))
+	}
+	if d == 0 {
+		return lock.NoWait
+	}
+	return d
+}
+
+func retries(n int, delay time.Duration) time.Duration {
+	if n > 0 && delay > lock.Forever/time.Duration(n) {
+		return lock.Forever
+	}
+	return time.Duration(n) * delay
+}
+
+// GivenOn tells which flags were given on the command line, by name; those set
+// by the environment do not count.
+func GivenOn(k *kong.Context) func(string) bool {
+	return func(name string) bool {
+		for _, p := range k.Path {
+			if p.Flag != nil && p.Flag.Name == name {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+// Duration is a length of time on the command line: a number of seconds, a Go
+// duration, or "forever".
+type Duration time.Duration
+
+// UnmarshalText parses it; negative ones and those that are no number are errors.
+func (d *Duration) UnmarshalText(text []byte) error {
+	s := strings.TrimSpace(string(text))
+	if s == "forever" {
+		*d = Duration(lock.Forever)
+		return nil
+	}
+	if secs, err := strconv.ParseFloat(s, 64); err == nil && !strings.ContainsAny(s, "xXpP_") {
+		switch {
+		case math.IsNaN(secs) || math.IsInf(secs, 0) || secs < 0:
+			return badDuration(s)
+		case secs >= float64(lock.Forever/time.Second):
+			*d = Duration(lock.Forever)
+		default:
+			*d = Duration(secs * float64(time.Second))
+		}
+		return nil
+	}
+	v, err := time.ParseDuration(s)
+	if err != nil || v < 0 {
+		return badDuration(s)
+	}
+	*d = Duration(v)
+	return nil
+}
+
+func badDuration(s string) error {
+	return fmt.Errorf("%q is not a length of time: give seconds like 2.5, or 90s, 5m, forever", s)
+}

@@ -1,0 +1,105 @@
+package run
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/dblock-dev/dblock/internal/term"
+	"github.com/dblock-dev/dblock/lock"
+)
+
+// Rules for messages: one line for one problem, on stderr, beginning with
+// "dblock: " and a small letter, without a full stop. It says what is the matter
+// in the words of this documentation, then with which file or process. A second
+// line, "hint: ", only where there is something that the reader can do. What
+// comes from a file or a command line is cleaned before it is shown. Nothing goes
+// to stdout: that is the command's.
+
+func (c *Command) tell(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "dblock: "+format+"\n", args...)
+}
+
+func sentence(err error) string {
+	var lost *lock.LostError
+	if !errors.As(err, &lost) {
+		return err.Error()
+	}
+	s := fmt.Sprintf("the lock %s was lost: %s", term.Path(lost.Path), lost.Reason)
+	if h := lost.Holder; h != nil {
+		s += " by " + Who(h)
+	}
+	return s
+}
+
+// Who names a holder: label (pid N on HOST).
+func Who(h *lock.Holder) string {
+	label := term.Clean(h.Process)
+	if label == "" {
+		label = "somebody"
+	}
+	if h.PID == 0 {
+		return fmt.Sprintf("%s (on %s)", label, term.Clean(h.Host))
+	}
+	return fmt.Sprintf("%s (pid %d on %s)", label, h.PID, term.Clean(h.Host))
+}
+
+// situation says who holds the lock, and since when, and who waits.
+func situation(r *lock.Report, self int) string {
+	s := "held by a process that left no lock file"
+	switch {
+	case r.State == lock.StateFree && len(r.Waiters) == 0:
+		s = "just let go"
+	case r.State == lock.StateInvalid:
+		s = "held by an invalid lock file"
+	case r.State == lock.StateOrphaned && len(r.Orphans) > 0:
+		s = fmt.Sprintf("held by what a killed dblock left running (pid %d)", r.Orphans[0])
+	case r.Holder != nil:
+		s = fmt.Sprintf("held by %s for %s", Who(r.Holder), term.Ago(r.Age))
+		if n := len(r.Readers); n > 1 {
+			s += fmt.Sprintf(" and %d more readers", n-1)
+		}
+	}
+	ahead := 0
+	for _, w := range r.Waiters {
+		if w.PID == self {
+			break
+		}
+		ahead++
+	}
+	if ahead > 0 {
+		s += fmt.Sprintf(", %d ahead of us", ahead)
+	}
+	return s
+}
+
+// conflict is the message on giving up. It must make sense in a cron mail, where
+// nobody has seen the command line.
+func (c *Command) conflict(err error) error {
+	e := &ConflictError{Code: c.ConflictExitCode, Quiet: c.Quiet, Err: err, Text: err.Error()}
+	var held *lock.HeldError
+	if !errors.As(err, &held) {
+		e.Hint = "give the outer dblock an exclusive lock, or this one --shared"
+		return e
+	}
+	what := "is locked"
+	if held.Report != nil {
+		what = "is " + situation(held.Report, os.Getpid())
+	}
+	e.Text = fmt.Sprintf("%s %s", term.Path(held.Path), what)
+	if held.Waited > 100*time.Millisecond {
+		e.Text += fmt.Sprintf("; gave up after %s", term.Ago(held.Waited))
+	}
+	e.Text += fmt.Sprintf("; %s was not run", term.Clean(c.Argv[0]))
+	e.Hint = fmt.Sprintf("wait longer with --wait; see who it is with `dblock status %[1]s`; if it is stuck, `dblock force %[1]s`", c.selector())
+	return e
+}
+
+// selector is how to name this lock on another command line.
+func (c *Command) selector() string {
+	if c.LockFile != "" {
+		return "--lock-file " + term.Path(c.LockFile)
+	}
+	return "-d " + term.Path(c.DB)
+}

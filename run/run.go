@@ -1,0 +1,193 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/dblock-dev/dblock/lock"
+	"github.com/dblock-dev/dblock/signals"
+)
+
+// ExitError is how the command ended, as an exit code.
+type ExitError struct{ Code int }
+
+func (e *ExitError) Error() string { return fmt.Sprintf("exit code %d", e.Code) }
+
+// SignalError says that dblock is to die of a signal: the command did, or it came
+// while waiting for the lock.
+type SignalError struct{ Signal syscall.Signal }
+
+func (e *SignalError) Error() string { return "killed by " + e.Signal.String() }
+
+// ConflictError says that the lock was not had, with the exit code for that.
+type ConflictError struct {
+	Code  int
+	Quiet bool // the user does not want to be told
+	Text  string
+	Hint  string
+	Err   error
+}
+
+func (e *ConflictError) Error() string { return e.Text }
+
+// Unwrap returns the lock's error.
+func (e *ConflictError) Unwrap() error { return e.Err }
+
+// StartError says that the command could not be started: exit code 126 or 127.
+type StartError struct {
+	Code    int
+	Command string
+	Err     error
+}
+
+func (e *StartError) Error() string { return fmt.Sprintf("%s: %v", e.Command, e.Err) }
+
+// Unwrap returns the cause.
+func (e *StartError) Unwrap() error { return e.Err }
+
+// Run runs the command under the lock. The error tells how dblock must end: nil
+// is exit code 0.
+func (c *Command) Run(k *kong.Context, sigs *signals.Listener) error {
+	opts, err := c.options(k)
+	if err != nil {
+		return err
+	}
+	path, err := look(c.Argv[0])
+	if err != nil {
+		return err
+	}
+	l := lock.New(c.DB, opts)
+	if err := c.acquire(l, sigs); err != nil {
+		return err
+	}
+	grant, _ := l.Grant()
+	if grant.Degraded != nil {
+		c.tell("warning: flock does not work in %s; other dblocks are kept out by the lock file alone", grant.State)
+	}
+	if c.Verbose {
+		c.tell("had %s at %s, after %s (token %d)", grant.Notice, time.Now().Format("15:04:05"), grant.Waited.Round(time.Microsecond), grant.Token)
+	}
+	result := c.supervise(l, path, environment(grant), sigs)
+	lost := l.Err()
+	if err := l.Release(); err != nil && !errors.Is(err, lock.ErrLost) {
+		c.tell("the lock file was not removed: %v", err)
+	}
+	if lost != nil {
+		return lost
+	}
+	return result
+}
+
+// acquire gets the lock. A signal meanwhile ends the wait, and the process.
+func (c *Command) acquire(l *lock.Lock, sigs *signals.Listener) error {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	done := make(chan struct{})
+	idle := make(chan struct{})
+	w := c.newWaiting()
+	go func() {
+		defer close(idle)
+		defer w.clear()
+		for {
+			select {
+			case sig := <-sigs.C():
+				switch {
+				case signals.Stops(sig):
+					w.clear()
+					signals.Stop(sig.(syscall.Signal))
+				case signals.Ends(sig):
+					cancel(&SignalError{sig.(syscall.Signal)})
+				}
+			case <-w.due():
+				w.show()
+			case <-done:
+				return
+			}
+		}
+	}()
+	err := l.Acquire(ctx)
+	close(done)
+	<-idle
+	// Even if the lock was had at that very moment the command must not run.
+	var death *SignalError
+	if errors.As(context.Cause(ctx), &death) {
+		_ = l.Release()
+		return death
+	}
+	if errors.Is(err, lock.ErrHeld) || errors.Is(err, lock.ErrUpgrade) {
+		return c.conflict(err)
+	}
+	return err
+}
+
+// look finds the program before anything is locked for it.
+func look(name string) (string, error) {
+	path, err := exec.LookPath(name)
+	if errors.Is(err, exec.ErrDot) {
+		err = nil // PATH says so, and exec does as PATH says
+	}
+	if err == nil {
+		return path, nil
+	}
+	var lookup *exec.Error
+	if errors.As(err, &lookup) {
+		err = lookup.Err
+	}
+	code := 127
+	if errors.Is(err, os.ErrPermission) || errors.Is(err, syscall.EISDIR) {
+		code = 126
+	}
+	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist) {
+		err = errors.New("command not found")
+	}
+	return "", &StartError{code, name, err}
+}
+
+// environment is the wrapper's own with the lock described in it.
+func environment(g lock.Grant) []string {
+	vars := [][2]string{
+		{"DBLOCK_DB", g.DB},
+		{lock.EnvLockFile, g.Notice},
+		{lock.EnvPID, strconv.Itoa(g.PID)},
+		{"DBLOCK_HOST", g.Host},
+		{"DBLOCK_PROCESS", g.Process},
+		{"DBLOCK_TIMESTAMP", strconv.FormatInt(g.Timestamp.UnixMilli(), 10)},
+		{lock.EnvMode, g.Mode.String()},
+		{lock.EnvToken, strconv.FormatInt(g.Token, 10)},
+		{"DBLOCK_WAITED_MS", strconv.FormatInt(g.Waited.Milliseconds(), 10)},
+		{lock.EnvOuter, ""},
+	}
+	if g.Leaned {
+		vars[2][1] = strconv.Itoa(g.LeanedPID)
+	}
+	vars[len(vars)-1][1] = lock.Enclosing(g)
+	ours := func(kv string) bool {
+		for _, v := range vars {
+			if strings.HasPrefix(kv, v[0]) && strings.HasPrefix(kv[len(v[0]):], "=") {
+				return true
+			}
+		}
+		return false
+	}
+	env := make([]string, 0, len(os.Environ())+len(vars))
+	for _, kv := range os.Environ() {
+		if !strings.HasPrefix(kv, "DBLOCK_") || !ours(kv) {
+			env = append(env, kv)
+		}
+	}
+	for _, v := range vars {
+		if v[1] != "" {
+			env = append(env, v[0]+"="+v[1])
+		}
+	}
+	return env
+}

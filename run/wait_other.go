@@ -1,0 +1,34 @@
+//go:build unix && !linux
+
+package run
+
+import "syscall"
+
+// deathSignal is not to be had here: a command whose dblock is killed goes on,
+// and keeps other dblocks out by the descriptor that it inherited.
+func (c *Command) deathSignal() *syscall.SysProcAttr { return nil }
+
+// wait returns how the command ended, and tells of its stops meanwhile.
+func (ch *child) wait(stopped chan<- syscall.Signal) syscall.WaitStatus {
+	for {
+		var status syscall.WaitStatus
+		_, err := syscall.Wait4(ch.pid, &status, syscall.WUNTRACED, nil)
+		if err == syscall.EINTR {
+			continue
+		}
+		if err == nil && status.Stopped() {
+			select {
+			case stopped <- status.StopSignal():
+			default:
+			}
+			continue
+		}
+		ch.mu.Lock()
+		ch.reaped = true
+		ch.mu.Unlock()
+		return status
+	}
+}
+
+// isStopped is unknown here; a continue signal too many does no harm.
+func (ch *child) isStopped() bool { return true }

@@ -1,0 +1,47 @@
+package signals
+
+import (
+	"runtime"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// action is the kernel's struct sigaction, all zero for the default one.
+type action [4]uint64
+
+func setAction(sig syscall.Signal, set, old *action) {
+	_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(set)), uintptr(unsafe.Pointer(old)), 8, 0, 0)
+}
+
+func unblock(sig syscall.Signal) {
+	var set unix.Sigset_t
+	set.Val[(sig-1)/64] = 1 << ((sig - 1) % 64)
+	_ = unix.PthreadSigmask(unix.SIG_UNBLOCK, &set, nil)
+}
+
+// Die ends this process by the signal, without a core dump of its own, so that
+// whoever waits for it sees what became of the command. It goes around
+// os/signal, whose default for SIGQUIT and others is a stack trace. It returns
+// only if the signal did not end the process.
+func Die(sig syscall.Signal) {
+	runtime.LockOSThread()
+	_ = unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
+	setAction(sig, &action{}, nil)
+	unblock(sig)
+	_ = unix.Tgkill(unix.Getpid(), unix.Gettid(), sig)
+}
+
+// Stop stops this process by the signal, as if it did not care about it, and
+// returns when it is continued. In a process group that nobody could continue
+// the kernel does not stop it.
+func Stop(sig syscall.Signal) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var ours action
+	setAction(sig, &action{}, &ours)
+	unblock(sig)
+	_ = unix.Tgkill(unix.Getpid(), unix.Gettid(), sig)
+	setAction(sig, &ours, nil)
+}
