@@ -2,12 +2,11 @@ package lock
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
+	"fmt"
 	"io/fs"
 	"math"
-	mrand "math/rand/v2"
+	"math/rand/v2"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -29,6 +28,9 @@ type attempt struct {
 	names Names
 	me    proc.Me
 	start time.Time
+
+	wait context.Context // ends when the wait must; nil until there is one
+	stop context.CancelFunc
 
 	perm    queue.Perm
 	created bool // we made the state directory
@@ -66,6 +68,9 @@ func (a *attempt) step(name string) {
 // an error, and what it has created is removed.
 func (a *attempt) run(ctx context.Context) (h *hold, err error) {
 	defer func() {
+		if a.stop != nil {
+			a.stop()
+		}
 		if a.watch != nil {
 			// Closing it waits for the kernel; nobody needs to wait with it.
 			go a.watch.Close()
@@ -91,6 +96,22 @@ func (a *attempt) run(ctx context.Context) (h *hold, err error) {
 		a.turnstile.Close()
 		return h, nil
 	}
+}
+
+// patience is ctx, limited by how long we may wait. A lock that is free is had
+// without it: the first timer of a process costs the Go runtime system calls.
+func (a *attempt) patience(ctx context.Context) context.Context {
+	if a.wait != nil {
+		return a.wait
+	}
+	if a.opts.OnWait != nil {
+		a.opts.OnWait()
+	}
+	a.wait, a.stop = ctx, func() {}
+	if a.opts.Wait != Forever {
+		a.wait, a.stop = context.WithDeadline(ctx, a.start.Add(a.opts.Wait))
+	}
+	return a.wait
 }
 
 // abandon undoes what was done so far, in the opposite order.
@@ -135,7 +156,7 @@ func (a *attempt) enter(ctx context.Context) error {
 		next, err := a.lockFile(ctx, a.names.turnstile(p), queue.Exclusive)
 		if errors.Is(err, queue.ErrUnsupported) {
 			a.degraded = err
-			a.spare += "-" + rand.Text()[:8] // nothing keeps others from using the common name
+			a.spare += fmt.Sprintf("-%x", rand.Uint32()) // nothing keeps others from using the common name
 			return nil
 		}
 		if err != nil {
@@ -181,18 +202,25 @@ func (a *attempt) lockFile(ctx context.Context, path string, how queue.How) (*qu
 		return nil, err
 	}
 	a.step("open " + filepath.Base(path))
-	if a.opts.Wait == NoWait {
-		err = a.tryFairly(f, how)
-		if err != nil {
-			f.Close()
+	ok, err := f.Try(how)
+	switch {
+	case ok:
+		return f, nil
+	case err != nil:
+	case a.opts.Wait == NoWait:
+		if err = a.tryFairly(f, how); err == nil {
+			return f, nil
 		}
-	} else if err = f.Lock(ctx, how); err != nil && ctx.Err() == nil {
-		f.Close()
+	default:
+		if err = f.Wait(a.patience(ctx), how); err == nil {
+			return f, nil
+		}
+		if ctx.Err() != nil || a.wait.Err() != nil {
+			return nil, err // the wait was abandoned, and f with it
+		}
 	}
-	if err != nil {
-		return nil, err
-	}
-	return f, nil
+	f.Close()
+	return nil, err
 }
 
 func (a *attempt) openFile(path string) (*queue.File, error) {
@@ -278,9 +306,7 @@ func (a *attempt) announce(ctx context.Context) error {
 
 // drawToken takes the next fencing number, under the room and the last turnstile.
 func (a *attempt) drawToken() error {
-	id := make([]byte, 8)
-	rand.Read(id)
-	a.grantID = hex.EncodeToString(id)
+	a.grantID = fmt.Sprintf("%016x", rand.Uint64())
 	return amendLedger(a.names.token(), a.perm, func(led *ledger) {
 		now := a.now()
 		led.token = max(led.token+1, now)
@@ -456,7 +482,11 @@ func (a *attempt) replaceInSteps(judged *notice.Sighting) (bool, error) {
 // about to unlink the path: give it the time to do so now and not later.
 func (a *attempt) settle(ctx context.Context) (bool, error) {
 	if !a.unsettled.IsZero() && time.Since(a.unsettled) < 300*time.Millisecond {
-		pause := 25*time.Millisecond + mrand.N(35*time.Millisecond)
+		ctx := ctx
+		if a.opts.Wait != NoWait {
+			ctx = a.patience(ctx)
+		}
+		pause := 25*time.Millisecond + rand.N(35*time.Millisecond)
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
@@ -482,9 +512,10 @@ func (a *attempt) waitForeign(ctx context.Context, again time.Duration) error {
 	if a.opts.Wait == NoWait {
 		return errBusy
 	}
+	ctx = a.patience(ctx)
 	pause := min(again, a.poll)
 	a.poll = min(a.poll*3/2, time.Second)
-	pause = pause*3/4 + mrand.N(pause/2+1)
+	pause = pause*3/4 + rand.N(pause/2+1)
 	if a.watchForeign() {
 		// The watch tells of the file's end. What it cannot tell is its holder's.
 		id, err := notice.Identify(a.names.Notice)

@@ -2,9 +2,10 @@ package lock
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
+	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"slices"
 	"syscall"
@@ -219,7 +220,7 @@ func (r *Report) remove() (bool, error) {
 	if !r.stands() {
 		return false, nil
 	}
-	aside := r.Notice + ".broken-" + rand.Text()[:8]
+	aside := fmt.Sprintf("%s.broken-%x", r.Notice, rand.Uint32())
 	err := unix.Rename(r.Notice, aside)
 	if err == syscall.ENOENT {
 		return false, nil

@@ -42,14 +42,21 @@ type hold struct {
 
 	lostc chan struct{}
 	stop  chan struct{}
+	first *time.Timer // starts the keeper
 }
 
 func newHold(a *attempt) *hold {
 	h := &hold{attempt: a, lostc: make(chan struct{}), stop: make(chan struct{})}
 	h.grant = Grant{Names: a.names, Holder: holderOf(a.info), Waited: time.Since(a.start), Degraded: a.degraded}
 	h.grant.Token = a.ledger.token
-	go h.keep()
+	h.attendLater()
 	return h
+}
+
+// attendLater starts the keeper when the first look is due: a command that is
+// over by then costs no goroutine.
+func (h *hold) attendLater() {
+	h.first = time.AfterFunc(lookEvery, h.keep)
 }
 
 func (h *hold) beatEvery() time.Duration {
@@ -61,25 +68,22 @@ func (h *hold) beatEvery() time.Duration {
 
 // keep refreshes the notice and watches over it until the hold ends.
 func (h *hold) keep() {
-	beat := time.Now().Add(h.beatEvery())
-	for until := time.Now().Add(watchAfter); time.Now().Before(until); {
+	beat := time.Now().Add(h.beatEvery() - lookEvery)
+	for until := time.Now().Add(watchAfter - lookEvery); time.Now().Before(until); {
+		h.look()
+		beat = h.beatIfDue(beat)
 		if !h.pause(lookEvery) {
 			return
 		}
-		h.look()
-		beat = h.beatIfDue(beat)
 	}
 	w := h.startWatch()
 	for w != nil {
-		what, err := w.Wait(beat)
+		_, err := w.Wait(beat)
 		if h.over() {
 			return
 		}
 		if err != nil {
 			break
-		}
-		if what&watch.Opened != 0 {
-			h.greet(w)
 		}
 		h.look()
 		beat = h.beatIfDue(beat)
@@ -132,8 +136,8 @@ func (h *hold) beat() {
 	}
 }
 
-// startWatch watches the inode of the notice and that of the room: their names
-// changing is what matters, and somebody opening the notice is a peer.
+// startWatch watches the inode of the notice and that of the room: that their
+// names change is what matters.
 func (h *hold) startWatch() *watch.Watcher {
 	w, err := watch.New()
 	if err != nil {
@@ -150,9 +154,9 @@ func (h *hold) startWatch() *watch.Watcher {
 	if h.outer == nil && h.room != nil && w.Add(h.names.room(), watch.Moved) != nil {
 		h.look()
 	}
-	if w.Add(h.names.Notice, watch.Moved|watch.Opened) != nil {
+	if w.Add(h.names.Notice, watch.Moved) != nil {
 		h.look() // it is gone at this moment
-		if w.Add(h.names.Notice, watch.Moved|watch.Opened) != nil {
+		if w.Add(h.names.Notice, watch.Moved) != nil {
 			return h.dropWatch(w)
 		}
 	}
@@ -166,14 +170,6 @@ func (h *hold) dropWatch(w *watch.Watcher) *watch.Watcher {
 	h.mu.Unlock()
 	w.Close()
 	return nil
-}
-
-// greet notes that a peer polls. It need not be told again.
-func (h *hold) greet(w *watch.Watcher) {
-	h.mu.Lock()
-	h.met = true
-	h.mu.Unlock()
-	_ = w.Add(h.names.Notice, watch.Moved)
 }
 
 // look finds out whether the lock is still ours, and heals what can be healed.
@@ -307,6 +303,7 @@ func (h *hold) resume() {
 func (h *hold) release() error {
 	h.mu.Lock()
 	h.ended = true
+	h.first.Stop()
 	close(h.stop)
 	if w := h.watcher; w != nil {
 		go w.Close() // takes the kernel 8 ms
@@ -321,6 +318,8 @@ func (h *hold) release() error {
 	var err error
 	if h.file != nil {
 		if h.lastOut() {
+			// A peer that polls reads the notice each time.
+			h.met = h.met || h.file.WasRead() // check: courtesy
 			err = h.removeNotice()
 			h.courtesy()
 		}

@@ -94,6 +94,10 @@ type Options struct {
 	Process string // label in the lock file, "dblock" by default
 	Command string // base name of the program that works under the lock
 
+	// OnWait, if it is not nil, is called once, when Acquire finds that it has
+	// to wait.
+	OnWait func()
+
 	// Now is the wall clock; nil is time.Now. All waiting is measured on the
 	// monotonic clock whatever Now says.
 	Now func() time.Time
@@ -182,13 +186,7 @@ func (l *Lock) acquire(ctx context.Context) (*hold, error) {
 	if h, err := a.lean(); h != nil || err != nil {
 		return h, err
 	}
-	inner := ctx
-	if l.opts.Wait > 0 && l.opts.Wait != Forever {
-		var cancel context.CancelFunc
-		inner, cancel = context.WithTimeoutCause(ctx, l.opts.Wait, ErrHeld)
-		defer cancel()
-	}
-	h, err := a.run(inner)
+	h, err := a.run(ctx)
 	if err == nil {
 		return h, nil
 	}

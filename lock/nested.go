@@ -80,7 +80,7 @@ func (a *attempt) lean() (*hold, error) {
 		h.grant = Grant{Names: a.names, Holder: holderOf(a.info), Leaned: true, LeanedPID: o.pid}
 		h.grant.Mode = mode
 		h.grant.Token = o.token
-		go h.keep()
+		h.attendLater()
 		return h, nil
 	}
 	return nil, nil

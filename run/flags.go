@@ -92,6 +92,27 @@ type Command struct {
 	Argv []string `arg:"" optional:"" passthrough:"" name:"command" help:"The command and its arguments."`
 }
 
+// Behind adds what stood behind the first "--". If a command had begun before it,
+// it is an argument like any other.
+func (c *Command) Behind(rest []string) {
+	if len(c.Argv) == 0 && len(rest) > 0 {
+		rest = rest[1:]
+	}
+	c.Argv = append(c.Argv, rest...)
+}
+
+// Environment finds the value of a flag that was not given: DBLOCK_ and its name.
+// An empty variable is one that is not set.
+var Environment kong.ResolverFunc = func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+	if flag.Name == "help" || flag.Name == "version" {
+		return nil, nil
+	}
+	if v := os.Getenv("DBLOCK_" + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))); v != "" {
+		return v, nil
+	}
+	return nil, nil
+}
+
 // UsageError is a fault of the caller's: exit code 64.
 type UsageError struct{ Problem, Hint string }
 
@@ -142,12 +163,12 @@ func (c *Command) options(k *kong.Context) (lock.Options, error) {
 	if base := filepath.Base(c.Argv[0]); base != "." {
 		o.Command = base
 	}
-	o.Wait = c.wait(given)
+	o.Wait = c.patience(given)
 	return o, nil
 }
 
-func (c *Command) wait(given func(string) bool) time.Duration {
-	_, set := os.LookupEnv("DBLOCK_WAIT")
+func (c *Command) patience(given func(string) bool) time.Duration {
+	set := os.Getenv("DBLOCK_WAIT") != ""
 	var d time.Duration
 	switch {
 	case given("wait"):
@@ -181,7 +202,7 @@ func retries(n int, delay time.Duration) time.Duration {
 func GivenOn(k *kong.Context) func(string) bool {
 	return func(name string) bool {
 		for _, p := range k.Path {
-			if p.Flag != nil && p.Flag.Name == name {
+			if p.Flag != nil && !p.Resolved && p.Flag.Name == name {
 				return true
 			}
 		}

@@ -65,8 +65,8 @@ func (c *Command) Run(k *kong.Context, sigs *signals.Listener) error {
 	if err != nil {
 		return err
 	}
-	l := lock.New(c.DB, opts)
-	if err := c.acquire(l, sigs); err != nil {
+	l, err := c.acquire(opts, sigs)
+	if err != nil {
 		return err
 	}
 	grant, _ := l.Grant()
@@ -88,45 +88,34 @@ func (c *Command) Run(k *kong.Context, sigs *signals.Listener) error {
 }
 
 // acquire gets the lock. A signal meanwhile ends the wait, and the process.
-func (c *Command) acquire(l *lock.Lock, sigs *signals.Listener) error {
+func (c *Command) acquire(opts lock.Options, sigs *signals.Listener) (*lock.Lock, error) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
-	done := make(chan struct{})
-	idle := make(chan struct{})
-	w := c.newWaiting()
-	go func() {
-		defer close(idle)
-		defer w.clear()
-		for {
-			select {
-			case sig := <-sigs.C():
-				switch {
-				case signals.Stops(sig):
-					w.clear()
-					signals.Stop(sig.(syscall.Signal))
-				case signals.Ends(sig):
-					cancel(&SignalError{sig.(syscall.Signal)})
-				}
-			case <-w.due():
-				w.show()
-			case <-done:
-				return
-			}
-		}
-	}()
+	done, idle := make(chan struct{}), make(chan struct{})
+	waited := false
+	opts.OnWait = func() {
+		waited = true
+		go func() {
+			defer close(idle)
+			c.wait(sigs, cancel, done)
+		}()
+	}
+	l := lock.New(c.DB, opts)
 	err := l.Acquire(ctx)
-	close(done)
-	<-idle
+	if waited {
+		close(done)
+		<-idle
+	}
 	// Even if the lock was had at that very moment the command must not run.
 	var death *SignalError
 	if errors.As(context.Cause(ctx), &death) {
 		_ = l.Release()
-		return death
+		return nil, death
 	}
 	if errors.Is(err, lock.ErrHeld) || errors.Is(err, lock.ErrUpgrade) {
-		return c.conflict(err)
+		return nil, c.conflict(err)
 	}
-	return err
+	return l, err
 }
 
 // look finds the program before anything is locked for it.

@@ -1,12 +1,15 @@
 package run
 
 import (
+	"context"
 	"fmt"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/dblock-dev/dblock/internal/term"
 	"github.com/dblock-dev/dblock/lock"
+	"github.com/dblock-dev/dblock/signals"
 )
 
 const (
@@ -14,6 +17,28 @@ const (
 	refresh   = time.Second            // of the line on a terminal
 	reminding = time.Minute            // of the same holder, elsewhere
 )
+
+// wait tells what is being waited for, and listens for signals, until done.
+func (c *Command) wait(sigs *signals.Listener, cancel context.CancelCauseFunc, done <-chan struct{}) {
+	w := c.newWaiting()
+	defer w.clear()
+	for {
+		select {
+		case sig := <-sigs.C():
+			switch {
+			case signals.Stops(sig):
+				w.clear()
+				signals.Stop(sig.(syscall.Signal))
+			case signals.Ends(sig):
+				cancel(&SignalError{sig.(syscall.Signal)})
+			}
+		case <-w.due():
+			w.show()
+		case <-done:
+			return
+		}
+	}
+}
 
 // waiting tells a person, or a log, what is being waited for.
 type waiting struct {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"io/fs"
-	"os"
 	"strconv"
 	"sync"
 
@@ -51,7 +50,11 @@ func (s *Sighting) Same(t *Sighting) bool {
 // bytes. The error is ErrNotRegular, or a *fs.PathError (fs.ErrNotExist when
 // there is none). A file that is no notice is not an error: see Sighting.Err.
 func Read(path string) (*Sighting, error) {
-	fd, err := open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	const flags = unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_NOCTTY
+	fd, err := open(path, flags|noTrace, 0)
+	if err == unix.EPERM {
+		fd, err = open(path, flags, 0) // only the owner may leave no trace
+	}
 	if err != nil {
 		// Which error O_NOFOLLOW gives for a link differs between systems, and a
 		// socket cannot be opened at all; what it is decides, not the error.
@@ -97,6 +100,7 @@ type File struct {
 	fd   int
 	last int64 // the timestamp in the file
 	id   ID
+	born int64 // when it had last been read, as the filesystem has it, at first
 }
 
 // Create writes a complete notice at path, which must not exist, readable by
@@ -127,7 +131,7 @@ func (f *File) fill(i Info) error {
 	if err := unix.Fstat(f.fd, &st); err != nil {
 		return err
 	}
-	f.id = idOf(&st)
+	f.id, f.born = idOf(&st), accessed(&st)
 	if st.Mode&0o777 != 0o644 {
 		if err := unix.Fchmod(f.fd, 0o644); err != nil {
 			return err
@@ -148,7 +152,7 @@ func Adopt(path string, seen *Sighting) (*File, error) {
 		unix.Close(fd)
 		return nil, &fs.PathError{Op: "open", Path: path, Err: unix.ESTALE}
 	}
-	return &File{fd: fd, id: seen.ID, last: clamp(seen.Info.Timestamp)}, nil
+	return &File{fd: fd, id: seen.ID, born: accessed(&st), last: clamp(seen.Info.Timestamp)}, nil
 }
 
 // ID names the inode.
@@ -200,14 +204,12 @@ func (f *File) SetPID(pid int) error {
 	return writeAll(f.fd, pidWord(pid), pidAt)
 }
 
-// Sight reads our own notice through the descriptor.
-func (f *File) Sight() (Info, error) {
-	buf := make([]byte, MaxSize)
-	n, err := unix.Pread(f.fd, buf, 0)
-	if err != nil {
-		return Info{}, os.NewSyscallError("read", err)
-	}
-	return Parse(buf[:n])
+// WasRead reports whether somebody who is no dblock has read the notice, where
+// the filesystem keeps times of access: what dblocks read they read without a
+// trace, as far as the system lets them.
+func (f *File) WasRead() bool {
+	var st unix.Stat_t
+	return unix.Fstat(f.fd, &st) == nil && accessed(&st) != f.born
 }
 
 // Close closes the descriptor. The names stay.

@@ -116,13 +116,10 @@ func (f *File) Try(how How) (bool, error) {
 	return err == nil, f.wrap(err)
 }
 
-// Lock waits for the lock, in the kernel's queue. When ctx ends first it
+// Wait waits for the lock, in the kernel's queue. When ctx ends first it
 // returns ctx.Err() at once, and the File is no longer the caller's: the
 // abandoned wait closes it as soon as it is granted.
-func (f *File) Lock(ctx context.Context, how How) error {
-	if ok, err := f.Try(how); ok || err != nil {
-		return err
-	}
+func (f *File) Wait(ctx context.Context, how How) error {
 	granted := make(chan error, 1)
 	var settled atomic.Bool // whether the call ended or was abandoned: the first one decides
 	go func() {

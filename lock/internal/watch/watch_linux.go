@@ -1,5 +1,5 @@
 // Package watch tells when something happens to single files: removed,
-// replaced, opened by somebody. It watches inodes, not directories, so that a
+// replaced, written. It watches inodes, not directories, so that a
 // busy database beside the lock file wakes nobody up.
 package watch
 
@@ -26,10 +26,7 @@ type What uint32
 // Moved covers every change of the file's names: removal, renaming, replacement.
 const (
 	Moved   What = unix.IN_ATTRIB | unix.IN_DELETE_SELF | unix.IN_MOVE_SELF
-	Opened  What = unix.IN_OPEN
 	Written What = unix.IN_MODIFY
-	// Overflow is reported when the kernel dropped events.
-	Overflow What = unix.IN_Q_OVERFLOW
 )
 
 // New opens a watcher. It fails when the system's limit is reached.

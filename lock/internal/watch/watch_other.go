@@ -18,9 +18,7 @@ type What uint32
 // The events.
 const (
 	Moved What = 1 << iota
-	Opened
 	Written
-	Overflow
 )
 
 // New always fails.
