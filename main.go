@@ -51,17 +51,12 @@ func dispatch(args []string, sigs *signals.Listener) error {
 	if at := slices.Index(args, "--"); at >= 0 {
 		own, rest = args[:at], args[at:]
 	}
-	var all grammar
-	var model, command = any(&all), &all.Run
-	if running(own) {
-		// Building its model costs kong 0.3 ms for each command, on the way to
-		// the start of every command: so only of the one that is meant.
-		var one struct {
-			Run run.Command `cmd:"" default:"withargs"`
-		}
-		model, command = &one, &one.Run
+	if command, ctx := run.Quick(own); command != nil {
+		command.Behind(rest)
+		return command.Run(ctx, sigs)
 	}
-	k, err := kong.New(model, kong.Name("dblock"), kong.Description(description), kong.Resolvers(run.Environment),
+	var g grammar
+	k, err := kong.New(&g, kong.Name("dblock"), kong.Description(description), kong.Resolvers(run.Environment),
 		kong.Bind(sigs), kong.Vars{"version": version}, kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
 	if err != nil {
 		return err
@@ -73,16 +68,8 @@ func dispatch(args []string, sigs *signals.Listener) error {
 	if rest != nil && !strings.HasPrefix(ctx.Command(), "run") {
 		return &run.UsageError{Problem: fmt.Sprintf("%s takes no command", ctx.Command()), Hint: "dblock -d PATH -- COMMAND"}
 	}
-	command.Behind(rest)
+	g.Run.Behind(rest)
 	return ctx.Run()
-}
-
-// running reports whether these arguments can only be those of run.
-func running(own []string) bool {
-	if len(own) > 0 && (own[0] == "status" || own[0] == "force") {
-		return false
-	}
-	return !slices.ContainsFunc(own, func(arg string) bool { return arg == "--help" || arg == "-h" || arg == "--version" })
 }
 
 // report tells the user about an error and returns the exit code for it.

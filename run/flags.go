@@ -89,7 +89,7 @@ type Command struct {
 	Quiet     bool     `short:"q" help:"Say nothing about waiting."`
 	Verbose   bool     `short:"v" help:"Also say when and after how long the lock was had."`
 
-	Argv []string `arg:"" optional:"" passthrough:"" name:"command" help:"The command and its arguments."`
+	Argv []string `arg:"" optional:"" passthrough:"partial" name:"command" help:"The command and its arguments."`
 }
 
 // Behind adds what stood behind the first "--". If a command had begun before it,
