@@ -8,6 +8,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -35,9 +36,9 @@ type attempt struct {
 	perm    queue.Perm
 	created bool // we made the state directory
 
-	turnstile *queue.File // the last one passed
-	room      *queue.File // nil where flock does not work
-	degraded  error
+	turnstiles []*queue.File // those passed, from the lowest
+	room       *queue.File   // nil where flock does not work
+	degraded   error
 
 	ledger  ledger
 	grantID string
@@ -93,7 +94,7 @@ func (a *attempt) run(ctx context.Context) (h *hold, err error) {
 		}
 		h := newHold(a)
 		// Only now that the notice is there may the next one come near it.
-		a.turnstile.Close()
+		a.closeTurnstiles()
 		return h, nil
 	}
 }
@@ -130,12 +131,19 @@ func (a *attempt) abandon() {
 		}
 	}
 	a.room.Close()
-	a.turnstile.Close()
-	a.room, a.turnstile = nil, nil
+	a.room = nil
+	a.closeTurnstiles()
 	if a.created {
 		_ = syscall.Rmdir(a.names.State)
 		a.created = false
 	}
+}
+
+func (a *attempt) closeTurnstiles() {
+	for _, t := range slices.Backward(a.turnstiles) {
+		t.Close()
+	}
+	a.turnstiles = nil
 }
 
 // dropNotice removes our notice from wherever it is.
@@ -162,10 +170,10 @@ func (a *attempt) enter(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		// Kept until the next one is locked: whoever has passed one turnstile is
-		// before everybody who has not.
-		a.turnstile.Close()
-		a.turnstile = next
+		// All are kept until the room is had and the notice is there: so those of
+		// a class that follow us wait here, and no two of them stand in the way
+		// of a higher class at the turnstiles that only it must pass.
+		a.turnstiles = append(a.turnstiles, next)
 	}
 	how := queue.Exclusive
 	if a.opts.Mode == Shared {

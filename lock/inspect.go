@@ -99,6 +99,20 @@ func Inspect(db string, opts Options) (*Report, error) {
 }
 
 func inspect(n Names, opts Options) (*Report, error) {
+	for tries := 0; ; tries++ {
+		r, err := look(n, opts)
+		if err != nil || tries > 3 || r.seen == nil || r.State != StateStale && r.State != StateOrphaned {
+			return r, err
+		}
+		// The table of locks, the notice and the processes cannot be seen all at
+		// the same moment. A holder that ended in between only looks dead.
+		if id, err := notice.Identify(n.Notice); err == nil && id == r.seen.ID {
+			return r, nil
+		}
+	}
+}
+
+func look(n Names, opts Options) (*Report, error) {
 	r := &Report{Names: n}
 	queued := r.lookAtQueue()
 	seen, err := notice.Read(n.Notice)

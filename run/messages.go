@@ -47,9 +47,9 @@ func Who(h *lock.Holder) string {
 
 // situation says who holds the lock, and since when, and who waits.
 func situation(r *lock.Report, self int) string {
-	s := "held by a process that left no lock file"
+	s := "held"
 	switch {
-	case r.State == lock.StateFree && len(r.Waiters) == 0:
+	case r.State == lock.StateFree:
 		s = "just let go"
 	case r.State == lock.StateInvalid:
 		s = "held by an invalid lock file"
