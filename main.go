@@ -34,7 +34,10 @@ const description = `Run a command while holding a database's lock, which other 
 Every flag can also be set by an environment variable, DBLOCK_ and its name: DBLOCK_DB, DBLOCK_KILL_AFTER.`
 
 func main() {
-	sigs := signals.Listen(ignoredAtStart())
+	var sigs *signals.Listener
+	if len(os.Args) < 2 || os.Args[1] != "status" && os.Args[1] != "force" {
+		sigs = signals.Listen(ignoredAtStart())
+	}
 	err := dispatch(os.Args[1:], sigs)
 	var death *run.SignalError
 	if errors.As(err, &death) {
@@ -62,11 +65,11 @@ func dispatch(args []string, sigs *signals.Listener) error {
 		return err
 	}
 	ctx, err := k.Parse(own)
+	if err == nil && rest != nil && !strings.HasPrefix(ctx.Command(), "run") {
+		err = fmt.Errorf("%s takes no command", ctx.Command())
+	}
 	if err != nil {
 		return &run.UsageError{Problem: err.Error(), Hint: "see dblock --help"}
-	}
-	if rest != nil && !strings.HasPrefix(ctx.Command(), "run") {
-		return &run.UsageError{Problem: fmt.Sprintf("%s takes no command", ctx.Command()), Hint: "dblock -d PATH -- COMMAND"}
 	}
 	g.Run.Behind(rest)
 	return ctx.Run()

@@ -239,9 +239,11 @@ func (a *attempt) openFile(path string) (*queue.File, error) {
 		}
 		a.perm = perm
 	}
-	for {
+	for tries := 0; ; tries++ {
 		f, err := queue.Open(path, a.perm)
-		if !errors.Is(err, fs.ErrNotExist) {
+		// Others may delete the directory as often as we make it, but something
+		// that is no directory stays (a symbolic link to nothing).
+		if !errors.Is(err, fs.ErrNotExist) || tries > 100 {
 			return f, err
 		}
 		made, err := a.perm.Mkdir(a.names.State)

@@ -212,8 +212,9 @@ func (r *Report) stateOfDblock(j judgement, inRoom []proc.Claim) {
 			return
 		}
 		r.State, r.Evidence = StateOrphaned, fmt.Sprintf("process %d has gone, but what it ran still holds the kernel lock", i.PID)
-	case j.owns(i) && j.fresh(i) && i.Dblock.Mode == notice.Exclusive:
-		r.Evidence = fmt.Sprintf("process %d is alive, but the lock's state directory is not the one it locked", i.PID)
+	case j.owns(i) && j.fresh(i):
+		// Its room was deleted, or this filesystem shows other inodes in the table.
+		r.Evidence = fmt.Sprintf("process %d is alive and refreshes it", i.PID)
 	default:
 		r.State, r.Stale, r.Evidence = StateStale, true, "its dblock has gone"
 	}

@@ -108,34 +108,30 @@ func (c *Command) start(l *lock.Lock, path string, env []string) (int, error) {
 func (c *Command) attend(ch *child, l *lock.Lock, sigs *signals.Listener, stopped <-chan syscall.Signal, ended <-chan struct{}) {
 	lost := l.Lost()
 	var kill <-chan time.Time
-	pausing := false
+	paused := false
 	for {
 		select {
 		case sig := <-sigs.C():
 			switch {
-			case signals.Stops(sig):
-				if !signals.FromTerminal(sig) {
-					ch.signal(sig.(syscall.Signal))
-				}
-				pausing = true
-				c.pause(l, sig.(syscall.Signal))
 			case sig == unix.SIGCONT:
-				// Whoever continued us after a stop has done so for the whole
-				// process group, so the command runs already, or is ours to wake.
-				if !pausing || ch.isStopped() {
+				// A shell continues the whole process group: then the command runs
+				// already. Somebody who continued only us means the command.
+				if !paused || ch.isStopped() {
 					ch.signal(unix.SIGCONT)
 				}
-				pausing = false
+				paused = false
 				l.Resume()
 			case !signals.FromTerminal(sig):
 				ch.signal(sig.(syscall.Signal))
 			}
 		case sig := <-stopped:
-			// The command stopped by itself (less, vi): only if we stop too does
-			// the shell get its terminal back.
-			if signals.Stops(sig) && !pausing && signals.Foreground() {
-				pausing = true
-				c.pause(l, unix.SIGTSTP)
+			// We stop when the command does, and only then: it may have its own
+			// mind about a SIGTSTP, and it may stop by itself (less, vi), when the
+			// shell must get its terminal back. Not for a SIGSTOP: whoever sent it
+			// to the command alone will continue the command alone.
+			if signals.Stops(sig) {
+				paused = true
+				c.pause(l, sig)
 			}
 		case <-lost:
 			lost = nil

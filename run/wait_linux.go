@@ -5,6 +5,7 @@ import (
 	"os"
 	"strconv"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -30,13 +31,11 @@ func (ch *child) wait(stopped chan<- syscall.Signal) syscall.WaitStatus {
 		}
 		var status syscall.WaitStatus
 		if err == nil && (info.Code == cldStopped || info.Code == cldTrapped) {
-			// Consume this stop; the command may have gone on, or ended, by now.
-			_ = unix.Waitid(unix.P_PID, ch.pid, &info, unix.WSTOPPED|unix.WNOHANG, nil)
-			if sig, ok := ch.stopSignal(); ok {
-				select {
-				case stopped <- sig:
-				default:
-				}
+			// Consume this stop, or the next look would see it again.
+			_ = unix.Waitid(unix.P_PID, ch.pid, nil, unix.WSTOPPED|unix.WNOHANG, nil)
+			select {
+			case stopped <- stopSignal(&info):
+			default:
 			}
 			continue
 		}
@@ -58,11 +57,10 @@ const (
 	cldStopped = 5
 )
 
-// stopSignal reports whether the command is stopped now. Which signal did it is
-// in a part of siginfo that x/sys does not show; in the foreground of a terminal
-// it is the terminal's, or the command's own doing.
-func (ch *child) stopSignal() (syscall.Signal, bool) {
-	return unix.SIGTSTP, ch.isStopped()
+// stopSignal is the signal that stopped the command: si_status, which x/sys does
+// not name. It follows si_pid and si_uid behind the 16 bytes of the head.
+func stopSignal(info *unix.Siginfo) syscall.Signal {
+	return syscall.Signal(*(*int32)(unsafe.Add(unsafe.Pointer(info), 24)))
 }
 
 // isStopped reports whether the command is stopped.
