@@ -29,9 +29,8 @@ type grammar struct {
 	Version kong.VersionFlag `help:"Print the version."`
 }
 
-const description = `Run a command while holding a database's lock, which other programs respect: dblock -d data/app.db -- node migrate.js
-
-Every flag can also be set by an environment variable, DBLOCK_ and its name: DBLOCK_DB, DBLOCK_KILL_AFTER.`
+const description = "Run a command while holding a database's lock, which other programs respect: dblock -d data/app.db -- node migrate.js\n\n" +
+	"Every flag can also be set by an environment variable, DBLOCK_ and its name: DBLOCK_DB, DBLOCK_KILL_AFTER."
 
 func main() {
 	var sigs *signals.Listener
@@ -92,10 +91,8 @@ func report(err error) int {
 		return exit.Code
 	case errors.As(err, &usage):
 		return tell(64, usage.Problem, usage.Hint)
-	case errors.As(err, &conflict) && conflict.Quiet:
-		return conflict.Code
 	case errors.As(err, &conflict):
-		return tell(conflict.Code, conflict.Text, conflict.Hint)
+		return conflict.Tell(tell)
 	case errors.As(err, &lost):
 		return 69 // told when it happened
 	case errors.As(err, &start):

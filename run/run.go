@@ -39,6 +39,14 @@ type ConflictError struct {
 
 func (e *ConflictError) Error() string { return e.Text }
 
+// Tell tells the user, unless that is not wanted, and returns the exit code.
+func (e *ConflictError) Tell(tell func(code int, problem, hint string) int) int {
+	if e.Quiet {
+		return e.Code
+	}
+	return tell(e.Code, e.Text, e.Hint)
+}
+
 // Unwrap returns the lock's error.
 func (e *ConflictError) Unwrap() error { return e.Err }
 
