@@ -51,6 +51,8 @@ type attempt struct {
 	since     time.Time        // since when it has had these bytes, on the monotonic clock
 	unsettled time.Time        // when a peer's empty or vanishing file was last seen
 	met       bool             // a peer was met
+
+	clockMoved bool // the wall clock was set since the last hold
 	watch     *watch.Watcher
 	poll      time.Duration
 }
@@ -308,8 +310,15 @@ func (a *attempt) announce(ctx context.Context) error {
 			return err
 		}
 		stands, err := a.settle(ctx)
-		if stands || err != nil {
+		if err != nil {
 			return err
+		}
+		if stands && a.clockMoved {
+			// No notice that was dated by the old clock is left.
+			return amendLedger(a.names.token(), a.perm, func(led *ledger) { led.booted, led.boot = a.me.Booted(a.now()) })
+		}
+		if stands {
+			return nil
 		}
 	}
 }
@@ -322,6 +331,11 @@ func (a *attempt) drawToken() error {
 		led.token = max(led.token+1, now)
 		if now-led.release > gap.Milliseconds() || now < led.release {
 			led.gap = now // nobody had it for a while: peers had their chance
+		}
+		booted, boot := a.me.Booted(now)
+		a.clockMoved = led.clockMoved(booted, boot)
+		if !a.clockMoved {
+			led.booted, led.boot = booted, boot
 		}
 		a.ledger = *led
 	})

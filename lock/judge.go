@@ -30,13 +30,14 @@ type judgement struct {
 	unchanged time.Duration // how long these bytes have been seen, monotonic
 	timeout   time.Duration // the stale timeout
 	byAge     bool          // Options.Stale is StaleAge
+	moved     bool          // the wall clock was set lately
 	room      bool          // we hold the room: no dblock of this kernel is in
 }
 
 func (a *attempt) judge(seen *notice.Sighting) verdict {
 	return judgement{
 		me: a.me, now: a.now(), unchanged: time.Since(a.since), timeout: a.opts.StaleTimeout,
-		byAge: a.opts.Stale == StaleAge, room: a.room != nil,
+		byAge: a.opts.Stale == StaleAge, moved: a.clockMoved, room: a.room != nil,
 	}.of(seen)
 }
 
@@ -107,7 +108,7 @@ func (j judgement) ofPeer(i notice.Info) verdict {
 	case proc.Unknown:
 		return j.old(i, "its process cannot be seen from here")
 	}
-	if st, ok := proc.Stat(i.PID); ok && i.Dated {
+	if st, ok := proc.Stat(i.PID); ok && i.Dated && !j.moved { // check: clock-moved
 		if lived, ok := proc.Age(st.Started); ok && lived+clockSlack < age {
 			return verdict{stale: true, why: fmt.Sprintf("process %d is another one, started after the lock was taken", i.PID)}
 		}

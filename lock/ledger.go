@@ -25,9 +25,11 @@ type ledger struct {
 	peer    int64 // when a foreign peer was last met
 	gap     int64 // when the path was last free long enough for a polling peer
 	release int64 // the last release; kept only while peers have been met lately
+	booted  int64 // when this kernel was booted, by the clock as it was at the last hold
+	boot    int64 // which boot that was
 }
 
-const ledgerSize = 4 * 21
+const ledgerSize = 6 * 21
 
 // amendLedger reads the file, lets change alter it, and stores it in place, in
 // one call within one page. A file that is missing or damaged counts as empty:
@@ -44,11 +46,11 @@ func amendLedger(path string, perm queue.Perm, change func(*ledger)) error {
 		return &fs.PathError{Op: "read", Path: path, Err: err}
 	}
 	var led ledger
-	if _, err := fmt.Sscan(string(b[:n]), &led.token, &led.peer, &led.gap, &led.release); err != nil {
+	if _, err := fmt.Sscan(string(b[:n]), &led.token, &led.peer, &led.gap, &led.release, &led.booted, &led.boot); err != nil {
 		led = ledger{}
 	}
 	change(&led)
-	out := fmt.Appendf(b[:0], "%20d %20d %20d %20d\n", led.token, led.peer, led.gap, led.release)
+	out := fmt.Appendf(b[:0], "%20d %20d %20d %20d %20d %20d\n", led.token, led.peer, led.gap, led.release, led.booted, led.boot)
 	n, err = syscall.Pwrite(f.Fd(), out, 0)
 	if err == nil && n < len(out) {
 		err = syscall.ENOSPC
@@ -67,6 +69,13 @@ func (led ledger) peersLately(now int64) bool {
 // owesGap reports whether polling peers have had no chance for too long.
 func (led ledger) owesGap(now int64) bool {
 	return led.peersLately(now) && (now-led.gap > gapEvery.Milliseconds() || now < led.gap)
+}
+
+// clockMoved reports whether the wall clock has been set since the last hold of
+// this boot. When it was, times that were written down by it before say nothing
+// about which of two things came first.
+func (led ledger) clockMoved(booted, boot int64) bool {
+	return led.boot == boot && boot != 0 && max(led.booted-booted, booted-led.booted) > 2*clockSlack.Milliseconds()
 }
 
 // isGone reports an error that says that there is nothing at the path.
