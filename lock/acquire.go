@@ -53,8 +53,8 @@ type attempt struct {
 	met       bool             // a peer was met
 
 	clockMoved bool // the wall clock was set since the last hold
-	watch     *watch.Watcher
-	poll      time.Duration
+	watch      *watch.Watcher
+	poll       time.Duration
 }
 
 func newAttempt(l *Lock, n Names) *attempt {

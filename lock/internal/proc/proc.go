@@ -5,6 +5,8 @@ package proc
 
 import (
 	"os"
+	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -31,6 +33,19 @@ func Self() Me {
 		me.Started = st.Started
 	}
 	return me
+}
+
+// Booted is when this kernel was booted, by a wall clock that shows now (both in
+// milliseconds since the epoch), and a number for this boot; 0 if unknown. Within
+// one boot it only changes when the clock is set.
+func (m Me) Booted(now int64) (ms, boot int64) {
+	up, ok := sinceBoot()
+	id, _, _ := strings.Cut(m.Boot, "-")
+	boot, err := strconv.ParseInt(id, 16, 64)
+	if !ok || err != nil {
+		return 0, 0
+	}
+	return now - up.Milliseconds(), boot
 }
 
 // Life is whether a process exists.
