@@ -1,0 +1,126 @@
+package run
+
+import (
+	"testing"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dblock-dev/dblock/lock"
+)
+
+func parse(t *testing.T, args ...string) (*Command, *kong.Context) {
+	t.Helper()
+	var g struct {
+		Run Command `cmd:"" default:"withargs"`
+	}
+	k, err := kong.New(&g, kong.Resolvers(Environment))
+	require.NoError(t, err)
+	ctx, err := k.Parse(args)
+	require.NoError(t, err)
+	return &g.Run, ctx
+}
+
+func TestQuickGrammarAgreesWithTheWholeOne(t *testing.T) {
+	for _, args := range [][]string{
+		{},
+		{"-d", "x.db"},
+		{"--db=x.db", "--lock-file=l", "-w", "2.5", "-E", "3", "-s", "-p", "me", "-q", "cmd", "-x", "--db", "y"},
+		{"-n", "-x", "-v", "--command", "echo"},
+	} {
+		quick, qctx := Quick(args)
+		require.NotNil(t, quick, "%q", args)
+		whole, wctx := parse(t, args...)
+		require.Equal(t, whole, quick, "%q", args)
+		for _, flag := range []string{"db", "wait", "nonblock", "shared", "exclusive", "lock-file"} {
+			require.Equal(t, GivenOn(wctx)(flag), GivenOn(qctx)(flag), "%q: %s", args, flag)
+		}
+	}
+}
+
+func TestQuickGrammarKnowsTheSameFlags(t *testing.T) {
+	k, err := kong.New(&Command{}, kong.Name("x"))
+	require.NoError(t, err)
+	whole := map[string]*kong.Flag{}
+	for _, f := range k.Model.Flags {
+		whole[f.Name] = f
+	}
+	q, err := kong.New(&quick{}, kong.Name("x"), kong.NoDefaultHelp())
+	require.NoError(t, err)
+	require.NotEmpty(t, q.Model.Flags)
+	for _, f := range q.Model.Flags {
+		require.Contains(t, whole, f.Name)
+		require.Equal(t, whole[f.Name].Short, f.Short, f.Name)
+		require.Equal(t, whole[f.Name].Default, f.Default, f.Name)
+	}
+}
+
+func TestQuickLeavesTheRestToTheWholeGrammar(t *testing.T) {
+	for _, args := range [][]string{{"--stale-timeout", "3"}, {"--help"}, {"-h"}, {"--version"}, {"status"}, {"force"}, {"run"}, {"--bogus"}, {"-w", "x"}} {
+		c, _ := Quick(args)
+		require.Nil(t, c, "%q", args)
+	}
+	t.Setenv("DBLOCK_ON_LOST", "kill")
+	c, _ := Quick([]string{"-d", "x"})
+	require.Nil(t, c, "the environment sets a flag that it does not know")
+}
+
+func TestDuration(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"0": 0, "2.5": 2500 * time.Millisecond, "90s": 90 * time.Second, "5m": 5 * time.Minute, "100ms": 100 * time.Millisecond,
+		"forever": lock.Forever, "1e300": lock.Forever, " 3 ": 3 * time.Second, "1h30m": 90 * time.Minute,
+	} {
+		var d Duration
+		require.NoError(t, d.UnmarshalText([]byte(text)), text)
+		require.Equal(t, want, time.Duration(d), text)
+	}
+	for _, text := range []string{"", "-1", "-5s", "abc", "NaN", "Inf", "-Inf", "0x10", "5 m", "1_000", "s"} {
+		var d Duration
+		require.Error(t, d.UnmarshalText([]byte(text)), text)
+	}
+}
+
+func TestPatience(t *testing.T) {
+	for _, c := range []struct {
+		env  map[string]string
+		args []string
+		want time.Duration
+	}{
+		{nil, nil, 5 * time.Second},
+		{nil, []string{"-w", "0"}, lock.NoWait},
+		{nil, []string{"-w", "forever"}, lock.Forever},
+		{nil, []string{"-n"}, lock.NoWait},
+		{nil, []string{"--max-retries", "3", "--retry-delay", "2s"}, 6 * time.Second},
+		{nil, []string{"--max-retries", "0"}, lock.NoWait},
+		{nil, []string{"--max-retries", "9000000000", "--retry-delay", "900h"}, lock.Forever},
+		{map[string]string{"DBLOCK_WAIT": "7"}, nil, 7 * time.Second},
+		{map[string]string{"DBLOCK_WAIT": "7"}, []string{"-n"}, lock.NoWait},
+		{map[string]string{"DBLOCK_WAIT": "7"}, []string{"--max-retries", "10"}, time.Second},
+		{map[string]string{"DBLOCK_NONBLOCK": "1"}, []string{"-w", "3"}, 3 * time.Second},
+		{map[string]string{"DBLOCK_NONBLOCK": "1"}, nil, lock.NoWait},
+		{map[string]string{"DBLOCK_WAIT": ""}, nil, 5 * time.Second},
+	} {
+		for name, value := range c.env {
+			t.Setenv(name, value)
+		}
+		cmd, ctx := parse(t, c.args...)
+		require.Equal(t, c.want, cmd.patience(GivenOn(ctx)), "%v %q", c.env, c.args)
+		for name := range c.env {
+			t.Setenv(name, "")
+		}
+	}
+}
+
+func TestBehind(t *testing.T) {
+	for _, c := range []struct{ argv, rest, want []string }{
+		{nil, nil, nil},
+		{nil, []string{"--", "status"}, []string{"status"}},
+		{[]string{"sh", "-c", "x"}, []string{"--", "y"}, []string{"sh", "-c", "x", "--", "y"}},
+		{nil, []string{"--", "a", "--", "b"}, []string{"a", "--", "b"}},
+	} {
+		cmd := &Command{Argv: c.argv}
+		cmd.Behind(c.rest)
+		require.Equal(t, c.want, cmd.Argv)
+	}
+}

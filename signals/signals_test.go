@@ -1,0 +1,120 @@
+package signals
+
+import (
+	"bufio"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// The test binary runs itself as a child that does one thing with signals.
+func TestMain(m *testing.M) {
+	switch os.Getenv("SIGNALS_TEST_CHILD") {
+	case "die":
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGUSR1)
+		for n := range syscall.Signal(32) {
+			if n > 0 && strings.EqualFold(os.Args[1], unix.SignalName(n)) {
+				Die(n)
+			}
+		}
+		os.Exit(99)
+	case "listen":
+		ignored := Set(0)
+		if len(os.Args) > 1 && os.Args[1] == "usr1" {
+			ignored = 1 << (syscall.SIGUSR1 - 1)
+		}
+		l := Listen(ignored)
+		l.Ready()
+		os.Stdout.WriteString("ready\n")
+		for sig := range l.C() {
+			os.Stdout.WriteString(unix.SignalName(sig.(syscall.Signal)) + "\n")
+		}
+	default:
+		os.Exit(m.Run())
+	}
+}
+
+func child(kind string, args ...string) *exec.Cmd {
+	c := exec.Command(os.Args[0], args...)
+	c.Env = append(os.Environ(), "SIGNALS_TEST_CHILD="+kind)
+	return c
+}
+
+func TestDieOfTheSignalItself(t *testing.T) {
+	for _, sig := range []syscall.Signal{unix.SIGTERM, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGKILL, unix.SIGUSR1, unix.SIGSEGV, unix.SIGABRT, unix.SIGPIPE} {
+		c := child("die", unix.SignalName(sig))
+		out, err := c.CombinedOutput()
+		require.Error(t, err)
+		status := c.ProcessState.Sys().(syscall.WaitStatus)
+		require.True(t, status.Signaled(), "%v: %v", sig, status)
+		require.Equal(t, sig, status.Signal())
+		require.False(t, status.CoreDump(), "%v", sig)
+		require.Empty(t, string(out), "no stack trace for %v", sig)
+	}
+}
+
+// listen starts a listening child through sh, which sets the dispositions.
+func listen(t *testing.T, trap string, args ...string) (*exec.Cmd, *bufio.Reader) {
+	c := child("listen")
+	c.Args = append([]string{"sh", "-c", trap + `exec "$0" "$@"`, os.Args[0]}, args...)
+	sh, err := exec.LookPath("sh")
+	require.NoError(t, err)
+	c.Path = sh
+	out, err := c.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, c.Start())
+	t.Cleanup(func() { _ = c.Process.Kill(); _ = c.Wait() })
+	r := bufio.NewReader(out)
+	line, err := r.ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, "ready\n", line)
+	return c, r
+}
+
+func TestListenGetsEachSignalInOrder(t *testing.T) {
+	c, r := listen(t, "")
+	for _, sig := range []syscall.Signal{unix.SIGTERM, unix.SIGUSR1, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGUSR2, unix.SIGALRM, unix.SIGTERM} {
+		require.NoError(t, c.Process.Signal(sig))
+		line, err := r.ReadString('\n')
+		require.NoError(t, err)
+		require.Equal(t, unix.SignalName(sig)+"\n", line)
+	}
+}
+
+func TestIgnoredSignalsStayIgnored(t *testing.T) {
+	// HUP and INT the Go runtime tells by itself; USR1 is known from the start.
+	c, r := listen(t, "trap '' HUP INT USR1; ", "usr1")
+	for _, sig := range []syscall.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGUSR1, unix.SIGUSR2} {
+		require.NoError(t, c.Process.Signal(sig))
+	}
+	line, err := r.ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, "SIGUSR2\n", line)
+}
+
+func TestSet(t *testing.T) {
+	s := Set(1<<(syscall.SIGTERM-1) | 1<<(syscall.SIGHUP-1))
+	require.True(t, s.Has(syscall.SIGTERM))
+	require.True(t, s.Has(syscall.SIGHUP))
+	require.False(t, s.Has(syscall.SIGINT))
+}
+
+func TestKinds(t *testing.T) {
+	for _, sig := range ending {
+		require.True(t, Ends(sig), "%v", sig)
+		require.False(t, Stops(sig), "%v", sig)
+	}
+	for _, sig := range sparing {
+		require.False(t, Ends(sig), "%v", sig)
+	}
+	for _, never := range []os.Signal{unix.SIGURG, unix.SIGCHLD, unix.SIGPIPE} {
+		require.NotContains(t, ending, never)
+		require.NotContains(t, sparing, never)
+	}
+}
