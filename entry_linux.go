@@ -11,6 +11,8 @@ var ignored uint64
 // install.sh does. The runtime installs its handlers over those of signals that
 // were ignored (trap ” TERM), HUP and INT excepted, and tells nobody; so this
 // asks the kernel first.
+//
+//lint:ignore U1000 the linker refers to it
 func entry()
 
 func ignoredAtStart() signals.Set { return signals.Set(ignored) }

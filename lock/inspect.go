@@ -135,7 +135,7 @@ func look(n Names, opts Options) (*Report, error) {
 	}
 	r.seen, r.ID = seen, identity(seen)
 	j := judgement{me: proc.Self(), now: opts.Now().UnixMilli(), timeout: opts.StaleTimeout, byAge: opts.Stale == StaleAge}
-	r.Age = max(0, time.Duration(j.now-seen.Info.Timestamp)*time.Millisecond)
+	r.Age = max(0, since(j.now, seen.Info.Timestamp))
 	if seen.Err != nil {
 		j.unchanged = max(0, time.Duration(j.now-seen.Changed)*time.Millisecond)
 		v := j.of(seen)
@@ -175,7 +175,7 @@ func (r *Report) stateOfDblock(j judgement, inRoom []proc.Claim) {
 		if v := j.of(r.seen); v.stale || !j.fresh(i) {
 			r.State, r.Stale, r.Evidence = StateStale, v.stale, v.why
 			if !v.stale {
-				r.Evidence = fmt.Sprintf("last sign of life %s ago, longer than the stale timeout", time.Duration(j.now-i.Timestamp)*time.Millisecond)
+				r.Evidence = fmt.Sprintf("last sign of life %s ago, longer than the stale timeout", since(j.now, i.Timestamp))
 			}
 			return
 		}

@@ -76,6 +76,13 @@ func (j judgement) ofDblock(i notice.Info) verdict {
 	return j.silent("its holder is on another host")
 }
 
+// since is how long ago a timestamp is. It is anybody's number: centuries, as of
+// one in microseconds, would overflow a Duration and make the future look old.
+func since(now, timestamp int64) time.Duration {
+	const most = int64(100 * 365 * 24 * time.Hour / time.Millisecond)
+	return time.Duration(min(max(now-timestamp, -most), most)) * time.Millisecond
+}
+
 // sees reports whether the dblock's pid means the same process here.
 func (j judgement) sees(d *notice.Dblock) bool { return d.PIDNS == j.me.PIDNS }
 
@@ -95,7 +102,7 @@ func (j judgement) fresh(i notice.Info) bool {
 
 // ofPeer judges a notice of another implementation.
 func (j judgement) ofPeer(i notice.Info) verdict {
-	age := time.Duration(j.now-i.Timestamp) * time.Millisecond
+	age := since(j.now, i.Timestamp)
 	if j.byAge && i.Dated && age > j.timeout {
 		return verdict{stale: true, why: "it is older than the stale timeout"}
 	}
@@ -123,7 +130,7 @@ func (j judgement) ofPeer(i notice.Info) verdict {
 // old judges by age what cannot be proved. A date in the future proves nothing
 // either way, and our own clock measures instead.
 func (j judgement) old(i notice.Info, why string) verdict {
-	age := time.Duration(j.now-i.Timestamp) * time.Millisecond
+	age := since(j.now, i.Timestamp)
 	if !i.Dated || age < 0 {
 		return j.silent(why)
 	}
