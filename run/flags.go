@@ -153,6 +153,11 @@ func (c *Command) options(k *kong.Context) (lock.Options, error) {
 		return o, &UsageError{"no command is given", "dblock -d PATH -- COMMAND"}
 	}
 
+	if c.Quiet && c.Verbose {
+		c.Quiet = !given("verbose")
+		c.Verbose = !c.Quiet
+	}
+
 	o = c.Options(c.Foreign)
 	o.Process = c.Process
 	o.Priority = c.Priority

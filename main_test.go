@@ -1,0 +1,291 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/stretchr/testify/require"
+)
+
+// The tests run the real program, built as install.sh builds it.
+var binary string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "dblock-test")
+	if err != nil {
+		panic(err)
+	}
+	binary = filepath.Join(dir, "dblock")
+	flags := "-s -w -X main.version=test"
+	if runtime.GOOS == "linux" && (runtime.GOARCH == "amd64" || runtime.GOARCH == "arm64") {
+		flags += " -E main.entry"
+	}
+	build := exec.Command("go", "build", "-trimpath", "-ldflags", flags, "-o", binary, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "%s%v\n", out, err)
+		os.Exit(1)
+	}
+	for _, kv := range os.Environ() {
+		if name, _, _ := strings.Cut(kv, "="); strings.HasPrefix(name, "DBLOCK_") {
+			os.Unsetenv(name)
+		}
+	}
+	os.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("LC_ALL", "C.UTF-8")
+			e.Setenv("SHELL", "/bin/sh")
+			return nil
+		},
+		Condition: func(name string) (bool, error) {
+			if name == "root" {
+				return os.Getuid() == 0, nil
+			}
+			return false, fmt.Errorf("unknown condition %q", name)
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"dblock": func(ts *testscript.TestScript, neg bool, args []string) {
+				if err := ts.Exec("dblock", args...); (err != nil) != neg {
+					ts.Fatalf("dblock %q: %v", args, err)
+				}
+			},
+			"code":  scriptCode,
+			"until": scriptUntil,
+		},
+	})
+}
+
+// scriptCode runs a command and checks its exit code: code 75 dblock ...
+func scriptCode(ts *testscript.TestScript, _ bool, args []string) {
+	err := ts.Exec(args[1], args[2:]...)
+	got := 0
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else if err != nil {
+		ts.Fatalf("%v", err)
+	}
+	if fmt.Sprint(got) != args[0] {
+		ts.Fatalf("exit code %d, want %s", got, args[0])
+	}
+}
+
+// scriptUntil repeats a command until it succeeds, for at most 20 seconds.
+func scriptUntil(ts *testscript.TestScript, _ bool, args []string) {
+	for end := time.Now().Add(20 * time.Second); ; {
+		if ts.Exec(args[0], args[1:]...) == nil {
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("%q never succeeds", args)
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+}
+
+// result is how a run of the program went.
+type result struct {
+	stdout, stderr string
+	status         syscall.WaitStatus
+}
+
+func (r result) code() int {
+	if r.status.Signaled() {
+		return 128 + int(r.status.Signal())
+	}
+	return r.status.ExitStatus()
+}
+
+// command is the program in a directory of its own.
+func command(t *testing.T, dir string, args ...string) *exec.Cmd {
+	t.Helper()
+	c := exec.Command(binary, args...)
+	c.Dir = dir
+	return c
+}
+
+func finish(t *testing.T, c *exec.Cmd) result {
+	t.Helper()
+	var out, errs bytes.Buffer
+	c.Stdout, c.Stderr = &out, &errs
+	err := c.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		require.NoError(t, err)
+	}
+	return result{out.String(), errs.String(), c.ProcessState.Sys().(syscall.WaitStatus)}
+}
+
+func execute(t *testing.T, dir string, args ...string) result {
+	t.Helper()
+	return finish(t, command(t, dir, args...))
+}
+
+// start starts a command in the background; it is killed at the end of the test.
+func start(t *testing.T, c *exec.Cmd) *exec.Cmd {
+	t.Helper()
+	require.NoError(t, c.Start())
+	t.Cleanup(func() {
+		if c.ProcessState == nil {
+			_ = c.Process.Kill()
+			_ = c.Wait()
+		}
+	})
+	return c
+}
+
+// await waits until something is true, for at most 30 seconds.
+func await(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); <-tick.C {
+		if done() {
+			return
+		}
+	}
+	t.Fatalf("never: %s", what)
+}
+
+func exists(path ...string) bool {
+	_, err := os.Lstat(filepath.Join(path...))
+	return err == nil
+}
+
+func contains(path, text string) func() bool {
+	return func() bool {
+		b, _ := os.ReadFile(path)
+		return bytes.Contains(b, []byte(text))
+	}
+}
+
+// statusReport is the JSON of dblock status.
+type statusReport struct {
+	State   string
+	Locked  bool
+	Stale   bool
+	ID      string
+	Orphans []int
+	Holder  *struct {
+		PID       int
+		Process   string
+		Mode      string
+		Token     int64
+		Timestamp int64
+	}
+	Readers, Waiting []struct {
+		PID                              int
+		Process, Command, Mode, Priority string
+	}
+}
+
+func statusOf(t *testing.T, dir, db string) statusReport {
+	t.Helper()
+	r := execute(t, dir, "status", "--json", "-d", db)
+	require.Zero(t, r.code(), r.stderr)
+	var rep statusReport
+	require.NoError(t, json.Unmarshal([]byte(r.stdout), &rep), r.stdout)
+	return rep
+}
+
+// hold starts a holder that runs until the file "go" appears, and waits until it has the lock.
+func hold(t *testing.T, dir string, args ...string) *exec.Cmd {
+	t.Helper()
+	name := fmt.Sprintf("in-%d", time.Now().UnixNano())
+	args = append(args, "--", "sh", "-c", "touch "+name+"; until [ -e go ]; do sleep 0.01; done")
+	c := start(t, command(t, dir, args...))
+	await(t, "the holder has the lock", func() bool { return exists(dir, name) })
+	return c
+}
+
+func letGo(t *testing.T, dir string) {
+	t.Helper()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "go"), nil, 0o644))
+}
+
+// need skips a test whose tool is missing; in CI nothing may be missing.
+func need(t *testing.T, tools ...string) {
+	t.Helper()
+	for _, tool := range tools {
+		if _, err := exec.LookPath(tool); err != nil {
+			if os.Getenv("CI") == "true" {
+				t.Fatalf("%s is not installed", tool)
+			}
+			t.Skipf("%s is not installed", tool)
+		}
+	}
+}
+
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("only root can arrange this")
+	}
+}
+
+// litter lists what is in a directory, the permanent files of locks left out.
+func litter(t *testing.T, dir string) []string {
+	t.Helper()
+	var found []string
+	permanent := regexp.MustCompile(`\.lock\.d(/(room|token|turnstile-(low|normal|high)))?$`)
+	err := filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+		if strings.Contains(path, ".lock") && !permanent.MatchString(path) {
+			found = append(found, path)
+		}
+		return err
+	})
+	require.NoError(t, err)
+	return found
+}
+
+// The manual must know every flag, its letter, its variable, and every exit code.
+func TestManualIsComplete(t *testing.T) {
+	b, err := os.ReadFile("docs/dblock.1")
+	require.NoError(t, err)
+	manual := strings.NewReplacer(`\-`, "-", `\fB`, "", `\fI`, "", `\fR`, "", `\fP`, "").Replace(string(b))
+	k, err := kong.New(&grammar{}, kong.Name("dblock"), kong.Vars{"version": "x"})
+	require.NoError(t, err)
+	seen := 0
+	for _, leaf := range k.Model.Leaves(true) {
+		for _, group := range leaf.AllFlags(true) {
+			for _, f := range group {
+				seen++
+				require.Contains(t, manual, "--"+f.Name, "%s --%s", leaf.Name, f.Name)
+				if f.Short != 0 {
+					require.Regexp(t, `(?m)(^|[\s,])-`+string(f.Short)+`\b`, manual, "%s -%c", leaf.Name, f.Short)
+				}
+				if f.Name != "help" && f.Name != "version" {
+					require.Contains(t, manual, "DBLOCK_"+strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_")))
+				}
+			}
+		}
+	}
+	require.Greater(t, seen, 40)
+	for _, code := range []string{"64", "69", "70", "73", "75", "77", "126", "127"} {
+		require.Regexp(t, `(?m)^(\.B |\.TP\n|\.BR )?\s*`+code+`\b`, manual, code)
+	}
+	for _, name := range []string{"DB", "LOCK_FILE", "PID", "HOST", "PROCESS", "TIMESTAMP", "MODE", "TOKEN", "WAITED_MS", "OUTER"} {
+		require.Contains(t, manual, "DBLOCK_"+name)
+	}
+}
