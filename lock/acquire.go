@@ -37,6 +37,7 @@ type attempt struct {
 	created bool // we made the state directory
 
 	turnstiles []*queue.File // those passed, from the lowest
+	awaited    bool          // somebody waited at the one that was opened last
 	room       *queue.File   // nil where flock does not work
 	degraded   error
 
@@ -94,9 +95,9 @@ func (a *attempt) run(ctx context.Context) (h *hold, err error) {
 		if err != nil {
 			return nil, err
 		}
-		h := newHold(a)
 		// Only now that the notice is there may the next one come near it.
-		a.closeTurnstiles()
+		a.openLast()
+		h := newHold(a)
 		return h, nil
 	}
 }
@@ -122,14 +123,12 @@ func (a *attempt) abandon() {
 	if a.file != nil {
 		a.dropNotice()
 	}
-	if a.created && a.room != nil {
+	if a.created && a.mayRemoveState() {
 		// The state directory is ours and the lock never was: leave nothing of
 		// it. Others who have the files open find out by the inode check. rmdir
 		// fails, and should, if somebody else is about to use it.
-		if ok, err := a.room.Try(queue.Exclusive); ok && err == nil && a.roomStands() {
-			for _, p := range []string{a.names.turnstile(Low), a.names.turnstile(Normal), a.names.turnstile(High), a.names.token(), a.names.room()} {
-				_ = notice.Remove(p)
-			}
+		for _, p := range []string{a.names.turnstile(Low), a.names.turnstile(Normal), a.names.turnstile(High), a.names.token(), a.names.room()} {
+			_ = notice.Remove(p)
 		}
 	}
 	a.room.Close()
@@ -139,6 +138,58 @@ func (a *attempt) abandon() {
 		_ = syscall.Rmdir(a.names.State)
 		a.created = false
 	}
+}
+
+// mayRemoveState reports whether nobody else is in: we have the room for
+// ourselves, or could not even create it.
+func (a *attempt) mayRemoveState() bool {
+	if a.room == nil {
+		_, err := notice.Identify(a.names.room())
+		return isGone(err)
+	}
+	ok, err := a.room.Try(queue.Exclusive)
+	return ok && err == nil && a.roomStands()
+}
+
+// openLast lets those come who wait at the last turnstile. If a class above ours
+// waits, those of ours and below must wait at theirs a little longer: the kernel
+// wakes who is next but lets whoever is quicker have the lock, and they, woken at
+// the same time, would slip in before those who have long waited. Readers pass at
+// once, since others are to join them.
+func (a *attempt) openLast() {
+	above := false
+	for p := a.opts.Priority + 1; p <= High && !above; p++ {
+		above = a.awaits(p)
+	}
+	if a.opts.Mode == Shared || len(a.turnstiles) == 0 || !above {
+		a.closeTurnstiles()
+		return
+	}
+	a.open(High)
+}
+
+// open closes our last turnstile, that of class p.
+func (a *attempt) open(p Priority) {
+	a.awaited = a.awaits(p)
+	last := len(a.turnstiles) - 1
+	a.turnstiles[last].Close()
+	a.turnstiles = a.turnstiles[:last]
+}
+
+// awaits reports whether somebody waits at a turnstile of ours. Where we did not
+// have to wait, nobody does.
+func (a *attempt) awaits(p Priority) bool {
+	return a.wait != nil && slices.ContainsFunc(a.claims(a.names.turnstile(p)), func(c proc.Claim) bool { return c.Waiting })
+}
+
+// claims is the kernel's table for one file; empty where it is not known.
+func (a *attempt) claims(path string) []proc.Claim {
+	id, err := notice.Identify(path)
+	if err != nil {
+		return nil
+	}
+	claims, _ := proc.Claims(id)
+	return claims
 }
 
 func (a *attempt) closeTurnstiles() {
@@ -505,7 +556,7 @@ func (a *attempt) replaceInSteps(judged *notice.Sighting) (bool, error) {
 // is ours. A peer that had found our predecessor's file empty, or gone, may be
 // about to unlink the path: give it the time to do so now and not later.
 func (a *attempt) settle(ctx context.Context) (bool, error) {
-	if !a.unsettled.IsZero() && time.Since(a.unsettled) < 300*time.Millisecond {
+	if !a.unsettled.IsZero() && time.Since(a.unsettled) < 300*time.Millisecond { // check: settle
 		ctx := ctx
 		if a.opts.Wait != NoWait {
 			ctx = a.patience(ctx)
@@ -527,7 +578,7 @@ func (a *attempt) settle(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	a.unsettled = time.Now()
-	return false, nil // check: verify-before-start
+	return false, nil // check: verify-before-start: false -> true
 }
 
 // waitForeign waits until the notice that is in the way changes, or until it is

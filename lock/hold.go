@@ -2,11 +2,15 @@ package lock
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
+	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/dblock-dev/dblock/lock/internal/notice"
+	"github.com/dblock-dev/dblock/lock/internal/proc"
 	"github.com/dblock-dev/dblock/lock/internal/watch"
 )
 
@@ -16,6 +20,9 @@ const (
 	// lookEvery is how often the path is looked at before the watch is up, and
 	// where there is none. A heal must be quicker than the peers' 100 ms.
 	lookEvery = 20 * time.Millisecond
+	// wakeUp is how long a process that was woken may need until it runs, on a
+	// machine that is very busy.
+	wakeUp = 100 * time.Millisecond
 	// watchAfter is when the watch is set up; commands that end sooner do not
 	// pay for it.
 	watchAfter = 100 * time.Millisecond
@@ -59,6 +66,24 @@ func (h *hold) attendLater() {
 	h.first = time.AfterFunc(lookEvery, h.keep)
 }
 
+// openLower lets those come who wait at the lower turnstiles, from the highest,
+// at each when whoever waited at the one above has passed that.
+func (h *hold) openLower() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for above := High; len(h.turnstiles) > 0; above-- {
+		for end := time.Now().Add(wakeUp); h.awaited && time.Now().Before(end) && !h.passed(above); {
+			time.Sleep(wakeUp / 500)
+		}
+		h.open(above - 1)
+	}
+}
+
+// passed reports whether somebody has the turnstile.
+func (h *hold) passed(p Priority) bool {
+	return slices.ContainsFunc(h.claims(h.names.turnstile(p)), func(c proc.Claim) bool { return !c.Waiting })
+}
+
 func (h *hold) beatEvery() time.Duration {
 	if h.outer != nil {
 		return outerEvery
@@ -69,6 +94,7 @@ func (h *hold) beatEvery() time.Duration {
 // keep refreshes the notice and watches over it until the hold ends.
 func (h *hold) keep() {
 	beat := time.Now().Add(h.beatEvery() - lookEvery)
+	h.openLower()
 	for until := time.Now().Add(watchAfter - lookEvery); time.Now().Before(until); {
 		h.look()
 		beat = h.beatIfDue(beat)
@@ -182,6 +208,11 @@ func (h *hold) look() {
 		h.lookOuter()
 		return
 	}
+	h.examine(h.heal)
+}
+
+// examine is look's work for a hold of our own.
+func (h *hold) examine(heal func()) {
 	for range 3 {
 		if h.ended || h.lost != nil {
 			return
@@ -206,7 +237,7 @@ func (h *hold) look() {
 		case !isGone(err):
 			return
 		}
-		h.heal()
+		heal() // check: heal: heal() -> return
 	}
 }
 
@@ -220,18 +251,25 @@ func (h *hold) heal() {
 			return // healed; or somebody was quicker, which the next look sees
 		}
 	}
-	// The spare name has gone too: write it anew, the same in everything but
-	// the inode.
+	// The spare name has gone too: write the notice anew, the same in everything
+	// but the inode. Another reader may be doing just that, so not under the name
+	// that both know.
 	info := h.info
 	info.Timestamp = h.now()
-	file, err := notice.Create(h.spare, info)
+	fresh := fmt.Sprintf("%s-%x", h.spare, rand.Uint32())
+	file, err := notice.Create(fresh, info)
 	if err != nil {
+		return
+	}
+	moved, err := notice.Link(fresh, h.names.Notice)
+	if err != nil {
+		file.Close()
+		_ = notice.Remove(fresh)
 		return
 	}
 	h.file.Close()
 	h.file = file
-	moved, _ := notice.Link(h.spare, h.names.Notice)
-	h.linked = !moved
+	h.linked = !moved && notice.Rename(fresh, h.spare) == nil
 }
 
 // recognise adopts a notice that another reader of the same shared hold has put
@@ -286,7 +324,7 @@ func (h *hold) suspend() {
 		return
 	}
 	h.suspended = true
-	_ = h.file.Beat(h.now() + lead.Milliseconds())
+	_ = h.file.Beat(h.now() + lead.Milliseconds()) // check: suspend-lead: lead.Milliseconds() -> 0
 }
 
 func (h *hold) resume() {
@@ -301,7 +339,12 @@ func (h *hold) resume() {
 // release ends the hold: no more beats, the notice if it is ours, the spare
 // name, the courtesy gap, the room.
 func (h *hold) release() error {
+	h.openLower()
 	h.mu.Lock()
+	if h.outer == nil && h.lost == nil {
+		// A lock that was lost just now was lost, too; healing it is not worth it.
+		h.examine(func() {}) // check: last-look: h.examine(func() {}) -> _ = h
+	}
 	h.ended = true
 	h.first.Stop()
 	close(h.stop)
@@ -319,7 +362,7 @@ func (h *hold) release() error {
 	if h.file != nil {
 		if h.lastOut() {
 			// A peer that polls reads the notice each time.
-			h.met = h.met || h.file.WasRead() // check: courtesy
+			h.met = h.met || h.file.WasRead() // check: courtesy: h.file.WasRead() -> false
 			err = h.removeNotice()
 			h.courtesy()
 		}
@@ -328,7 +371,7 @@ func (h *hold) release() error {
 	if h.room != nil {
 		// Unlocking, not only closing: a daemon that the command left behind has
 		// inherited the open file and would keep the lock.
-		if uerr := h.room.Unlock(); err == nil { // check: explicit-unlock
+		if uerr := h.room.Unlock(); err == nil { // check: explicit-unlock: h.room.Unlock() -> error(nil)
 			err = uerr
 		}
 		h.room.Close()
@@ -348,7 +391,7 @@ func (h *hold) lastOut() bool {
 		return true
 	}
 	alone, err := h.room.Convert()
-	return alone && err == nil
+	return alone && err == nil // check: last-out: alone && err == nil -> alone || err == nil
 }
 
 // removeNotice unlinks the notice while the room is still locked: unlocked
@@ -356,7 +399,7 @@ func (h *hold) lastOut() bool {
 func (h *hold) removeNotice() error {
 	h.step("releasing")
 	var err error
-	if id, ierr := notice.Identify(h.names.Notice); ierr == nil && h.ours(id) { // check: ownership-before-unlink
+	if id, ierr := notice.Identify(h.names.Notice); ierr == nil && h.ours(id) { // check: ownership-before-unlink: h.ours(id) -> id.Ino != 0
 		err = notice.Remove(h.names.Notice)
 	}
 	if id, ierr := notice.Identify(h.spare); ierr == nil && id == h.file.ID() {

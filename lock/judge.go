@@ -35,6 +35,9 @@ type judgement struct {
 }
 
 func (a *attempt) judge(seen *notice.Sighting) verdict {
+	if a.ledger.clockMoved(a.me.Booted(a.now())) { // check: clock-moved-while-waiting
+		a.clockMoved = true
+	}
 	return judgement{
 		me: a.me, now: a.now(), unchanged: time.Since(a.since), timeout: a.opts.StaleTimeout,
 		byAge: a.opts.Stale == StaleAge, moved: a.clockMoved, room: a.room != nil,
@@ -46,7 +49,7 @@ func (j judgement) of(seen *notice.Sighting) verdict {
 	case seen.Err != nil && seen.Clipped:
 		return j.silent("it is too large to be read")
 	case seen.Err != nil:
-		if left := emptyGrace - j.unchanged; left > 0 {
+		if left := emptyGrace - j.unchanged; left > 0 { // check: empty-grace
 			return verdict{again: left, why: "not a valid lock file, perhaps one that is being written"}
 		}
 		return verdict{stale: true, why: "not a valid lock file"}
@@ -84,7 +87,9 @@ func since(now, timestamp int64) time.Duration {
 }
 
 // sees reports whether the dblock's pid means the same process here.
-func (j judgement) sees(d *notice.Dblock) bool { return d.PIDNS == j.me.PIDNS }
+func (j judgement) sees(d *notice.Dblock) bool {
+	return d.PIDNS == j.me.PIDNS // check: pid-namespace: d.PIDNS == j.me.PIDNS -> true
+}
 
 // owns reports whether the notice's process is alive and really is the one that
 // wrote it, and not a later one with the same number.
@@ -116,7 +121,7 @@ func (j judgement) ofPeer(i notice.Info) verdict {
 		return j.old(i, "its process cannot be seen from here")
 	}
 	if st, ok := proc.Stat(i.PID); ok && i.Dated && !j.moved { // check: clock-moved
-		if lived, ok := proc.Age(st.Started); ok && lived+clockSlack < age {
+		if lived, ok := proc.Age(st.Started); ok && lived+clockSlack < age { // check: reused-pid
 			return verdict{stale: true, why: fmt.Sprintf("process %d is another one, started after the lock was taken", i.PID)}
 		}
 	}

@@ -97,7 +97,7 @@ func (o outer) live(n Names, me proc.Me) (Mode, bool) {
 	seen, err := notice.Read(n.Notice)
 	if err == nil && seen.Info.Dblock != nil && seen.Info.Dblock.Boot == me.Boot {
 		d := seen.Info.Dblock
-		if d.Mode == notice.Exclusive && d.Token == o.token && seen.Info.PID == o.pid { // check: live-token
+		if d.Mode == notice.Exclusive && d.Token == o.token && seen.Info.PID == o.pid { // check: live-token: d.Token == o.token -> true
 			return Exclusive, true
 		}
 		if d.Mode == notice.Exclusive && proc.Look(seen.Info.PID) == proc.Alive {

@@ -85,12 +85,16 @@ func (c *Command) Run(k *kong.Context, sigs *signals.Listener) error {
 		c.tell("had %s at %s, after %s (token %d)", grant.Notice, time.Now().Format("15:04:05"), grant.Waited.Round(time.Microsecond), grant.Token)
 	}
 	result := c.supervise(l, path, environment(grant), sigs)
-	lost := l.Err()
-	if err := l.Release(); err != nil && !errors.Is(err, lock.ErrLost) {
+	told := l.Err() != nil
+	err = l.Release()
+	switch {
+	case errors.Is(err, lock.ErrLost):
+		if !told {
+			c.tell("%s", sentence(err))
+		}
+		return err
+	case err != nil:
 		c.tell("the lock file was not removed: %v", err)
-	}
-	if lost != nil {
-		return lost
 	}
 	return result
 }

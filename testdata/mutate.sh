@@ -6,6 +6,7 @@
 #   CODE               // check: NAME: OLD -> NEW  NEW takes the place of OLD
 #
 # Usage: testdata/mutate.sh [NAME...]
+# shellcheck disable=SC2016 # the backquotes are Markdown's
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD

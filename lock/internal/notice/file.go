@@ -69,7 +69,7 @@ func Read(path string) (*Sighting, error) {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return nil, &fs.PathError{Op: "stat", Path: path, Err: err}
 	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+	if st.Mode&unix.S_IFMT != unix.S_IFREG { // check: regular-only
 		return nil, &fs.PathError{Op: "open", Path: path, Err: ErrNotRegular}
 	}
 	buf := make([]byte, MaxSize)
@@ -132,7 +132,7 @@ func (f *File) fill(i Info) error {
 		return err
 	}
 	f.id, f.born = idOf(&st), accessed(&st)
-	if st.Mode&0o777 != 0o644 {
+	if st.Mode&0o777 != 0o644 { // check: notice-mode
 		if err := unix.Fchmod(f.fd, 0o644); err != nil {
 			return err
 		}
@@ -171,7 +171,7 @@ func (f *File) Beat(ms int64) error {
 	// its notice ahead. The larger high digits must be there while the low ones
 	// change, or a reader would see a time hours in the past.
 	var err error
-	if ms > f.last {
+	if ms > f.last { // check: high-digits-first: ms > f.last -> ms < f.last
 		if err = f.beatHigh(ms); err == nil {
 			err = f.beatLow(ms)
 		}

@@ -27,6 +27,11 @@ func Link(from, to string) (moved bool, err error) {
 // the filesystem cannot.
 func Swap(a, b string) error { return exchange(a, b) }
 
+// Rename moves a file, replacing what has that name.
+func Rename(from, to string) error {
+	return pathError("rename", to, retry(func() error { return unix.Rename(from, to) }))
+}
+
 // Remove unlinks path; that it is gone already is not an error.
 func Remove(path string) error {
 	err := retry(func() error { return unix.Unlink(path) })

@@ -45,6 +45,29 @@ func slurp(path string, size int) ([]byte, error) {
 	return b[:max(n, 0)], err
 }
 
+// table reads a table of /proc a page at a time, which is what the kernel shows
+// as it is at one moment. Where two calls meet it may show a line twice, or not
+// at all; os.ReadFile begins with calls of 512 bytes.
+func table(path string) ([]byte, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	var all []byte
+	for {
+		all = slices.Grow(all, 1<<16)
+		n, err := unix.Read(fd, all[len(all):cap(all)])
+		if err == unix.EINTR {
+			continue
+		}
+		if n <= 0 {
+			return all, err
+		}
+		all = all[:len(all)+n]
+	}
+}
+
 func bootID() string {
 	b, err := slurp("/proc/sys/kernel/random/boot_id", 64)
 	if err != nil {
@@ -82,7 +105,7 @@ func Command(pid int) []string {
 // order. It shows only what was locked from this pid namespace. known is false
 // if the system keeps no such table.
 func Claims(id notice.ID) (claims []Claim, known bool) {
-	b, err := os.ReadFile("/proc/locks")
+	b, err := table("/proc/locks")
 	if err != nil {
 		return nil, false
 	}

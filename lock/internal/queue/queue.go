@@ -128,7 +128,7 @@ func (f *File) Wait(ctx context.Context, how How) error {
 			granted <- err
 			return
 		}
-		f.Close()
+		f.Close() // check: abandoned-wait: f.Close() -> _ = f
 	}()
 	select {
 	case err := <-granted:
@@ -150,7 +150,7 @@ func (f *File) Wait(ctx context.Context, how How) error {
 func (f *File) lockBlocking(how How) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	restore := blockSignals()
+	restore := blockSignals() // check: blocked-signals: blockSignals() -> func() {}
 	defer restore()
 	return f.flock(int(how))
 }

@@ -15,10 +15,7 @@ import (
 //
 // Closing one waits for a grace period of the kernel, 8 ms, also when a process
 // exits: open one only for waits that are longer than that.
-type Watcher struct {
-	file *os.File
-	fd   int
-}
+type Watcher struct{ file *os.File }
 
 // What happened.
 type What uint32
@@ -35,13 +32,24 @@ func New() (*Watcher, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("inotify_init1", err)
 	}
-	return &Watcher{os.NewFile(uintptr(fd), "inotify"), fd}, nil
+	return &Watcher{os.NewFile(uintptr(fd), "inotify")}, nil
 }
 
 // Add watches the file that path names now, and replaces what was watched
 // before of the same file.
 func (w *Watcher) Add(path string, what What) error {
-	_, err := unix.InotifyAddWatch(w.fd, path, uint32(what)|unix.IN_DONT_FOLLOW)
+	// Not on the bare number: Close may come in between, and the number be
+	// somebody else's by then.
+	conn, err := w.file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	cerr := conn.Control(func(fd uintptr) {
+		_, err = unix.InotifyAddWatch(int(fd), path, uint32(what)|unix.IN_DONT_FOLLOW)
+	})
+	if cerr != nil {
+		return cerr
+	}
 	return os.NewSyscallError("inotify_add_watch", err)
 }
 

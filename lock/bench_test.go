@@ -1,0 +1,47 @@
+package lock
+
+import (
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The goal is less than 60 µs.
+func BenchmarkAcquireRelease(b *testing.B) {
+	for name, opts := range map[string]Options{"exclusive": {}, "shared": {Mode: Shared}} {
+		b.Run(name, func(b *testing.B) {
+			l := New(filepath.Join(b.TempDir(), "x.db"), opts)
+			for b.Loop() {
+				if err := l.Acquire(b.Context()); err != nil {
+					b.Fatal(err)
+				}
+				if err := l.Release(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkInspect(b *testing.B) {
+	db := filepath.Join(b.TempDir(), "x.db")
+	l := New(db, Options{})
+	require.NoError(b, l.Acquire(b.Context()))
+	for b.Loop() {
+		if _, err := Inspect(db, Options{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	require.NoError(b, l.Release())
+}
+
+func BenchmarkJudge(b *testing.B) {
+	s := sighting([]byte(dblockNotice(b, nil)))
+	a := newAttempt(New("x.db", Options{}), Names{})
+	a.since = time.Now()
+	for b.Loop() {
+		a.judge(s)
+	}
+}

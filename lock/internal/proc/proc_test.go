@@ -1,0 +1,189 @@
+//go:build linux
+
+package proc
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/dblock-dev/dblock/lock/internal/notice"
+)
+
+// sleeper is a child that does nothing until it is killed.
+func sleeper(t *testing.T) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command("cat")
+	in, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		_ = in.Close()
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	return cmd
+}
+
+func TestSelf(t *testing.T) {
+	me := Self()
+	require.Equal(t, os.Getpid(), me.PID)
+	require.NotEmpty(t, me.Host)
+	require.Len(t, me.Boot, 36)
+	require.NotZero(t, me.Started)
+	require.NotZero(t, me.PIDNS)
+	require.Equal(t, me, Self())
+}
+
+func TestLook(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, Alive, Look(os.Getpid()))
+	require.Equal(t, Unknown, Look(0), "kill(0) would be our own group")
+	require.Equal(t, Unknown, Look(-1), "kill(-1) would be everybody")
+	require.Equal(t, Alive, Look(1), "it is there, whether or not we may signal it")
+	c := sleeper(t)
+	pid := c.Process.Pid
+	require.Equal(t, Alive, Look(pid))
+	require.NoError(t, c.Process.Kill())
+	require.Eventually(t, func() bool { return Look(pid) == Gone }, 20*time.Second, time.Millisecond, "a zombie counts as gone")
+	_ = c.Wait()
+	require.Equal(t, Gone, Look(pid))
+	_, ok := Stat(pid)
+	require.False(t, ok)
+}
+
+func TestStatAndAge(t *testing.T) {
+	t.Parallel()
+	before := time.Now()
+	c := sleeper(t)
+	st, ok := Stat(c.Process.Pid)
+	require.True(t, ok)
+	require.Equal(t, os.Getpid(), st.Parent)
+	age, ok := Age(st.Started)
+	require.True(t, ok)
+	require.GreaterOrEqual(t, age, -10*time.Millisecond)
+	require.LessOrEqual(t, age, time.Since(before)+20*time.Millisecond, "within the resolution of a tick")
+	_, ok = Age(0)
+	require.False(t, ok)
+}
+
+func TestStatOfAnAwkwardName(t *testing.T) {
+	t.Parallel()
+	cat, err := exec.LookPath("cat")
+	require.NoError(t, err)
+	name := filepath.Join(t.TempDir(), "a) Z 1 (b")
+	require.NoError(t, os.Symlink(cat, name))
+	cmd := exec.Command(name)
+	in, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	defer cmd.Wait()
+	defer in.Close()
+	require.Eventually(t, func() bool { argv := Command(cmd.Process.Pid); return len(argv) == 1 && argv[0] == name }, 20*time.Second, time.Millisecond)
+	st, ok := Stat(cmd.Process.Pid)
+	require.True(t, ok)
+	require.Equal(t, os.Getpid(), st.Parent)
+	require.NotEqual(t, byte('Z'), st.State)
+	require.Equal(t, Alive, Look(cmd.Process.Pid))
+}
+
+func TestDescends(t *testing.T) {
+	t.Parallel()
+	yes, known := Descends(os.Getppid())
+	require.True(t, yes && known)
+	yes, known = Descends(os.Getpid())
+	require.True(t, !yes && known, "not of itself")
+	yes, known = Descends(sleeper(t).Process.Pid)
+	require.True(t, !yes && known)
+}
+
+func TestBooted(t *testing.T) {
+	now := time.Now().UnixMilli()
+	ms, boot := Self().Booted(now)
+	require.NotZero(t, boot)
+	require.Less(t, ms, now)
+	again, same := Self().Booted(now + 3600_000)
+	require.Equal(t, boot, same)
+	require.InDelta(t, ms+3600_000, again, 5000)
+	ms, boot = Me{}.Booted(now)
+	require.Zero(t, ms)
+	require.Zero(t, boot)
+}
+
+func TestClaims(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "room")
+	open := func() *os.File {
+		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+		require.NoError(t, err)
+		t.Cleanup(func() { f.Close() })
+		return f
+	}
+	a, b := open(), open()
+	id, err := notice.Identify(path)
+	require.NoError(t, err)
+	claims, known := Claims(id)
+	require.True(t, known)
+	require.Empty(t, claims)
+	require.NoError(t, unix.Flock(int(a.Fd()), unix.LOCK_SH))
+	require.NoError(t, unix.Flock(int(b.Fd()), unix.LOCK_SH))
+	// A long table that others change meanwhile can show a line twice.
+	require.Eventually(t, func() bool { claims, _ = Claims(id); return len(claims) == 2 }, 20*time.Second, time.Millisecond)
+	require.Equal(t, []Claim{{PID: os.Getpid(), Shared: true}, {PID: os.Getpid(), Shared: true}}, claims)
+	require.Equal(t, []int{os.Getpid()}, Holding(id))
+	require.NoError(t, unix.Flock(int(b.Fd()), unix.LOCK_UN))
+	c := open()
+	got := make(chan error, 1)
+	go func() { got <- unix.Flock(int(c.Fd()), unix.LOCK_EX) }()
+	require.Eventually(t, func() bool { claims, _ = Claims(id); return len(claims) == 2 }, 20*time.Second, time.Millisecond)
+	require.Equal(t, []Claim{{PID: os.Getpid(), Shared: true}, {PID: os.Getpid(), Waiting: true}}, claims)
+	require.NoError(t, unix.Flock(int(a.Fd()), unix.LOCK_UN))
+	require.NoError(t, <-got)
+	// The same inode number on another device is another file.
+	claims, _ = Claims(notice.ID{Dev: id.Dev + 1<<20, Ino: id.Ino})
+	require.Empty(t, claims)
+}
+
+func TestSameDevice(t *testing.T) {
+	t.Parallel()
+	dev := unix.Mkdev(0xfe, 0x12)
+	require.True(t, sameDevice("fe", "12", dev))
+	require.False(t, sameDevice("fe", "13", dev))
+	require.False(t, sameDevice("fd", "12", dev))
+	require.False(t, sameDevice("", "", dev))
+	require.False(t, sameDevice("x", "12", dev))
+	require.True(t, sameDevice("00", "2a", unix.Mkdev(0, 0x30)), "btrfs shows another minor number")
+}
+
+func TestHandle(t *testing.T) {
+	t.Parallel()
+	c := sleeper(t)
+	h, err := Hold(c.Process.Pid)
+	require.NoError(t, err)
+	defer h.Close()
+	require.NoError(t, h.Signal(unix.SIGKILL))
+	_ = c.Wait()
+	require.ErrorIs(t, h.Signal(unix.SIGKILL), unix.ESRCH)
+	_, err = Hold(c.Process.Pid)
+	require.ErrorIs(t, err, unix.ESRCH)
+}
+
+func TestEnviron(t *testing.T) {
+	t.Parallel()
+	cmd := exec.Command("cat")
+	cmd.Env = []string{"A=1", "B=x=y", "EMPTY="}
+	in, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	defer cmd.Wait()
+	defer in.Close()
+	require.Eventually(t, func() bool { return Environ(cmd.Process.Pid)["B"] == "x=y" }, 20*time.Second, time.Millisecond)
+	require.Equal(t, "1", Environ(cmd.Process.Pid)["A"])
+	require.Empty(t, Environ(0))
+	require.Nil(t, Command(0))
+}

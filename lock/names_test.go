@@ -1,0 +1,108 @@
+package lock
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestResolve(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for db, want := range map[string]string{
+		"app.db":         ".app.lock",
+		"astrolabe.db":   ".astrolabe.lock",
+		"pg":             ".pg.lock",
+		"pg/":            ".pg.lock",
+		"app.v2.sqlite":  ".app.v2.lock",
+		".hidden":        ".hidden.lock",
+		".hidden.db":     ".hidden.lock",
+		"..odd.db":       ".odd.lock",
+		"x.":             ".x.lock",
+		"with space.db":  ".with space.lock",
+		"näme.db":        ".näme.lock",
+		"sub/app.db":     "sub/.app.lock",
+		"sub/../app.db":  ".app.lock",
+		"a.db.db":        ".a.db.lock",
+		"-n":             ".-n.lock",
+		".lock":          ".lock.lock",
+		"no/such/dir.db": "no/such/.dir.lock",
+	} {
+		n, err := Resolve(filepath.Join(dir, db), "")
+		require.NoError(t, err, db)
+		require.Equal(t, filepath.Join(dir, want), n.Notice, db)
+		require.Equal(t, n.Notice+".d", n.State)
+		require.Equal(t, filepath.Join(dir, db), n.DB)
+	}
+	for _, db := range []string{"", "/", "..."} {
+		_, err := Resolve(db, "")
+		require.ErrorIs(t, err, ErrName, db)
+	}
+	n, err := Resolve("", filepath.Join(dir, ".astrotask.lock"))
+	require.NoError(t, err)
+	require.Equal(t, Names{Notice: filepath.Join(dir, ".astrotask.lock"), State: filepath.Join(dir, ".astrotask.lock.d")}, n)
+	n, err = Resolve(filepath.Join(dir, "x.db"), filepath.Join(dir, "other.lock"))
+	require.NoError(t, err)
+	require.Equal(t, filepath.Join(dir, "x.db"), n.DB)
+	require.Equal(t, filepath.Join(dir, "other.lock"), n.Notice)
+}
+
+func TestResolveRelative(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	n, err := Resolve("x.db", "")
+	require.NoError(t, err)
+	require.True(t, filepath.IsAbs(n.Notice))
+	require.Equal(t, ".x.lock", filepath.Base(n.Notice))
+	_, err = Resolve(".", "")
+	require.NoError(t, err, "a directory has a name, whatever it is called here")
+}
+
+func TestResolveLinks(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "real"), 0o755))
+	link := func(target, name string) string {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.Symlink(target, path))
+		return path
+	}
+	real := filepath.Join(dir, "real", "app.db")
+	for _, db := range []string{
+		link("real/app.db", "relative.db"),
+		link(real, "absolute.db"),
+		link("relative.db", "twice.db"),
+		real,
+	} {
+		n, err := Resolve(db, "")
+		require.NoError(t, err)
+		require.Equal(t, real, n.DB, "%s (which does not exist yet)", db)
+		require.Equal(t, filepath.Join(dir, "real", ".app.lock"), n.Notice)
+	}
+	_, err := Resolve(link("loop.db", "loop.db"), "")
+	require.True(t, errors.Is(err, syscall.ELOOP), "%v", err)
+}
+
+func TestLinkAndTargetAreOneLock(t *testing.T) {
+	t.Parallel()
+	db, _ := database(t)
+	link := filepath.Join(t.TempDir(), "link.db")
+	require.NoError(t, os.Symlink(db, link))
+	acquire(t, link, Options{})
+	mustHeld(t, attemptOnce(t, db, Options{}))
+}
+
+func TestLockFileOption(t *testing.T) {
+	t.Parallel()
+	db, n := database(t)
+	file := filepath.Join(filepath.Dir(db), ".astrotask.lock")
+	acquire(t, db, Options{LockFile: file})
+	require.FileExists(t, file)
+	require.NoFileExists(t, n.Notice)
+	require.NoError(t, attemptOnce(t, db, Options{}))
+	mustHeld(t, attemptOnce(t, "", Options{LockFile: file}))
+}

@@ -1,0 +1,124 @@
+package lock
+
+import (
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/dblock-dev/dblock/lock/internal/notice"
+)
+
+// under sets the environment of a process that runs under this process's hold.
+func under(c *child, g Grant) *child {
+	c.Env = append(c.Env, EnvToken+"="+strconv.FormatInt(g.Token, 10), EnvPID+"="+strconv.Itoa(g.PID), EnvLockFile+"="+g.Notice)
+	return c
+}
+
+func TestNested(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []Mode{Exclusive, Shared} {
+		db, n := database(t)
+		l := acquire(t, db, Options{Mode: mode})
+		g, _ := l.Grant()
+		id := inode(t, n.Notice)
+		c := under(prepare(t, "hold", config{DB: db, Mode: Shared, Wait: NoWait}), g)
+		c.run(t)
+		require.Equal(t, "held "+strconv.FormatInt(g.Token, 10)+" true false", c.line(t))
+		c.say(t, "release")
+		require.Equal(t, "released <nil>", c.line(t))
+		require.Equal(t, id, inode(t, n.Notice), "nothing was taken and nothing is released")
+
+		c = under(prepare(t, "hold", config{DB: db, Wait: NoWait}), g)
+		c.run(t)
+		if mode == Shared {
+			require.Equal(t, "error "+ErrUpgrade.Error(), c.line(t))
+			continue
+		}
+		require.True(t, strings.HasPrefix(c.line(t), "held "))
+	}
+}
+
+func TestNestedBelievesNothing(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(g *Grant, h *child){
+		"another process, no ancestor": func(g *Grant, h *child) { g.PID = h.Process.Pid },
+		"init":                         func(g *Grant, _ *child) { g.PID = 1 },
+		"no such process":              func(g *Grant, _ *child) { g.PID = 0 },
+		"another lock":                 func(g *Grant, _ *child) { g.Notice += "x" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db, n := database(t)
+			h := holding(t, config{DB: db})
+			i := look1(t, n.Notice).Info
+			g := Grant{Names: n, Holder: holderOf(i)}
+			change(&g, h)
+			c := under(prepare(t, "hold", config{DB: db, Wait: NoWait}), g)
+			c.run(t)
+			require.Contains(t, c.line(t), "is locked by")
+		})
+	}
+}
+
+func TestNestedAfterItsEnd(t *testing.T) {
+	t.Parallel()
+	db, _ := database(t)
+	l := acquire(t, db, Options{})
+	g, _ := l.Grant()
+	require.NoError(t, l.Release())
+	c := under(prepare(t, "hold", config{DB: db}), g)
+	c.run(t)
+	require.Contains(t, c.line(t), " false false", "an ordinary stranger")
+}
+
+func TestNestedTakesOverWhenTheOuterEnds(t *testing.T) {
+	t.Parallel()
+	db, n := database(t)
+	l := acquire(t, db, Options{})
+	g, _ := l.Grant()
+	c := under(prepare(t, "hold", config{DB: db}), g)
+	c.run(t)
+	require.Contains(t, c.line(t), " true false")
+	require.NoError(t, l.Release())
+	require.True(t, eventually(func() bool {
+		s, err := notice.Read(n.Notice)
+		return err == nil && s.Info.PID == c.Process.Pid
+	}), "what goes on does not go on unprotected")
+	mustHeld(t, attemptOnce(t, db, Options{}))
+	c.say(t, "release")
+	require.Equal(t, "released <nil>", c.line(t))
+	require.NoFileExists(t, n.Notice)
+}
+
+func TestNestedIsLostWhenItCannotTakeOver(t *testing.T) {
+	t.Parallel()
+	db, n := database(t)
+	l := acquire(t, db, Options{})
+	g, _ := l.Grant()
+	c := under(prepare(t, "hold", config{DB: db}), g)
+	c.run(t)
+	require.Contains(t, c.line(t), " true false")
+	next := New(db, Options{Wait: Forever})
+	got := background(t, next)
+	waiting(t, n, 1)
+	require.NoError(t, l.Release())
+	require.NoError(t, result(t, got))
+	c.say(t, "look")
+	require.Contains(t, c.line(t), "was lost")
+	require.NoError(t, next.Err())
+	require.NoError(t, next.Release())
+}
+
+func TestEnclosing(t *testing.T) {
+	t.Setenv(EnvToken, "12")
+	t.Setenv(EnvPID, "34")
+	t.Setenv(EnvLockFile, "/b/.y.lock")
+	t.Setenv(EnvOuter, "56:78:/c:d/.z.lock\n\nrubbish\nx:1:/e\n12:34:/b/.y.lock")
+	require.Equal(t, "12:34:/b/.y.lock\n56:78:/c:d/.z.lock", Enclosing(Grant{Names: Names{Notice: "/a/.x.lock"}}))
+	require.Equal(t, "56:78:/c:d/.z.lock", Enclosing(Grant{Names: Names{Notice: "/b/.y.lock"}}))
+	require.NoError(t, os.Unsetenv(EnvPID))
+	require.Equal(t, "56:78:/c:d/.z.lock\n12:34:/b/.y.lock", Enclosing(Grant{Names: Names{Notice: "/a/.x.lock"}}))
+}

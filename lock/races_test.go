@@ -1,0 +1,370 @@
+package lock
+
+import (
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/dblock-dev/dblock/lock/internal/notice"
+	"github.com/dblock-dev/dblock/lock/internal/queue"
+)
+
+// Each of these does, at the very moment between two steps, what another process
+// may do then. See docs/checks.md; testdata/mutate.sh proves that each fails
+// without the check that it is about.
+
+func TestRoomReplacedBetweenOpenAndLock(t *testing.T) {
+	t.Parallel()
+	db, n := database(t)
+	require.NoError(t, attemptOnce(t, db, Options{}))
+	l := at(New(db, Options{Wait: NoWait}), "open room", func() {
+		// Somebody runs "git clean", and another dblock makes everything anew
+		// and is in the room, just before it publishes.
+		require.NoError(t, os.RemoveAll(n.State))
+		require.NoError(t, os.Mkdir(n.State, 0o755))
+		flock(t, n.room(), queue.Exclusive)
+	})
+	err := l.Acquire(t.Context())
+	t.Cleanup(func() { _ = l.Release() })
+	mustHeld(t, err)
+	require.NoFileExists(t, n.Notice)
+}
+
+func TestRoomRemovedBetweenOpenAndLock(t *testing.T) {
+	t.Parallel()
+	for _, step := range []string{"open room", "room"} {
+		t.Run(step, func(t *testing.T) {
+			t.Parallel()
+			db, n := database(t)
+			l := at(New(db, Options{}), step, func() { require.NoError(t, os.RemoveAll(n.State)) })
+			require.NoError(t, l.Acquire(t.Context()))
+			require.NoError(t, l.Err())
+			open, err := l.hold.room.ID()
+			require.NoError(t, err)
+			require.Equal(t, open, inode(t, n.room()))
+			mustHeld(t, attemptOnce(t, db, Options{}))
+			require.NoError(t, l.Release())
+		})
+	}
+}
+
+func TestStaleNoticeReplacedBeforeTakeOver(t *testing.T) {
+	t.Parallel()
+	db, n := database(t)
+	peer := live(t)
+	put(t, n.Notice, peerNotice(gone(t), host(), ms(time.Now())))
+	fresh := peerNotice(peer.Process.Pid, host(), ms(time.Now()))
+	var theirs notice.ID
+	l := at(New(db, Options{Wait: NoWait}), "judged", func() { theirs = put(t, n.Notice, fresh) })
+	mustHeld(t, l.Acquire(t.Context()))
+	require.Equal(t, theirs, inode(t, n.Notice), "the notice that came in between must be put back")
+	require.Equal(t, fresh, contents(t, n.Notice))
+}
+
+func TestStaleNoticeRewrittenBeforeTakeOver(t *testing.T) {
+	t.Parallel()
+	db, n := database(t)
+	peer := live(t)
+	put(t, n.Notice, "")
+	fresh := peerNotice(peer.Process.Pid, host(), ms(time.Now()))
+	// The same inode: the peer was merely slow to fill the file that it created.
+	l := at(New(db, Options{Wait: 10 * time.Second}), "judged", func() {
+		require.NoError(t, os.WriteFile(n.Notice, []byte(fresh), 0o644))
+	})
+	l = at(l, "swapped", func() { l.opts.Wait = NoWait })
+	mustHeld(t, l.Acquire(t.Context()))
+	require.Equal(t, fresh, contents(t, n.Notice))
+}
+
+func TestPutBackWhenOursWasUnlinked(t *testing.T) {
+	t.Parallel()
+	db, n := database(t)
+	peer := live(t)
+	put(t, n.Notice, peerNotice(gone(t), host(), ms(time.Now())))
+	fresh := peerNotice(peer.Process.Pid, host(), ms(time.Now()))
+	var theirs notice.ID
+	l := at(New(db, Options{Wait: NoWait}), "judged", func() { theirs = put(t, n.Notice, fresh) })
+	l = at(l, "swapped", func() { require.NoError(t, os.Remove(n.Notice)) })
+	mustHeld(t, l.Acquire(t.Context()))
+	require.Equal(t, theirs, inode(t, n.Notice))
+	require.Equal(t, fresh, contents(t, n.Notice))
+}
+
+func TestStaleNoticeVanishesBeforeTakeOver(t *testing.T) {
+	t.Parallel()
+	db, n := database(t)
+	put(t, n.Notice, peerNotice(gone(t), host(), ms(time.Now())))
+	l := at(New(db, Options{Wait: NoWait}), "judged", func() { require.NoError(t, os.Remove(n.Notice)) })
+	require.NoError(t, l.Acquire(t.Context()))
+	require.Equal(t, l.hold.file.ID(), inode(t, n.Notice))
+	require.NoError(t, l.Release())
+	require.NoFileExists(t, n.Notice)
+}
+
+// ready is an attempt that has the room and a complete notice of its own.
+func ready(t *testing.T, db string) *attempt {
+	t.Helper()
+	l := New(db, Options{Wait: NoWait})
+	n, err := Resolve(db, "")
+	require.NoError(t, err)
+	a := newAttempt(l, n)
+	t.Cleanup(a.abandon)
+	require.NoError(t, a.enter(t.Context()))
+	require.NoError(t, a.drawToken())
+	require.NoError(t, a.prepare())
+	return a
+}
+
+func TestReplaceInSteps(t *testing.T) {
+	t.Parallel()
+	// What happens where files cannot be exchanged.
+	db, n := database(t)
+	a := ready(t, db)
+	put(t, n.Notice, peerNotice(gone(t), host(), ms(time.Now())))
+	done, err := a.replaceInSteps(look1(t, n.Notice))
+	require.NoError(t, err)
+	require.True(t, done)
+	require.Equal(t, a.file.ID(), inode(t, n.Notice))
+}
+
+func TestReplaceInStepsLooksAgain(t *testing.T) {
+	t.Parallel()
+	db, n := database(t)
+	a := ready(t, db)
+	put(t, n.Notice, peerNotice(gone(t), host(), ms(time.Now())))
+	judged := look1(t, n.Notice)
+	theirs := put(t, n.Notice, peerNotice(os.Getpid(), host(), ms(time.Now())))
+	done, err := a.replaceInSteps(judged)
+	require.NoError(t, err)
+	require.False(t, done)
+	require.Equal(t, theirs, inode(t, n.Notice))
+
+	require.NoError(t, os.Remove(n.Notice))
+	done, err = a.replaceInSteps(judged)
+	require.NoError(t, err)
+	require.False(t, done)
+}
+
+func TestPeerUnlinksAndCreatesBeforeStart(t *testing.T) {
+	t.Parallel()
+	db, n := database(t)
+	peer := live(t)
+	var theirs notice.ID
+	l := at(New(db, Options{Wait: NoWait}), "published", func() {
+		// It had found an empty file here before us, and unlinks what it finds now.
+		require.NoError(t, os.Remove(n.Notice))
+		theirs = put(t, n.Notice, peerNotice(peer.Process.Pid, host(), ms(time.Now())))
+	})
+	err := l.Acquire(t.Context())
+	t.Cleanup(func() { _ = l.Release() })
+	mustHeld(t, err)
+	require.Equal(t, theirs, inode(t, n.Notice))
+}
+
+func TestPeerUnlinksBeforeStart(t *testing.T) {
+	t.Parallel()
+	db, n := database(t)
+	var looks int
+	l := New(db, Options{Wait: NoWait})
+	l.seam = func(step string) {
+		if step != "published" {
+			return
+		}
+		if looks++; looks == 1 {
+			require.NoError(t, os.Remove(n.Notice))
+		}
+	}
+	require.NoError(t, l.Acquire(t.Context()))
+	require.Equal(t, 2, looks, "it looks again after it has published again")
+	require.Equal(t, l.hold.file.ID(), inode(t, n.Notice))
+	require.NoError(t, l.Release())
+}
+
+func TestStateDirectoryRemovedWhileInIt(t *testing.T) {
+	t.Parallel()
+	// Between the token and the notice; the spare name is gone with it.
+	db, n := database(t)
+	put(t, n.Notice, peerNotice(gone(t), host(), ms(time.Now())))
+	l := at(New(db, Options{Wait: NoWait}), "judged", func() { require.NoError(t, os.RemoveAll(n.State)) })
+	require.NoError(t, l.Acquire(t.Context()))
+	open, err := l.hold.room.ID()
+	require.NoError(t, err)
+	require.Equal(t, open, inode(t, n.room()))
+	require.NoError(t, l.Release())
+}
+
+func TestForeignNoticeAtRelease(t *testing.T) {
+	t.Parallel()
+	db, n := database(t)
+	theirs := peerNotice(os.Getpid(), host(), ms(time.Now()))
+	l := at(New(db, Options{}), "releasing", func() { put(t, n.Notice, theirs) })
+	require.NoError(t, l.Acquire(t.Context()))
+	require.NoError(t, l.Release())
+	require.Equal(t, theirs, contents(t, n.Notice), "a notice that is not ours is never removed")
+}
+
+func TestDaemonLeftBehindDoesNotKeepTheLock(t *testing.T) {
+	t.Parallel()
+	db, _ := database(t)
+	l := acquire(t, db, Options{})
+	require.Less(t, l.Descriptor(), 64)
+	require.GreaterOrEqual(t, l.Descriptor(), 32)
+	fd, err := dup(l.Descriptor())
+	require.NoError(t, err)
+	room := os.NewFile(uintptr(fd), "room")
+	daemon := prepare(t, "live", config{})
+	daemon.ExtraFiles = []*os.File{room}
+	daemon.run(t)
+	require.NoError(t, room.Close())
+	require.Equal(t, "alive", daemon.line(t))
+	require.NoError(t, l.Release())
+	require.NoError(t, attemptOnce(t, db, Options{}))
+	daemon.silent(t)
+}
+
+func TestInheritedRoomOutlivesTheHolder(t *testing.T) {
+	t.Parallel()
+	// The other side of it: whoever is killed keeps others out by what it ran.
+	db, n := database(t)
+	require.NoError(t, attemptOnce(t, db, Options{}))
+	room := flock(t, n.room(), queue.Exclusive)
+	fd, err := dup(room.Fd())
+	require.NoError(t, err)
+	f := os.NewFile(uintptr(fd), "room")
+	command := prepare(t, "live", config{})
+	command.ExtraFiles = []*os.File{f}
+	command.run(t)
+	require.NoError(t, f.Close())
+	require.Equal(t, "alive", command.line(t))
+	room.Close()
+	mustHeld(t, attemptOnce(t, db, Options{}))
+	command.die(t)
+	require.NoError(t, attemptOnce(t, db, Options{}))
+}
+
+func TestEnvironmentIsCheckedNotBelieved(t *testing.T) {
+	// An earlier hold of the same enclosing dblock: all is as it says but the token.
+	db, n := database(t)
+	a := newAttempt(New(db, Options{}), n)
+	i := a.describe()
+	i.PID = os.Getppid()
+	i.Dblock.ID, i.Dblock.Token = "0123456789abcdef", 1002
+	st, ok := statOf(i.PID)
+	require.True(t, ok)
+	i.Dblock.Started = st
+	put(t, n.Notice, string(notice.Format(i)))
+	t.Setenv(EnvPID, strconv.Itoa(i.PID))
+	t.Setenv(EnvLockFile, n.Notice)
+
+	t.Setenv(EnvToken, "1001")
+	l := New(db, Options{Wait: NoWait})
+	err := l.Acquire(t.Context())
+	t.Cleanup(func() { _ = l.Release() })
+	mustHeld(t, err)
+
+	t.Setenv(EnvToken, "1002")
+	require.NoError(t, l.Acquire(t.Context()))
+	g, ok := l.Grant()
+	require.True(t, ok)
+	require.True(t, g.Leaned)
+	require.Equal(t, i.PID, g.LeanedPID)
+	require.Equal(t, int64(1002), g.Token)
+	require.NoError(t, l.Release())
+	require.FileExists(t, n.Notice, "who leans releases nothing")
+}
+
+func TestBreakNeverRemovesANewerLock(t *testing.T) {
+	t.Parallel()
+	db, n := database(t)
+	peer := live(t)
+	put(t, n.Notice, peerNotice(peer.Process.Pid, host(), ms(time.Now())))
+	newer := peerNotice(peer.Process.Pid, host(), ms(time.Now())+1)
+	b, err := Break(t.Context(), db, BreakOptions{Consent: func(*Report) bool {
+		// While the user makes up his mind the lock goes to somebody else, who
+		// happens to write it into the same inode.
+		require.NoError(t, os.WriteFile(n.Notice, []byte(newer), 0o644))
+		return true
+	}})
+	require.NoError(t, err)
+	require.False(t, b.Removed)
+	require.Equal(t, newer, contents(t, n.Notice))
+
+	b, err = Break(t.Context(), db, BreakOptions{Consent: func(*Report) bool {
+		put(t, n.Notice, newer+" ")
+		return true
+	}})
+	require.NoError(t, err)
+	require.False(t, b.Removed)
+	require.Equal(t, newer+" ", contents(t, n.Notice))
+}
+
+// Courtesy: peers poll, and dblocks hand over in microseconds.
+
+// timeToNext measures from the moment at which l begins to release until the next
+// dblock in the queue has published its notice.
+func timeToNext(t *testing.T, db string, l *Lock) time.Duration {
+	t.Helper()
+	n := namesOf(t, l)
+	next := New(db, Options{Wait: Forever})
+	var begin, end time.Time
+	at(next, "published", func() { end = time.Now() })
+	at(l, "releasing", func() { begin = time.Now() })
+	got := background(t, next)
+	waiting(t, n, 1)
+	require.NoError(t, l.Release())
+	require.NoError(t, result(t, got))
+	require.NoError(t, next.Release())
+	return end.Sub(begin)
+}
+
+func TestCourtesyToAReaderOfTheNotice(t *testing.T) {
+	t.Parallel()
+	db, n := database(t)
+	l := acquire(t, db, Options{})
+	// A peer that polls reads the notice. Times of access have the clock's
+	// resolution, so the first read may go unnoticed.
+	seen := within(2*time.Second, func() bool {
+		_ = contents(t, n.Notice)
+		return l.hold.file.WasRead()
+	})
+	if !seen {
+		t.Skip("this filesystem keeps no times of access")
+	}
+	require.GreaterOrEqual(t, timeToNext(t, db, l), gap)
+}
+
+func TestCourtesyToAPeerThatWasMet(t *testing.T) {
+	t.Parallel()
+	db, n := database(t)
+	peer := live(t)
+	put(t, n.Notice, peerNotice(peer.Process.Pid, host(), ms(time.Now())))
+	l := New(db, Options{Wait: Forever})
+	met := meeting(l)
+	got := background(t, l)
+	require.True(t, closed(met))
+	require.NoError(t, os.Remove(n.Notice))
+	require.NoError(t, result(t, got))
+	require.GreaterOrEqual(t, timeToNext(t, db, l), gap)
+}
+
+func TestNoCourtesyWithoutPeers(t *testing.T) {
+	t.Parallel()
+	// The other dblocks' looks leave no trace. Timing proves nothing on a busy
+	// machine, so the ledger does.
+	db, n := database(t)
+	l := acquire(t, db, Options{})
+	mustHeld(t, attemptOnce(t, db, Options{}))
+	_, err := Inspect(db, Options{})
+	require.NoError(t, err)
+	require.False(t, l.hold.file.WasRead())
+	timeToNext(t, db, l)
+	var led ledger
+	perm, err := queue.PermOf(t.TempDir())
+	require.NoError(t, err)
+	require.NoError(t, amendLedger(n.token(), perm, func(l *ledger) { led = *l }))
+	require.Zero(t, led.peer)
+	require.Positive(t, led.token)
+}
