@@ -381,7 +381,7 @@ func (a *attempt) drawToken() error {
 		now := a.now()
 		led.token = max(led.token+1, now)
 		if now-led.release > gap.Milliseconds() || now < led.release {
-			led.gap = now // nobody had it for a while: peers had their chance
+			led.idle = now // nobody had it for a while: peers had their chance
 		}
 		booted, boot := a.me.Booted(now)
 		a.clockMoved = led.clockMoved(booted, boot)
@@ -414,6 +414,12 @@ func (a *attempt) prepare() error {
 	}
 	a.info = a.describe()
 	file, err := notice.Create(a.spare, a.info)
+	if errors.Is(err, fs.ErrPermission) && a.spare == a.names.spare() {
+		// In a sticky directory what a killed dblock of another user left there
+		// is not ours to remove. Any other name will do.
+		a.spare += fmt.Sprintf("-%d", a.me.UID)
+		file, err = notice.Create(a.spare, a.info)
+	}
 	if err != nil {
 		return err
 	}
@@ -472,6 +478,9 @@ func (a *attempt) confront(ctx context.Context) (done bool, err error) {
 		a.met = true
 	}
 	v := a.judge(seen)
+	if seen.Info.Dblock == nil {
+		a.ledger.gap = a.now() // a peer has, or had, its turn
+	}
 	if !v.stale {
 		a.linked = false // it would tell of an earlier acquisition than the one to come
 		return false, a.waitForeign(ctx, v.again)

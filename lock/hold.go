@@ -40,9 +40,11 @@ type hold struct {
 
 	mu        sync.Mutex // guards what follows, and the notice against release
 	ended     bool
+	polled    bool // by a peer, while it is held
 	suspended bool
 	lost      *LostError
 	watcher   *watch.Watcher
+	watched   notice.ID // the notice's inode that it watches
 
 	outer     *outer // the hold of an enclosing dblock that we lean on
 	successor *hold  // our own, taken when that one ended
@@ -112,6 +114,7 @@ func (h *hold) keep() {
 			break
 		}
 		h.look()
+		h.follow(w)
 		beat = h.beatIfDue(beat)
 	}
 	for h.pause(lookEvery) {
@@ -172,6 +175,9 @@ func (h *hold) startWatch() *watch.Watcher {
 	h.mu.Lock()
 	ended := h.ended
 	h.watcher = w
+	if h.file != nil {
+		h.watched = h.file.ID()
+	}
 	h.mu.Unlock()
 	if ended {
 		w.Close()
@@ -187,7 +193,26 @@ func (h *hold) startWatch() *watch.Watcher {
 		}
 	}
 	h.look() // what happened before the watch was there
+	h.follow(w)
 	return w
+}
+
+// follow watches the new inode after a heal, or another reader, has put one in the
+// place of the one that was watched.
+func (h *hold) follow(w *watch.Watcher) {
+	for range 3 {
+		h.mu.Lock()
+		same := h.file == nil || h.file.ID() == h.watched
+		if !same {
+			h.watched = h.file.ID()
+		}
+		h.mu.Unlock()
+		if same {
+			return
+		}
+		_ = w.Add(h.names.Notice, watch.Moved)
+		h.look() // what happened before it was watched
+	}
 }
 
 func (h *hold) dropWatch(w *watch.Watcher) *watch.Watcher {
@@ -362,7 +387,8 @@ func (h *hold) release() error {
 	if h.file != nil {
 		if h.lastOut() {
 			// A peer that polls reads the notice each time.
-			h.met = h.met || h.file.WasRead() // check: courtesy: h.file.WasRead() -> false
+			h.polled = h.file.WasRead() // check: courtesy: h.file.WasRead() -> false
+			h.met = h.met || h.polled
 			err = h.removeNotice()
 			h.courtesy()
 		}
@@ -417,19 +443,28 @@ func (h *hold) ours(id notice.ID) bool {
 // courtesy leaves the path free for a while if peers poll for it, before the
 // next dblock in the queue has it in a few microseconds.
 func (h *hold) courtesy() {
-	now := h.now()
-	if h.room == nil || !h.met && !h.ledger.peersLately(now) {
+	now, led, every := h.now(), h.ledger, gapEvery
+	if h.met {
+		led.peer = now
+	}
+	if h.polled {
+		// It began to poll after the lock was taken: that the path was free
+		// before that has done nothing for it.
+		led.idle, every = 0, gapSoon
+	}
+	if h.room == nil || !led.peersLately(now) {
 		return
 	}
-	rest := h.met || h.ledger.owesGap(now)
+	rest := led.owesGap(now, every)
 	if rest {
 		time.Sleep(gap)
 	}
 	_ = amendLedger(h.names.token(), h.perm, func(led *ledger) {
+		led.peer = max(led.peer, h.ledger.peer)
 		if h.met {
 			led.peer = now
 		}
-		led.release = h.now()
+		led.gap, led.release = max(led.gap, h.ledger.gap), h.now()
 		if rest {
 			led.gap = led.release
 		}

@@ -14,7 +14,8 @@ import (
 // microseconds, and such a peer would never find the path free.
 const (
 	gap      = 120 * time.Millisecond // how long the path is left free for them
-	gapEvery = time.Second            // how often, while they have been met lately
+	gapEvery = 500 * time.Millisecond // how often, while they have been met lately
+	gapSoon  = 250 * time.Millisecond // how often, while one is polling right now
 	lately   = time.Hour
 )
 
@@ -23,7 +24,8 @@ const (
 type ledger struct {
 	token   int64 // the last fencing number
 	peer    int64 // when a foreign peer was last met
-	gap     int64 // when the path was last free long enough for a polling peer
+	gap     int64 // when the path was last left free for polling peers, or one had its turn
+	idle    int64 // not kept: when the path was last free by itself, before this hold
 	release int64 // the last release; kept only while peers have been met lately
 	booted  int64 // when this kernel was booted, by the clock as it was at the last hold
 	boot    int64 // which boot that was
@@ -41,7 +43,7 @@ func amendLedger(path string, perm queue.Perm, change func(*ledger)) error {
 	}
 	defer f.Close()
 	var b [ledgerSize]byte
-	n, err := syscall.Pread(f.Fd(), b[:], 0)
+	n, err := whole(func() (int, error) { return syscall.Pread(f.Fd(), b[:], 0) })
 	if err != nil {
 		return &fs.PathError{Op: "read", Path: path, Err: err}
 	}
@@ -51,7 +53,7 @@ func amendLedger(path string, perm queue.Perm, change func(*ledger)) error {
 	}
 	change(&led)
 	out := fmt.Appendf(b[:0], "%20d %20d %20d %20d %20d %20d\n", led.token, led.peer, led.gap, led.release, led.booted, led.boot)
-	n, err = syscall.Pwrite(f.Fd(), out, 0)
+	n, err = whole(func() (int, error) { return syscall.Pwrite(f.Fd(), out, 0) })
 	if err == nil && n < len(out) {
 		err = syscall.ENOSPC
 	}
@@ -61,14 +63,24 @@ func amendLedger(path string, perm queue.Perm, change func(*ledger)) error {
 	return nil
 }
 
+// whole repeats a call that a signal interrupted.
+func whole(call func() (int, error)) (int, error) {
+	for {
+		if n, err := call(); err != syscall.EINTR {
+			return n, err
+		}
+	}
+}
+
 // peersLately reports whether a peer was met within the last hour.
 func (led ledger) peersLately(now int64) bool {
 	return led.peer != 0 && now-led.peer < lately.Milliseconds()
 }
 
-// owesGap reports whether polling peers have had no chance for too long.
-func (led ledger) owesGap(now int64) bool {
-	return led.peersLately(now) && (now-led.gap > gapEvery.Milliseconds() || now < led.gap)
+// owesGap reports whether polling peers have had no chance for that long.
+func (led ledger) owesGap(now int64, every time.Duration) bool {
+	last := max(led.gap, led.idle)
+	return led.peersLately(now) && (now-last > every.Milliseconds() || now < last)
 }
 
 // clockMoved reports whether the wall clock has been set since the last hold of

@@ -70,6 +70,9 @@ func (a *attempt) lean() (*hold, error) {
 		}
 		mode, live := o.live(a.names, a.me)
 		if !live {
+			if room, err := notice.Identify(a.names.room()); err == nil && proc.Holds(room) { // check: own-descriptor
+				return nil, ErrOrphan
+			}
 			continue
 		}
 		if mode == Shared && a.opts.Mode == Exclusive {

@@ -122,3 +122,23 @@ func TestEnclosing(t *testing.T) {
 	require.NoError(t, os.Unsetenv(EnvPID))
 	require.Equal(t, "56:78:/c:d/.z.lock\n12:34:/b/.y.lock", Enclosing(Grant{Names: Names{Notice: "/a/.x.lock"}}))
 }
+
+// The enclosing dblock was killed, and this process has inherited the descriptor
+// that keeps its lock: waiting for it would be waiting for itself.
+func TestOrphanDoesNotWaitForItself(t *testing.T) {
+	db, n := database(t)
+	l := acquire(t, db, Options{})
+	dead := prepare(t, "sleep", config{})
+	dead.run(t)
+	require.NoError(t, dead.Process.Kill())
+	_ = dead.Wait()
+	t.Setenv(EnvToken, "1")
+	t.Setenv(EnvPID, strconv.Itoa(dead.Process.Pid))
+	t.Setenv(EnvLockFile, n.Notice)
+	require.ErrorIs(t, New(db, Options{Wait: NoWait}).Acquire(t.Context()), ErrOrphan)
+	// Once it is unlocked the descriptor proves nothing any more.
+	require.NoError(t, l.Release())
+	next := New(db, Options{Wait: NoWait})
+	require.NoError(t, next.Acquire(t.Context()))
+	require.NoError(t, next.Release())
+}

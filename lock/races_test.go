@@ -3,6 +3,7 @@ package lock
 import (
 	"os"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -341,13 +342,31 @@ func TestCourtesyToAPeerThatWasMet(t *testing.T) {
 	db, n := database(t)
 	peer := live(t)
 	put(t, n.Notice, peerNotice(peer.Process.Pid, host(), ms(time.Now())))
-	l := New(db, Options{Wait: Forever})
+	var later atomic.Int64
+	l := New(db, Options{Wait: Forever, Now: func() time.Time { return time.Now().Add(time.Duration(later.Load())) }})
 	met := meeting(l)
 	got := background(t, l)
 	require.True(t, closed(met))
 	require.NoError(t, os.Remove(n.Notice))
 	require.NoError(t, result(t, got))
+	// The peer has just had its turn; it is owed the next one when it has not
+	// found the path free for a while.
+	later.Store(int64(gapEvery) + int64(time.Millisecond))
 	require.GreaterOrEqual(t, timeToNext(t, db, l), gap)
+}
+
+func TestCourtesyIsNotLeftTwiceInARow(t *testing.T) {
+	t.Parallel()
+	var led ledger
+	now := time.Now().UnixMilli()
+	require.False(t, led.owesGap(now, gapEvery), "no peer was ever met")
+	led.peer = now - 1000
+	require.True(t, led.owesGap(now, gapEvery))
+	led.gap = now - 100
+	require.False(t, led.owesGap(now, gapEvery))
+	require.True(t, led.owesGap(now+500, gapEvery))
+	require.True(t, led.owesGap(now-200, gapEvery), "the clock was set back")
+	require.False(t, led.owesGap(now+lately.Milliseconds(), gapEvery), "no peer met for an hour")
 }
 
 func TestNoCourtesyWithoutPeers(t *testing.T) {

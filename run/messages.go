@@ -79,6 +79,10 @@ func situation(r *lock.Report, self int) string {
 func (c *Command) conflict(err error) error {
 	e := &ConflictError{Code: c.ConflictExitCode, Quiet: c.Quiet, Err: err, Text: err.Error()}
 	var held *lock.HeldError
+	if errors.Is(err, lock.ErrOrphan) {
+		e.Hint = fmt.Sprintf("end what it left running, for instance with `dblock force %s`", c.selector())
+		return e
+	}
 	if !errors.As(err, &held) {
 		e.Hint = "give the outer dblock an exclusive lock, or this one --shared"
 		return e

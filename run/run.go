@@ -124,7 +124,7 @@ func (c *Command) acquire(opts lock.Options, sigs *signals.Listener) (*lock.Lock
 		_ = l.Release()
 		return nil, death
 	}
-	if errors.Is(err, lock.ErrHeld) || errors.Is(err, lock.ErrUpgrade) {
+	if errors.Is(err, lock.ErrHeld) || errors.Is(err, lock.ErrUpgrade) || errors.Is(err, lock.ErrOrphan) {
 		return nil, c.conflict(err)
 	}
 	return l, err

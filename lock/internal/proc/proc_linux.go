@@ -161,24 +161,34 @@ func Holding(id notice.ID) []int {
 		if err != nil {
 			continue
 		}
-		fds, err := os.ReadDir(dir)
-		if err != nil {
-			continue
-		}
-		for _, fd := range fds {
-			var st unix.Stat_t
-			if unix.Stat(dir+"/"+fd.Name(), &st) != nil || st.Ino != id.Ino || st.Dev != id.Dev {
-				continue
-			}
-			info, err := os.ReadFile(dir + "info/" + fd.Name())
-			if err == nil && bytes.Contains(info, []byte("FLOCK")) {
-				pids = append(pids, pid)
-				break
-			}
+		if holds(dir, id) {
+			pids = append(pids, pid)
 		}
 	}
 	slices.Sort(pids)
 	return pids
+}
+
+// Holds reports whether this process itself has a lock of the file by one of its
+// descriptors.
+func Holds(id notice.ID) bool { return holds("/proc/self/fd", id) }
+
+func holds(dir string, id notice.ID) bool {
+	fds, err := os.ReadDir(dir)
+	if err != nil {
+		return false
+	}
+	for _, fd := range fds {
+		var st unix.Stat_t
+		if unix.Stat(dir+"/"+fd.Name(), &st) != nil || st.Ino != id.Ino || st.Dev != id.Dev {
+			continue
+		}
+		info, err := os.ReadFile(dir + "info/" + fd.Name())
+		if err == nil && bytes.Contains(info, []byte("FLOCK")) {
+			return true
+		}
+	}
+	return false
 }
 
 // Handle refers to one process and no later one that gets its number.

@@ -27,6 +27,9 @@ func Claims(notice.ID) ([]Claim, bool) { return nil, false }
 // Holding knows nothing here.
 func Holding(notice.ID) []int { return nil }
 
+// Holds knows nothing here.
+func Holds(notice.ID) bool { return false }
+
 // Handle refers to a process by its number.
 type Handle struct{ PID int }
 
