@@ -126,10 +126,10 @@ func TestAbandonedWaiterLetsTheNextThrough(t *testing.T) {
 }
 
 func TestPriorities(t *testing.T) {
-	// Waiters at turnstiles that are let go at the same moment race for the next
-	// one, and about every fifth time a lower class is quicker.
+	// The kernel wakes who is next and lets whoever is quicker have the lock: about
+	// two times in a hundred, on a busy machine, a lower class slips in between.
 	if os.Getenv("DBLOCK_TEST_PRIORITIES") == "" {
-		t.Skip("the order of the classes does not hold while all turnstiles are let go at once")
+		t.Skip("the order of the classes is not strict; DBLOCK_TEST_PRIORITIES=1 measures it")
 	}
 	t.Parallel()
 	db, n := database(t)
