@@ -107,6 +107,9 @@ func (c *Command) acquire(opts lock.Options, sigs *signals.Listener) (*lock.Lock
 	waited := false
 	opts.OnWait = func() {
 		waited = true
+		// A signal that came before it is listened to would be lost: some of them
+		// the Go runtime ignores.
+		sigs.Ready()
 		go func() {
 			defer close(idle)
 			c.wait(sigs, cancel, done)
