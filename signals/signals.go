@@ -22,17 +22,16 @@ import (
 // are about the wrapper's own doings. It is a list because listening to everything
 // brings floods, and because os/signal needs some 80 microseconds for each.
 var (
-	// ending are those that end who does not care about them. They must be listened
-	// to before there is a command: the wrapper would be gone and the command not.
-	ending = []os.Signal{
+	// early are those that must be listened to before there is a command: the
+	// wrapper would be gone or stopped, and the command not know.
+	early = []os.Signal{
 		unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT,
 		unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM,
+		unix.SIGTSTP, unix.SIGCONT, unix.SIGWINCH,
 	}
-	// sparing are those that do nothing to it, or stop it, as they do to a command
-	// that is just being started. They may follow while it is.
-	sparing = []os.Signal{
-		unix.SIGCONT, unix.SIGTSTP, unix.SIGWINCH, unix.SIGTTIN, unix.SIGTTOU,
-	}
+	// late are those that only come when a command in the background touches the
+	// terminal. They may follow while it is being started.
+	late = []os.Signal{unix.SIGTTIN, unix.SIGTTOU}
 )
 
 // Set is a set of signal numbers, bit n-1 for signal n.
@@ -62,9 +61,9 @@ func Listen(ignored Set) *Listener {
 				signal.Ignore(n)
 			}
 		}
-		l.listen(ending, ignored)
+		l.listen(early, ignored)
 		close(l.ready)
-		l.listen(sparing, ignored)
+		l.listen(late, ignored)
 	}()
 	return l
 }
@@ -78,7 +77,7 @@ func (l *Listener) listen(sigs []os.Signal, ignored Set) {
 	}
 }
 
-// Ready waits until all signals that would end the wrapper are listened to.
+// Ready waits until the signals are listened to that a command must not miss.
 func (l *Listener) Ready() { <-l.ready }
 
 // C delivers the signals, in the order in which they arrive.

@@ -54,6 +54,9 @@ func rows(t testing.TB, dir string) (int, error) {
 // TestPGlite has several processes write to one PGlite data directory, which is
 // made for one process at a time.
 func TestPGlite(t *testing.T) {
+	if !*full {
+		t.Skip("half a minute long: -full")
+	}
 	needPGlite(t)
 	workers, each := 3, 5
 	if *full {
