@@ -612,10 +612,12 @@ func (a *attempt) waitForeign(ctx context.Context, again time.Duration) error {
 		}
 		stop := context.AfterFunc(ctx, a.watch.Close)
 		_, err = a.watch.Wait(deadline)
-		if stop() && err == nil {
-			return ctx.Err()
+		if !stop() {
+			a.watch = nil // it is being closed
+		} else if err != nil {
+			go a.watch.Close()
+			a.watch = nil
 		}
-		a.watch = nil
 		return ctx.Err()
 	}
 	select {
