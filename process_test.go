@@ -183,8 +183,13 @@ func TestDaemonLeftBehindDoesNotKeepTheLock(t *testing.T) {
 	r := execute(t, dir, "-d", "x.db", "--", "sh", "-c", `setsid sh -c 'echo $$ > daemon; until [ -e go ]; do sleep 0.01; done' >/dev/null 2>&1 </dev/null & until [ -s daemon ]; do sleep 0.01; done`)
 	require.Zero(t, r.code(), r.stderr)
 	r = execute(t, dir, "-n", "-d", "x.db", "--", "true")
-	require.Zero(t, r.code(), r.stderr)
 	letGo(t, dir)
+	daemon, err := os.ReadFile(filepath.Join(dir, "daemon"))
+	require.NoError(t, err)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(daemon)))
+	require.NoError(t, err)
+	await(t, "the daemon ends", func() bool { return unix.Kill(pid, 0) == unix.ESRCH })
+	require.Zero(t, r.code(), r.stderr)
 }
 
 func TestNestedRunThatOutlivesTheOuterHold(t *testing.T) {
