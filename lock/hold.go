@@ -200,17 +200,16 @@ func (h *hold) startWatch() *watch.Watcher {
 // follow watches the new inode after a heal, or another reader, has put one in the
 // place of the one that was watched.
 func (h *hold) follow(w *watch.Watcher) {
-	for range 3 {
+	for range 10 {
 		h.mu.Lock()
-		same := h.file == nil || h.file.ID() == h.watched
-		if !same {
+		done := h.file == nil || h.file.ID() == h.watched
+		if !done && w.Add(h.names.Notice, watch.Moved) == nil {
 			h.watched = h.file.ID()
 		}
 		h.mu.Unlock()
-		if same {
+		if done {
 			return
 		}
-		_ = w.Add(h.names.Notice, watch.Moved)
 		h.look() // what happened before it was watched
 	}
 }
