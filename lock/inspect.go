@@ -239,6 +239,7 @@ func (r *Report) lookAtQueue() (inRoom []proc.Claim) {
 			r.WaitersKnown = false
 			return nil
 		}
+		// A table that changes while it is read can show a line twice.
 		for _, c := range claims {
 			switch {
 			case c.Waiting && !slices.ContainsFunc(r.Waiters, func(p Process) bool { return p.PID == c.PID }):
@@ -250,7 +251,7 @@ func (r *Report) lookAtQueue() (inRoom []proc.Claim) {
 					p.Mode = Shared
 				}
 				r.Waiters = append(r.Waiters, p)
-			case !c.Waiting && at.path == r.room():
+			case !c.Waiting && at.path == r.room() && !slices.Contains(inRoom, c):
 				inRoom = append(inRoom, c)
 			}
 		}
