@@ -118,7 +118,7 @@ build() {
 	linux/amd64 | linux/arm64)
 		# An entry point of our own: it notes which signals are ignored before
 		# Go's runtime installs its handlers and this can no longer be seen.
-		ldflags="$ldflags -E main.entry"
+		ldflags="$ldflags -E github.com/dblock-dev/dblock/internal/entry.start"
 		;;
 	esac
 	if [ -z "${HOME:-}" ]; then

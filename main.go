@@ -13,6 +13,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/dblock-dev/dblock/internal/entry"
 	"github.com/dblock-dev/dblock/internal/term"
 	"github.com/dblock-dev/dblock/lock"
 	"github.com/dblock-dev/dblock/run"
@@ -35,7 +36,7 @@ const description = "Run a command while holding a database's lock, which other 
 func main() {
 	var sigs *signals.Listener
 	if len(os.Args) < 2 || os.Args[1] != "status" && os.Args[1] != "force" {
-		sigs = signals.Listen(ignoredAtStart())
+		sigs = signals.Listen(signals.Set(entry.Ignored()))
 	}
 	err := dispatch(os.Args[1:], sigs)
 	var death *run.SignalError

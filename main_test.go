@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 	binary = filepath.Join(dir, "dblock")
 	flags := "-s -w -X main.version=test"
 	if runtime.GOOS == "linux" && (runtime.GOARCH == "amd64" || runtime.GOARCH == "arm64") {
-		flags += " -E main.entry"
+		flags += " -E github.com/dblock-dev/dblock/internal/entry.start"
 	}
 	build := exec.Command("go", "build", "-trimpath", "-ldflags", flags, "-o", binary, ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")

@@ -19,7 +19,7 @@ const (
 	maxBeat = 5 * time.Second
 	// lookEvery is how often the path is looked at before the watch is up, and
 	// where there is none. A heal must be quicker than the peers' 100 ms.
-	lookEvery = 20 * time.Millisecond
+	lookEvery = MaxUnattended
 	// wakeUp is how long a process that was woken may need until it runs, on a
 	// machine that is very busy.
 	wakeUp = 100 * time.Millisecond
@@ -51,7 +51,8 @@ type hold struct {
 
 	lostc chan struct{}
 	stop  chan struct{}
-	first *time.Timer // starts the keeper
+	due   time.Time   // when the first look is
+	first *time.Timer // starts the keeper then; nil while that is left to the caller
 }
 
 func newHold(a *attempt) *hold {
@@ -62,10 +63,21 @@ func newHold(a *attempt) *hold {
 	return h
 }
 
-// attendLater starts the keeper when the first look is due: a command that is
-// over by then costs no goroutine.
+// attendLater starts the keeper when the first look is due, or leaves that to the
+// caller: a hold that is over by then costs no goroutine, or not even a timer.
 func (h *hold) attendLater() {
-	h.first = time.AfterFunc(lookEvery, h.keep)
+	h.due = time.Now().Add(lookEvery)
+	if !h.opts.Unattended {
+		h.attend()
+	}
+}
+
+func (h *hold) attend() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.first == nil && !h.ended {
+		h.first = time.AfterFunc(time.Until(h.due), h.keep)
+	}
 }
 
 // openLower lets those come who wait at the lower turnstiles, from the highest,
@@ -370,7 +382,9 @@ func (h *hold) release() error {
 		h.examine(func() {}) // check: last-look: h.examine(func() {}) -> _ = h
 	}
 	h.ended = true
-	h.first.Stop()
+	if h.first != nil {
+		h.first.Stop()
+	}
 	close(h.stop)
 	if w := h.watcher; w != nil {
 		go w.Close() // takes the kernel 8 ms

@@ -69,6 +69,9 @@ const (
 	DefaultWait         = DefaultRetries * DefaultRetryDelay
 	DefaultStaleTimeout = 30 * time.Second
 
+	// MaxUnattended is how long a hold may go without heartbeat and healing.
+	MaxUnattended = 20 * time.Millisecond
+
 	Forever time.Duration = math.MaxInt64 // wait until the context ends
 	NoWait  time.Duration = -1            // do not wait
 )
@@ -93,6 +96,11 @@ type Options struct {
 
 	Process string // label in the lock file, "dblock" by default
 	Command string // base name of the program that works under the lock
+
+	// Unattended leaves it to the caller to call Attend once the lock is had, within
+	// MaxUnattended unless it is released by then. A hold that is shorter than that
+	// costs no timer, and the process perhaps no thread.
+	Unattended bool
 
 	// OnWait, if it is not nil, is called once, when Acquire finds that it has
 	// to wait.
@@ -290,6 +298,14 @@ func (l *Lock) Descriptor() int {
 		return h.room.Fd()
 	}
 	return -1
+}
+
+// Attend starts the heartbeat and the watch over a hold that was acquired with
+// Options.Unattended.
+func (l *Lock) Attend() {
+	if h := l.current(); h != nil {
+		h.attend()
+	}
 }
 
 // Suspend prepares for a stop of this process: it dates the lock file a day

@@ -134,7 +134,7 @@ func (h *hold) lookOuter() {
 		return
 	}
 	l := New(h.db, h.opts)
-	l.opts.Wait = NoWait
+	l.opts.Wait, l.opts.Unattended = NoWait, false
 	a := newAttempt(l, h.names)
 	own, err := a.run(context.Background())
 	if err != nil {

@@ -9,9 +9,13 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dblock-dev/dblock/internal/entry"
 	"github.com/dblock-dev/dblock/lock"
 	"github.com/dblock-dev/dblock/signals"
 )
+
+// brief is how long a command may be without being attended to: see lock.Options.
+const brief = lock.MaxUnattended
 
 // child is the running command.
 type child struct {
@@ -30,19 +34,26 @@ func (ch *child) signal(sig syscall.Signal) {
 	}
 }
 
+// hasEnded reaps the command if it has ended.
+func (ch *child) hasEnded() (status syscall.WaitStatus, ended bool) {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	pid, err := syscall.Wait4(ch.pid, &status, syscall.WNOHANG, nil)
+	ch.reaped = err == nil && pid == ch.pid
+	return status, ch.reaped
+}
+
 // supervise starts the command and passes signals on until it has ended.
 func (c *Command) supervise(l *lock.Lock, path string, env []string, sigs *signals.Listener) error {
-	sigs.Ready()
 	// A signal that came after the lock was had and before there is a command is
 	// still one that ends the wait.
-	for pending := true; pending; {
-		select {
-		case sig := <-sigs.C():
-			if signals.Ends(sig) {
-				return &SignalError{sig.(syscall.Signal)}
-			}
-		default:
-			pending = false
+	for {
+		sig, ok := sigs.Next()
+		if !ok {
+			break
+		}
+		if signals.Ends(sig.Signal) {
+			return &SignalError{sig.Signal}
 		}
 	}
 	pid, err := c.start(l, path, env)
@@ -50,16 +61,11 @@ func (c *Command) supervise(l *lock.Lock, path string, env []string, sigs *signa
 		return err
 	}
 	ch := &child{pid: pid}
-	ended := make(chan struct{})
-	idle := make(chan struct{})
-	stopped := make(chan syscall.Signal, 1)
-	go func() {
-		defer close(idle)
-		c.attend(ch, l, sigs, stopped, ended)
-	}()
-	status := ch.wait(stopped)
-	close(ended)
-	<-idle
+	sigs.Rest(brief)
+	status, ended := ch.hasEnded()
+	if !ended {
+		status = c.attendTo(ch, l, sigs)
+	}
 	if status.Signaled() {
 		return &SignalError{status.Signal()}
 	}
@@ -67,6 +73,24 @@ func (c *Command) supervise(l *lock.Lock, path string, env []string, sigs *signa
 		return &ExitError{code}
 	}
 	return nil
+}
+
+// attendTo does what there is to do until the command has ended. One that ends
+// while dblock rests does not need it: neither the threads nor the heartbeat.
+func (c *Command) attendTo(ch *child, l *lock.Lock, sigs *signals.Listener) syscall.WaitStatus {
+	l.Attend()
+	ended := make(chan struct{})
+	idle := make(chan struct{})
+	stopped := make(chan syscall.Signal, 1)
+	go func() {
+		defer close(idle)
+		c.attend(ch, l, sigs, stopped, ended)
+	}()
+	entry.Spread()
+	status := ch.wait(stopped)
+	close(ended)
+	<-idle
+	return status
 }
 
 // start starts the command in our own process group, with our descriptors. It
@@ -79,6 +103,7 @@ func (c *Command) start(l *lock.Lock, path string, env []string) (int, error) {
 			defer unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC)
 		}
 	}
+	entry.SpreadThis()
 	attr := &syscall.ProcAttr{Env: env, Files: []uintptr{0, 1, 2}, Sys: c.deathSignal()}
 	for tries := 0; ; tries++ {
 		pid, err := syscall.ForkExec(path, c.Argv, attr)
@@ -113,7 +138,7 @@ func (c *Command) attend(ch *child, l *lock.Lock, sigs *signals.Listener, stoppe
 		select {
 		case sig := <-sigs.C():
 			switch {
-			case sig == unix.SIGCONT:
+			case sig.Signal == unix.SIGCONT:
 				// A shell continues the whole process group: then the command runs
 				// already. Somebody who continued only us means the command.
 				if !paused || ch.isStopped() {
@@ -121,8 +146,8 @@ func (c *Command) attend(ch *child, l *lock.Lock, sigs *signals.Listener, stoppe
 				}
 				paused = false
 				l.Resume()
-			case !signals.FromTerminal(sig):
-				ch.signal(sig.(syscall.Signal))
+			case !sig.FromTerminal():
+				ch.signal(sig.Signal)
 			}
 		case sig := <-stopped:
 			// We stop when the command does, and only then: it may have its own

@@ -26,8 +26,8 @@ func TestQuickGrammarAgreesWithTheWholeOne(t *testing.T) {
 	for _, args := range [][]string{
 		{},
 		{"-d", "x.db"},
-		{"--db=x.db", "--lock-file=l", "-w", "2.5", "-E", "3", "-s", "-p", "me", "-q", "cmd", "-x", "--db", "y"},
-		{"-n", "-x", "-v", "--command", "echo"},
+		{"--db=x.db", "--lock-file=l", "-w", "2.5", "-s", "-p", "me", "-q", "cmd", "-x", "--db", "y"},
+		{"-n", "--process=me"},
 	} {
 		quick, qctx := Quick(args)
 		require.NotNil(t, quick, "%q", args)
@@ -57,7 +57,7 @@ func TestQuickGrammarKnowsTheSameFlags(t *testing.T) {
 }
 
 func TestQuickLeavesTheRestToTheWholeGrammar(t *testing.T) {
-	for _, args := range [][]string{{"--stale-timeout", "3"}, {"--help"}, {"-h"}, {"--version"}, {"status"}, {"force"}, {"run"}, {"--bogus"}, {"-w", "x"}} {
+	for _, args := range [][]string{{"--stale-timeout", "3"}, {"-c", "true"}, {"-x"}, {"-v"}, {"-E", "3"}, {"--help"}, {"-h"}, {"--version"}, {"status"}, {"force"}, {"run"}, {"--bogus"}, {"-w", "x"}} {
 		c, _ := Quick(args)
 		require.Nil(t, c, "%q", args)
 	}

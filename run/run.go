@@ -13,6 +13,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/dblock-dev/dblock/internal/entry"
 	"github.com/dblock-dev/dblock/lock"
 	"github.com/dblock-dev/dblock/signals"
 )
@@ -107,14 +108,13 @@ func (c *Command) acquire(opts lock.Options, sigs *signals.Listener) (*lock.Lock
 	waited := false
 	opts.OnWait = func() {
 		waited = true
-		// A signal that came before it is listened to would be lost: some of them
-		// the Go runtime ignores.
-		sigs.Ready()
+		entry.Spread()
 		go func() {
 			defer close(idle)
 			c.wait(sigs, cancel, done)
 		}()
 	}
+	opts.Unattended = true
 	l := lock.New(c.DB, opts)
 	err := l.Acquire(ctx)
 	if waited {

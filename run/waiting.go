@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"syscall"
 	"time"
 
 	"github.com/dblock-dev/dblock/internal/term"
@@ -26,11 +25,11 @@ func (c *Command) wait(sigs *signals.Listener, cancel context.CancelCauseFunc, d
 		select {
 		case sig := <-sigs.C():
 			switch {
-			case signals.Stops(sig):
+			case signals.Stops(sig.Signal):
 				w.clear()
-				signals.Stop(sig.(syscall.Signal))
-			case signals.Ends(sig):
-				cancel(&SignalError{sig.(syscall.Signal)})
+				signals.Stop(sig.Signal)
+			case signals.Ends(sig.Signal):
+				cancel(&SignalError{sig.Signal})
 			}
 		case <-w.due():
 			w.show()

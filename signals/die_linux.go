@@ -15,10 +15,19 @@ func setAction(sig syscall.Signal, set, old *action) {
 	_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(set)), uintptr(unsafe.Pointer(old)), 8, 0, 0)
 }
 
-func unblock(sig syscall.Signal) {
+// unblock takes the signals out of the calling thread's mask.
+func unblock(sigs ...syscall.Signal) {
 	var set unix.Sigset_t
-	set.Val[(sig-1)/64] = 1 << ((sig - 1) % 64)
+	for _, sig := range sigs {
+		set.Val[0] |= 1 << (sig - 1)
+	}
 	_ = unix.PthreadSigmask(unix.SIG_UNBLOCK, &set, nil)
+}
+
+// blocked reports whether the calling thread has the signal blocked.
+func blocked(sig syscall.Signal) bool {
+	var set unix.Sigset_t
+	return unix.PthreadSigmask(unix.SIG_BLOCK, nil, &set) == nil && set.Val[0]>>(sig-1)&1 != 0
 }
 
 // Die ends this process by the signal, without a core dump of its own, so that

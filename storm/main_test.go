@@ -66,7 +66,7 @@ func build(m *testing.M) int {
 		return 1
 	}
 	dblock = filepath.Join(dir, "dblock")
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w -E main.entry", "-o", dblock, "..")
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w -E github.com/dblock-dev/dblock/internal/entry.start", "-o", dblock, "..")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "building dblock: %v\n%s", err, out)

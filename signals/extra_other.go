@@ -1,0 +1,7 @@
+//go:build !linux
+
+package signals
+
+import "syscall"
+
+var extra []syscall.Signal

@@ -1,0 +1,126 @@
+//go:build linux && (amd64 || arm64)
+
+package signals
+
+import (
+	"encoding/binary"
+	"runtime"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A handler of our own. os/signal hands each signal that is listened to over
+// between threads, twice, which takes it longer than everything else that dblock
+// does together (a hundred context switches); and it does not tell whether the
+// terminal or a process sent a signal.
+
+// handler writes the siginfo that it gets to wireFD. It is called by the kernel, on
+// the thread's signal stack, and touches nothing of the Go runtime's.
+func handler()
+
+// entries returns the addresses of the handler and of what it returns to, 0 for
+// the kernel's own.
+func entries() (handler, restorer uintptr)
+
+// wireFD is the write end of the handler's pipe: a handler has no other place to
+// find it.
+var wireFD int32
+
+const (
+	saSiginfo  = 0x4
+	saOnstack  = 0x08000000
+	saRestart  = 0x10000000
+	saRestorer = 0x04000000
+
+	siKernel = 0x80 // si_code: the terminal's, among signals that can be typed
+	infoSize = 32   // of siginfo: si_signo, si_errno, si_code, si_pid...
+)
+
+// wire is what the handler writes to, seen from its other end.
+type wire struct {
+	fd        int // of the read end
+	sigs      []syscall.Signal
+	delivered bool // a thread of its own reads it
+}
+
+// handle makes the handler that of the signals and of SIGCHLD.
+func handle(sigs []syscall.Signal) (*wire, error) {
+	var ends [2]int
+	// A handler must not block; 2,048 signals fit into the pipe.
+	if err := unix.Pipe2(ends[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+		return nil, err
+	}
+	wireFD = int32(ends[1])
+	h, restorer := entries()
+	act := action{uint64(h), saSiginfo | saOnstack | saRestart, uint64(restorer), ^uint64(0)}
+	if restorer != 0 {
+		act[1] |= saRestorer
+	}
+	for _, sig := range sigs {
+		setAction(sig, &act, nil)
+	}
+	setAction(unix.SIGCHLD, &act, nil)
+	return &wire{fd: ends[0], sigs: sigs}, nil
+}
+
+// deliver reads the wire on a thread that takes the signals even if they were
+// blocked when the process was started, as they remain for the command.
+func (w *wire) deliver(c chan<- Received) {
+	if w == nil || w.delivered {
+		return
+	}
+	w.delivered = true
+	go func() {
+		runtime.LockOSThread()
+		unblock(w.sigs...)
+		for {
+			w.read(c)
+			_ = w.poll(-1)
+		}
+	}()
+}
+
+// collect passes on what has been written already.
+func (w *wire) collect(c chan<- Received) {
+	if w != nil && !w.delivered {
+		w.read(c)
+	}
+}
+
+// rest waits for something to be written.
+func (w *wire) rest(d time.Duration) {
+	if w == nil || w.delivered || blocked(unix.SIGCHLD) {
+		return
+	}
+	for end := time.Now().Add(d); d > 0 && w.poll(int(d.Milliseconds())) == unix.EINTR; d = time.Until(end) {
+		// The handler itself ends the call; what it wrote ends the next one.
+	}
+}
+
+func (w *wire) poll(ms int) error {
+	_, err := unix.Poll([]unix.PollFd{{Fd: int32(w.fd), Events: unix.POLLIN}}, ms)
+	return err
+}
+
+// read passes on what is there, news of children excepted. Without a thread of its
+// own it must not block.
+func (w *wire) read(c chan<- Received) {
+	var info [infoSize]byte
+	for w.delivered || len(c) < cap(c) {
+		// A write of this size is never torn.
+		n, err := unix.Read(w.fd, info[:])
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil || n < infoSize {
+			return
+		}
+		sig := syscall.Signal(binary.NativeEndian.Uint32(info[0:]))
+		code := int32(binary.NativeEndian.Uint32(info[8:]))
+		if sig != unix.SIGCHLD {
+			c <- Received{sig, code == siKernel && canBeTyped(sig)}
+		}
+	}
+}

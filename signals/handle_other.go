@@ -1,0 +1,20 @@
+//go:build !(linux && (amd64 || arm64))
+
+package signals
+
+import (
+	"errors"
+	"syscall"
+	"time"
+)
+
+// wire does not exist here: os/signal listens.
+type wire struct{}
+
+func handle([]syscall.Signal) (*wire, error) { return nil, errors.ErrUnsupported }
+
+func (*wire) deliver(chan<- Received) {}
+
+func (*wire) collect(chan<- Received) {}
+
+func (*wire) rest(time.Duration) {}
