@@ -2,8 +2,9 @@ package lock
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -33,6 +34,40 @@ type ledger struct {
 
 const ledgerSize = 6 * 21
 
+// numbers are those that are kept, in the file's order.
+func (led *ledger) numbers() [6]*int64 {
+	return [6]*int64{&led.token, &led.peer, &led.gap, &led.release, &led.booted, &led.boot}
+}
+
+// parseLedger reads what append has written; anything else counts as empty.
+func parseLedger(text string) ledger {
+	var led ledger
+	fields := strings.Fields(text)
+	for i, n := range led.numbers() {
+		var err error
+		if i < len(fields) {
+			*n, err = strconv.ParseInt(fields[i], 10, 64)
+		}
+		if i >= len(fields) || err != nil {
+			return ledger{}
+		}
+	}
+	return led
+}
+
+// append appends the numbers, each in 20 columns and followed by a space, the last
+// one by a newline.
+func (led *ledger) append(b []byte) []byte {
+	var digits [20]byte
+	for _, n := range led.numbers() {
+		d := strconv.AppendInt(digits[:0], *n, 10)
+		b = append(b, "                    "[len(d):]...)
+		b = append(append(b, d...), ' ')
+	}
+	b[len(b)-1] = '\n'
+	return b
+}
+
 // amendLedger reads the file, lets change alter it, and stores it in place, in
 // one call within one page. A file that is missing or damaged counts as empty:
 // tokens go on from the clock then.
@@ -47,12 +82,9 @@ func amendLedger(path string, perm queue.Perm, change func(*ledger)) error {
 	if err != nil {
 		return &fs.PathError{Op: "read", Path: path, Err: err}
 	}
-	var led ledger
-	if _, err := fmt.Sscan(string(b[:n]), &led.token, &led.peer, &led.gap, &led.release, &led.booted, &led.boot); err != nil {
-		led = ledger{}
-	}
+	led := parseLedger(string(b[:n]))
 	change(&led)
-	out := fmt.Appendf(b[:0], "%20d %20d %20d %20d %20d %20d\n", led.token, led.peer, led.gap, led.release, led.booted, led.boot)
+	out := led.append(b[:0])
 	n, err = whole(func() (int, error) { return syscall.Pwrite(f.Fd(), out, 0) })
 	if err == nil && n < len(out) {
 		err = syscall.ENOSPC

@@ -18,6 +18,8 @@ import (
 
 // handler writes the siginfo that it gets to wireFD. It is called by the kernel, on
 // the thread's signal stack, and touches nothing of the Go runtime's.
+//
+//lint:ignore U1000 entries knows it
 func handler()
 
 // entries returns the addresses of the handler and of what it returns to, 0 for
@@ -26,6 +28,8 @@ func entries() (handler, restorer uintptr)
 
 // wireFD is the write end of the handler's pipe: a handler has no other place to
 // find it.
+//
+//lint:ignore U1000 the handler reads it
 var wireFD int32
 
 const (

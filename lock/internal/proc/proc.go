@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,12 +29,20 @@ func Self() Me {
 	if err != nil || host == "" {
 		host = "localhost"
 	}
-	me := Me{PID: os.Getpid(), Host: host, UID: os.Getuid(), Boot: bootID(), PIDNS: namespace("pid")}
+	me := unchanging()
+	me.Host, me.UID = host, os.Getuid()
+	return me
+}
+
+// unchanging is what stays as it is for as long as this process lives: reading it
+// takes half as long as taking a lock that is free.
+var unchanging = sync.OnceValue(func() Me {
+	me := Me{PID: os.Getpid(), Boot: bootID(), PIDNS: namespace("pid")}
 	if st, ok := Stat(me.PID); ok {
 		me.Started = st.Started
 	}
 	return me
-}
+})
 
 // Booted is when this kernel was booted, by a wall clock that shows now (both in
 // milliseconds since the epoch), and a number for this boot; 0 if unknown. Within
