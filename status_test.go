@@ -21,7 +21,7 @@ import (
 // orphan leaves a command running whose dblock was killed; it ends when "go" is there.
 func orphan(t *testing.T, dir string) {
 	t.Helper()
-	c := start(t, command(t, dir, "--orphan", "keep", "-d", "x.db", "-p", "gone", "--", "sh", "-c", `: > in; until [ -e go ]; do sleep 0.01; done`))
+	c := start(t, command(t, dir, "--orphan", "keep", "-d", "x.db", "-p", "gone", "--", "sh", "-c", `: > in; while [ -e in ] && ! [ -e go ]; do sleep 0.01; done`))
 	await(t, "the command runs", func() bool { return exists(dir, "in") })
 	require.NoError(t, c.Process.Kill())
 	_ = c.Wait()

@@ -26,6 +26,9 @@ func TestQuickGrammarAgreesWithTheWholeOne(t *testing.T) {
 	for _, args := range [][]string{
 		{},
 		{"-d", "x.db"},
+		{"--db", "x.db", "sh", "-c", "true"},
+		{"-dx.db", "status"},
+		{"-n"},
 		{"--db=x.db", "--lock-file=l", "-w", "2.5", "-s", "-p", "me", "-q", "cmd", "-x", "--db", "y"},
 		{"-n", "--process=me"},
 	} {
@@ -46,13 +49,15 @@ func TestQuickGrammarKnowsTheSameFlags(t *testing.T) {
 	for _, f := range k.Model.Flags {
 		whole[f.Name] = f
 	}
-	q, err := kong.New(&quick{}, kong.Name("x"), kong.NoDefaultHelp())
-	require.NoError(t, err)
-	require.NotEmpty(t, q.Model.Flags)
-	for _, f := range q.Model.Flags {
-		require.Contains(t, whole, f.Name)
-		require.Equal(t, whole[f.Name].Short, f.Short, f.Name)
-		require.Equal(t, whole[f.Name].Default, f.Default, f.Name)
+	for _, grammar := range []any{&plain{}, &quick{}} {
+		q, err := kong.New(grammar, kong.Name("x"), kong.NoDefaultHelp())
+		require.NoError(t, err)
+		require.NotEmpty(t, q.Model.Flags)
+		for _, f := range q.Model.Flags {
+			require.Contains(t, whole, f.Name)
+			require.Equal(t, whole[f.Name].Short, f.Short, f.Name)
+			require.Equal(t, whole[f.Name].Default, f.Default, f.Name)
+		}
 	}
 }
 

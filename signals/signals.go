@@ -54,7 +54,7 @@ type Listener struct {
 // ignored at the start beyond what os/signal knows itself (HUP and INT); they stay
 // ignored, here and in every child.
 func Listen(ignored Set) *Listener {
-	l := &Listener{c: make(chan Received, 256)}
+	l := &Listener{c: make(chan Received, 64)}
 	for n := syscall.Signal(1); n <= 64; n++ {
 		// A parent that cannot wait would not learn how its command ended.
 		if ignored.Has(n) && n != unix.SIGCHLD {
@@ -79,7 +79,7 @@ func Listen(ignored Set) *Listener {
 // be typed, and comes while our group is in the terminal's foreground, is taken
 // for the terminal's.
 func (l *Listener) notify(sigs []syscall.Signal) {
-	c := make(chan os.Signal, cap(l.c))
+	c := make(chan os.Signal, 256)
 	for _, sig := range sigs {
 		signal.Notify(c, sig)
 	}
