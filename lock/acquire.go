@@ -414,6 +414,13 @@ func (a *attempt) prepare() error {
 	}
 	a.info = a.describe()
 	file, err := notice.Create(a.spare, a.info)
+	if errors.Is(err, fs.ErrExist) {
+		// A dblock that was killed has left it.
+		a.restore() // check: restore: a.restore() -> _ = a
+		if err = notice.Remove(a.spare); err == nil {
+			file, err = notice.Create(a.spare, a.info)
+		}
+	}
 	if errors.Is(err, fs.ErrPermission) && a.spare == a.names.spare() {
 		// In a sticky directory what a killed dblock of another user left there
 		// is not ours to remove. Any other name will do.
@@ -425,6 +432,20 @@ func (a *attempt) prepare() error {
 	}
 	a.file, a.linked = file, true
 	return nil
+}
+
+// restore looks at what has the spare name. A dblock that was killed in the middle
+// of a takeover, just before it would have given the path back, has left the notice
+// of somebody who lives there, and its own at the path.
+func (a *attempt) restore() {
+	out, err := notice.Read(a.spare)
+	if err != nil || out.Info.Dblock != nil || a.judge(out).stale {
+		return
+	}
+	now, err := notice.Read(a.names.Notice)
+	if err == nil && now.Info.Dblock != nil && a.judge(now).stale {
+		_ = notice.Swap(a.spare, a.names.Notice)
+	}
 }
 
 // publish returns when our notice was at the path, if only for an instant.
@@ -486,12 +507,18 @@ func (a *attempt) confront(ctx context.Context) (done bool, err error) {
 		return false, a.waitForeign(ctx, v.again)
 	}
 	a.step("judged")
-	if done, err = a.takeOver(seen); done && seen.Info.Dblock == nil {
+	if done, err = a.takeOver(seen); done && a.peersMayJudge(seen.Info) { // check: settle-after-takeover
 		// A peer that judged the same notice may be about to unlink what is
 		// at the path, not knowing that it is ours by now.
 		a.unsettled = time.Now()
 	}
 	return done, err
+}
+
+// peersMayJudge reports whether a peer might call a stale notice stale as well: its
+// own kind's for several reasons, a dblock's when it is old enough for that.
+func (a *attempt) peersMayJudge(i notice.Info) bool {
+	return i.Dblock == nil || since(a.now(), i.Timestamp) > DefaultStaleTimeout-time.Second
 }
 
 // takeOver puts our notice in the place of the one that was judged, by compare
@@ -525,22 +552,35 @@ func (a *attempt) takeOver(judged *notice.Sighting) (bool, error) {
 	return true, nil
 }
 
-// putBack gives the path back to a notice that came in between.
+// putBack gives the path back to a notice that came in between. What comes out must
+// be ours; if it is another one that came in meanwhile, of somebody who lives, that
+// one goes back.
 func (a *attempt) putBack() error {
-	err := notice.Swap(a.spare, a.names.Notice)
-	if err == syscall.ENOENT {
-		// Ours was unlinked meanwhile, so there is nothing to swap with.
-		_, err = notice.Link(a.spare, a.names.Notice)
-		_ = notice.Remove(a.spare)
-		if errors.Is(err, fs.ErrExist) {
-			err = nil
+	for range 5 {
+		a.step("putting back")
+		err := notice.Swap(a.spare, a.names.Notice)
+		if err == syscall.ENOENT {
+			// Ours was unlinked meanwhile, so there is nothing to swap with.
+			_, err = notice.Link(a.spare, a.names.Notice)
+			_ = notice.Remove(a.spare)
+			if errors.Is(err, fs.ErrExist) {
+				err = nil
+			}
+			return err
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		out, err := notice.Read(a.spare)
+		if err == nil && out.ID == a.file.ID() {
+			a.linked = true
+			return nil
+		}
+		if err != nil || a.judge(out).stale { // check: put-back-again
+			return nil
+		}
 	}
-	if id, ierr := notice.Identify(a.spare); ierr == nil && id == a.file.ID() {
-		a.linked = true
-	}
-	return err
+	return nil
 }
 
 // replaceInSteps takes over where files cannot be exchanged. The path is missing

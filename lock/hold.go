@@ -424,13 +424,15 @@ func (h *hold) release() error {
 // lastOut reports whether the notice is ours to remove: always, but among
 // readers only for the one that can have the room for itself. The conversion
 // gives up the shared lock first; when it fails, another reader or a writer has
-// the room and the notice is theirs.
+// the room and the notice is theirs. When it succeeds on a room whose path names
+// another one by now, other readers may have joined the notice from there.
 func (h *hold) lastOut() bool {
 	if h.opts.Mode != Shared || h.room == nil {
 		return true
 	}
 	alone, err := h.room.Convert()
-	return alone && err == nil // check: last-out: alone && err == nil -> alone || err == nil
+	return alone && err == nil && // check: last-out: alone && err == nil -> alone || err == nil
+		h.roomStands() // check: last-room: h.roomStands() -> true
 }
 
 // removeNotice unlinks the notice while the room is still locked: unlocked

@@ -94,6 +94,70 @@ func TestPutBackWhenOursWasUnlinked(t *testing.T) {
 	require.Equal(t, fresh, contents(t, n.Notice))
 }
 
+func TestPutBackWhenYetAnotherCameIn(t *testing.T) {
+	t.Parallel()
+	db, n := database(t)
+	first, second := live(t), live(t)
+	put(t, n.Notice, peerNotice(gone(t), host(), ms(time.Now())))
+	l := at(New(db, Options{Wait: NoWait}), "judged", func() {
+		put(t, n.Notice, peerNotice(first.Process.Pid, host(), ms(time.Now())))
+	})
+	var theirs notice.ID
+	l = at(l, "swapped", func() {
+		// What came out is no good any more, and another one is there in our place.
+		require.NoError(t, first.Process.Kill())
+		_, _ = first.Process.Wait()
+		theirs = put(t, n.Notice, peerNotice(second.Process.Pid, host(), ms(time.Now())))
+	})
+	mustHeld(t, l.Acquire(t.Context()))
+	require.Equal(t, theirs, inode(t, n.Notice))
+}
+
+// A dblock was killed when it had exchanged its notice with that of a living peer,
+// which had come in between, and was about to put that back.
+func TestTakeOverCutShort(t *testing.T) {
+	t.Parallel()
+	needsSight(t)
+	db, n := database(t)
+	require.NoError(t, attemptOnce(t, db, Options{}))
+	put(t, n.Notice, dblockNotice(t, func(i *notice.Info) { i.PID = gone(t) }))
+	peer := live(t)
+	theirs := put(t, n.spare(), peerNotice(peer.Process.Pid, host(), ms(time.Now())))
+	mustHeld(t, attemptOnce(t, db, Options{}))
+	require.Equal(t, theirs, inode(t, n.Notice), "it has its place again")
+
+	// One that is over stays away, and so does anything while the path is somebody's.
+	put(t, n.Notice, dblockNotice(t, func(i *notice.Info) { i.PID = gone(t) }))
+	put(t, n.spare(), peerNotice(gone(t), host(), ms(time.Now())))
+	require.NoError(t, attemptOnce(t, db, Options{}))
+	put(t, n.spare(), peerNotice(peer.Process.Pid, host(), ms(time.Now())))
+	require.NoError(t, attemptOnce(t, db, Options{}))
+	require.NoFileExists(t, n.Notice)
+	require.NoFileExists(t, n.spare())
+}
+
+// A dblock's notice that has not been refreshed for 30 s is stale to peers, too.
+func TestPathSettlesAfterAnAbandonedDblock(t *testing.T) {
+	t.Parallel()
+	for age, settles := range map[time.Duration]bool{0: false, time.Minute: true} {
+		db, n := database(t)
+		put(t, n.Notice, dblockNotice(t, func(i *notice.Info) {
+			i.PID = gone(t)
+			i.Timestamp = ms(time.Now().Add(-age))
+		}))
+		l := New(db, Options{Wait: NoWait})
+		var swapped, published time.Time
+		at(l, "swapped", func() { swapped = time.Now() })
+		at(l, "published", func() { published = time.Now() })
+		require.NoError(t, l.Acquire(t.Context()))
+		require.False(t, swapped.IsZero())
+		if settles {
+			require.GreaterOrEqual(t, published.Sub(swapped), 25*time.Millisecond)
+		}
+		require.NoError(t, l.Release())
+	}
+}
+
 func TestStaleNoticeVanishesBeforeTakeOver(t *testing.T) {
 	t.Parallel()
 	db, n := database(t)
@@ -386,4 +450,22 @@ func TestNoCourtesyWithoutPeers(t *testing.T) {
 	require.NoError(t, amendLedger(n.token(), perm, func(l *ledger) { led = *l }))
 	require.Zero(t, led.peer)
 	require.Positive(t, led.token)
+}
+
+// Two readers, and the state directory is deleted between the one and the other:
+// they share the notice, but not the room.
+func TestLastReaderOfARoomThatIsGone(t *testing.T) {
+	t.Parallel()
+	db, n := database(t)
+	// Unattended, so that neither heals or notices anything.
+	first := New(db, Options{Mode: Shared, Unattended: true})
+	require.NoError(t, first.Acquire(t.Context()))
+	require.NoError(t, os.RemoveAll(n.State))
+	second := New(db, Options{Mode: Shared, Unattended: true})
+	require.NoError(t, second.Acquire(t.Context()))
+	theirs := inode(t, n.Notice)
+	require.ErrorIs(t, first.Release(), ErrLost)
+	require.Equal(t, theirs, inode(t, n.Notice), "the second one needs it")
+	require.NoError(t, second.Release())
+	require.NoFileExists(t, n.Notice)
 }

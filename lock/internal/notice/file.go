@@ -103,17 +103,11 @@ type File struct {
 	born int64 // when it had last been read, as the filesystem has it, at first
 }
 
-// Create writes a complete notice at path, which must not exist, readable by
-// everybody whatever the umask: peers delete what they cannot read. On error
-// nothing is left at path.
+// Create writes a complete notice at path, readable by everybody whatever the umask:
+// peers delete what they cannot read. The error is fs.ErrExist if something has that
+// name; on any other nothing is left at path.
 func Create(path string, i Info) (*File, error) {
 	fd, err := open(path, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW, 0o644)
-	if err == unix.EEXIST {
-		// A holder that was killed leaves its spare name behind.
-		if err = unix.Unlink(path); err == nil {
-			fd, err = open(path, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW, 0o644)
-		}
-	}
 	if err != nil {
 		return nil, &fs.PathError{Op: "create", Path: path, Err: err}
 	}

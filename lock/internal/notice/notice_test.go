@@ -226,14 +226,9 @@ func TestCreate(t *testing.T) {
 	require.Equal(t, os.Getuid(), s.UID)
 	require.InDelta(t, time.Now().UnixMilli(), s.Changed, 60_000)
 
-	// A leftover gives way, and its other names keep it.
-	other := path + ".other"
-	require.NoError(t, os.Link(path, other))
-	g, err := Create(path, info())
-	require.NoError(t, err)
-	defer g.Close()
-	require.NotEqual(t, f.ID(), g.ID())
-	id, err := Identify(other)
+	_, err = Create(path, info())
+	require.ErrorIs(t, err, fs.ErrExist)
+	id, err := Identify(path)
 	require.NoError(t, err)
 	require.Equal(t, f.ID(), id)
 	_, err = Create(filepath.Join(path, "x"), info())
@@ -387,6 +382,7 @@ func TestSame(t *testing.T) {
 	b, err = Read(path)
 	require.NoError(t, err)
 	require.False(t, a.Same(b), "a beat is a change")
+	require.NoError(t, os.Remove(path))
 	g, err := Create(path, info())
 	require.NoError(t, err)
 	defer g.Close()
@@ -408,6 +404,7 @@ func TestAdopt(t *testing.T) {
 	now, err := Read(path)
 	require.NoError(t, err)
 	require.Equal(t, int64(1763976543211), now.Info.Timestamp)
+	require.NoError(t, os.Remove(path))
 	h, err := Create(path, info())
 	require.NoError(t, err)
 	defer h.Close()
