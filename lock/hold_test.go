@@ -654,6 +654,9 @@ func TestClockSetSinceTheLastHold(t *testing.T) {
 			for range 2 {
 				mustHeld(t, attemptOnce(t, db, opts))
 				require.Equal(t, id, inode(t, n.Notice))
+				r, err := Inspect(db, opts)
+				require.NoError(t, err)
+				require.False(t, r.Stale, r.Evidence)
 			}
 			require.NoError(t, os.Remove(n.Notice))
 			require.NoError(t, attemptOnce(t, db, opts))

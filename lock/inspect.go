@@ -135,6 +135,7 @@ func look(n Names, opts Options) (*Report, error) {
 	}
 	r.seen, r.ID = seen, identity(seen)
 	j := judgement{me: proc.Self(), now: opts.Now().UnixMilli(), timeout: opts.StaleTimeout, byAge: opts.Stale == StaleAge}
+	j.moved = lastLedger(r.token()).clockMoved(j.me.Booted(j.now))
 	r.Age = max(0, since(j.now, seen.Info.Timestamp))
 	if seen.Err != nil {
 		j.unchanged = max(0, time.Duration(j.now-seen.Changed)*time.Millisecond)

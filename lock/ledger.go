@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/dblock-dev/dblock/lock/internal/notice"
 	"github.com/dblock-dev/dblock/lock/internal/queue"
 )
 
@@ -53,6 +54,15 @@ func parseLedger(text string) ledger {
 		}
 	}
 	return led
+}
+
+// lastLedger is what the last hold has left; empty if that cannot be read.
+func lastLedger(path string) ledger {
+	seen, err := notice.Read(path) // whatever is there, this does not block
+	if err != nil {
+		return ledger{}
+	}
+	return parseLedger(string(seen.Bytes))
 }
 
 // append appends the numbers, each in 20 columns and followed by a space, the last
