@@ -45,3 +45,16 @@ func BenchmarkJudge(b *testing.B) {
 		a.judge(s)
 	}
 }
+
+// A day is 17,280 of these, when nothing else happens.
+func BenchmarkBeat(b *testing.B) {
+	l := New(filepath.Join(b.TempDir(), "x.db"), Options{Unattended: true})
+	require.NoError(b, l.Acquire(b.Context()))
+	for b.Loop() {
+		l.hold.look()
+		l.hold.mu.Lock()
+		l.hold.beat()
+		l.hold.mu.Unlock()
+	}
+	require.NoError(b, l.Release())
+}

@@ -404,6 +404,28 @@ func TestBeat(t *testing.T) {
 	require.NoError(t, l.Err())
 }
 
+// A day and a third, beat by beat: the high digits of the timestamp change on the way.
+func TestHeldForADay(t *testing.T) {
+	t.Parallel()
+	db, n := database(t)
+	var clock clock
+	l := acquire(t, db, Options{Now: clock.now, Unattended: true})
+	first := look1(t, n.Notice)
+	last := first.Info.Timestamp
+	for range 32 * time.Hour / maxBeat {
+		clock.jump(maxBeat)
+		l.hold.beat()
+		now := look1(t, n.Notice)
+		require.NoError(t, now.Err)
+		require.GreaterOrEqual(t, now.Info.Timestamp, last+maxBeat.Milliseconds())
+		last = now.Info.Timestamp
+	}
+	require.Equal(t, len(first.Bytes), len(look1(t, n.Notice).Bytes))
+	require.Equal(t, first.ID, inode(t, n.Notice))
+	require.NoError(t, l.Release())
+	require.NoFileExists(t, n.Notice)
+}
+
 func TestReadersNeverSeeATornNotice(t *testing.T) {
 	t.Parallel()
 	db, n := database(t)

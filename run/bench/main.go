@@ -121,7 +121,7 @@ func (b *bench) findTools() (stop func()) {
 		}
 	}
 	add("flock", "flock", prefix("flock", "KEY"))
-	add(b.dblock, "dblock", prefix(b.dblock, "-q", "-w", "forever", "-d", "KEY.db", "--"))
+	add(b.dblock, "dblock", prefix(b.dblock, "-d", "KEY.db", "--"))
 	add("flock", "flock -F", prefix("flock", "-F", "KEY-F"))
 	add("setlock", "setlock", prefix("setlock", "KEY"))
 	add("chpst", "chpst -l", prefix("chpst", "-l", "KEY"))
