@@ -31,6 +31,8 @@ func TestQuickGrammarAgreesWithTheWholeOne(t *testing.T) {
 		{"-n"},
 		{"--db=x.db", "--lock-file=l", "-w", "2.5", "-s", "-p", "me", "-q", "cmd", "-x", "--db", "y"},
 		{"-n", "--process=me"},
+		{"-nxvc", "echo", "-E7"},
+		{"--stale", "age", "--stale-timeout=3", "--on-lost", "warn", "--kill-after", "3", "--orphan", "keep", "-o", "--priority", "high", "--max-retries", "7", "--retry-delay", "1s", "ls", "-l"},
 	} {
 		quick, qctx := Quick(args)
 		require.NotNil(t, quick, "%q", args)
@@ -49,26 +51,32 @@ func TestQuickGrammarKnowsTheSameFlags(t *testing.T) {
 	for _, f := range k.Model.Flags {
 		whole[f.Name] = f
 	}
-	for _, grammar := range []any{&plain{}, &quick{}} {
-		q, err := kong.New(grammar, kong.Name("x"), kong.NoDefaultHelp())
-		require.NoError(t, err)
-		require.NotEmpty(t, q.Model.Flags)
-		for _, f := range q.Model.Flags {
-			require.Contains(t, whole, f.Name)
-			require.Equal(t, whole[f.Name].Short, f.Short, f.Name)
-			require.Equal(t, whole[f.Name].Default, f.Default, f.Name)
-		}
+	q, err := kong.New(&quick{}, kong.Name("x"), kong.NoDefaultHelp())
+	require.NoError(t, err)
+	require.NotEmpty(t, q.Model.Flags)
+	for _, f := range q.Model.Flags {
+		require.Contains(t, whole, f.Name)
+		require.Equal(t, whole[f.Name].Short, f.Short, f.Name)
+		require.Equal(t, whole[f.Name].Default, f.Default, f.Name)
+		require.True(t, looksQuick([]string{"--" + f.Name}), f.Name)
+		require.True(t, f.Short == 0 || looksQuick([]string{"-" + string(f.Short)}), f.Name)
 	}
 }
 
 func TestQuickLeavesTheRestToTheWholeGrammar(t *testing.T) {
-	for _, args := range [][]string{{"--stale-timeout", "3"}, {"-c", "true"}, {"-x"}, {"-v"}, {"-E", "3"}, {"--help"}, {"-h"}, {"--version"}, {"status"}, {"force"}, {"run"}, {"--bogus"}, {"-w", "x"}} {
+	for _, args := range [][]string{{"--help"}, {"-h"}, {"--version"}, {"status"}, {"force"}, {"run"}, {"--bogus"}, {"-w", "x"}} {
 		c, _ := Quick(args)
 		require.Nil(t, c, "%q", args)
 	}
+	for _, args := range [][]string{{"--stale-timeout", "3"}, {"-c", "true"}, {"-x"}, {"-nv"}, {"-E", "3"}} {
+		require.False(t, looksQuick(args) && parseInto(&quick{}, args) != nil, "%q", args)
+		c, _ := Quick(args)
+		require.NotNil(t, c, "%q", args)
+	}
 	t.Setenv("DBLOCK_ON_LOST", "kill")
+	require.False(t, quickEnvironment())
 	c, _ := Quick([]string{"-d", "x"})
-	require.Nil(t, c, "the environment sets a flag that it does not know")
+	require.Equal(t, "kill", c.OnLost)
 }
 
 func TestDuration(t *testing.T) {

@@ -2,7 +2,6 @@ package run
 
 import (
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -11,18 +10,10 @@ import (
 	"github.com/dblock-dev/dblock/lock"
 )
 
-// Kong builds its model of a grammar anew at each start, flag by flag, help texts
-// included; that of Command takes it 0.8 ms, as long as flock(1) needs in all. So
-// simple runs are parsed with less of it: plain takes a tenth of that, quick a
-// third. What they do not know is left to the whole grammar. A test compares them.
-
-// plain is what most runs are: dblock -d DB -- COMMAND.
-type plain struct {
-	DB   string   `name:"db" short:"d"`
-	Argv []string `arg:"" optional:"" passthrough:"partial" name:"command"`
-}
-
-// quick is the part of Command's grammar that nearly all others get by with.
+// quick is the part of Command's grammar that most runs get by with. Kong builds
+// its model of a grammar anew at each start, flag by flag, help texts included: for
+// all commands that takes it 2 ms, for Command alone 0.8 ms, as long as flock(1)
+// needs in all, and for this 0.3 ms. A test compares them.
 type quick struct {
 	DB       string   `name:"db" short:"d"`
 	LockFile string   ``
@@ -50,35 +41,23 @@ func (q *quick) command() *Command {
 	}
 }
 
-// Quick parses the arguments of a simple run. It returns nil if they, or the
-// environment, take the whole grammar: to be understood or to be refused.
+// Quick parses the arguments of a run with as little grammar as possible. It returns
+// nil if they take all of it: to be understood or to be refused.
 func Quick(args []string) (*Command, *kong.Context) {
 	if len(args) > 0 && (args[0] == "run" || args[0] == "status" || args[0] == "force") {
 		return nil, nil
 	}
-	if flags(args) <= 1 && onlySet("DB") {
-		var p plain
-		if ctx := parseInto(&p, args); ctx != nil {
-			return (&quick{DB: p.DB, Process: "dblock", Argv: p.Argv}).command(), ctx
-		}
-	}
-	if onlySet("DB", "LOCK_FILE", "PROCESS") {
+	if looksQuick(args) && quickEnvironment() {
 		var q quick
 		if ctx := parseInto(&q, args); ctx != nil {
 			return q.command(), ctx
 		}
 	}
-	return nil, nil
-}
-
-// flags counts what looks like a flag: to guess which grammar is worth a try.
-func flags(args []string) (n int) {
-	for _, arg := range args {
-		if strings.HasPrefix(arg, "-") {
-			n++
-		}
+	var c Command
+	if ctx := parseInto(&c, args); ctx != nil {
+		return &c, ctx
 	}
-	return n
+	return nil, nil
 }
 
 func parseInto(grammar any, args []string) *kong.Context {
@@ -93,9 +72,27 @@ func parseInto(grammar any, args []string) *kong.Context {
 	return ctx
 }
 
-// onlySet reports whether the environment sets no other flags than these. Some
-// variables are no flags: they are there for what runs under a dblock.
-func onlySet(names ...string) bool {
+// looksQuick guesses whether quick is worth a try: kong will tell.
+func looksQuick(args []string) bool {
+	for _, arg := range args {
+		if !strings.HasPrefix(arg, "-") {
+			continue
+		}
+		name, _, _ := strings.Cut(arg, "=")
+		switch name {
+		case "--db", "--lock-file", "--wait", "--nonblock", "--shared", "--process", "--quiet":
+		default:
+			if len(arg) < 2 || !strings.Contains("dwnspq", arg[1:2]) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// quickEnvironment reports whether the environment sets no other flags than those of
+// quick. Some variables are no flags: they are there for what runs under a dblock.
+func quickEnvironment() bool {
 	for _, kv := range os.Environ() {
 		rest, ours := strings.CutPrefix(kv, "DBLOCK_")
 		if !ours {
@@ -103,11 +100,9 @@ func onlySet(names ...string) bool {
 		}
 		name, _, _ := strings.Cut(rest, "=")
 		switch name {
-		case "PID", "HOST", "TIMESTAMP", "MODE", "TOKEN", "WAITED_MS", "OUTER":
+		case "DB", "LOCK_FILE", "PROCESS", "PID", "HOST", "TIMESTAMP", "MODE", "TOKEN", "WAITED_MS", "OUTER":
 		default:
-			if !slices.Contains(names, name) {
-				return false
-			}
+			return false
 		}
 	}
 	return true
