@@ -157,39 +157,29 @@ func (a *attempt) mayRemoveState() bool {
 // the same time, would slip in before those who have long waited. Readers pass at
 // once, since others are to join them.
 func (a *attempt) openLast() {
-	above := false
-	for p := a.opts.Priority + 1; p <= High && !above; p++ {
-		above = a.awaits(p)
-	}
-	if a.opts.Mode == Shared || len(a.turnstiles) == 0 || !above {
+	if len(a.turnstiles) == 0 || a.opts.Mode == Shared || !slices.ContainsFunc(a.turnstiles[1:], a.awaits) {
 		a.closeTurnstiles()
 		return
 	}
-	a.open(High)
+	a.open()
 }
 
-// open closes our last turnstile, that of class p.
-func (a *attempt) open(p Priority) {
-	a.awaited = a.awaits(p)
+// open closes our last turnstile.
+func (a *attempt) open() {
 	last := len(a.turnstiles) - 1
+	a.awaited = a.awaits(a.turnstiles[last])
 	a.turnstiles[last].Close()
 	a.turnstiles = a.turnstiles[:last]
 }
 
 // awaits reports whether somebody waits at a turnstile of ours. Where we did not
 // have to wait, nobody does.
-func (a *attempt) awaits(p Priority) bool {
-	return a.wait != nil && slices.ContainsFunc(a.claims(a.names.turnstile(p)), func(c proc.Claim) bool { return c.Waiting })
-}
-
-// claims is the kernel's table for one file; empty where it is not known.
-func (a *attempt) claims(path string) []proc.Claim {
-	id, err := notice.Identify(path)
-	if err != nil {
-		return nil
+func (a *attempt) awaits(t *queue.File) bool {
+	if a.wait == nil {
+		return false
 	}
-	claims, _ := proc.Claims(id)
-	return claims
+	shown, _ := t.Shown(queue.Waiting)
+	return shown
 }
 
 func (a *attempt) closeTurnstiles() {
@@ -243,6 +233,12 @@ func (a *attempt) enter(ctx context.Context) error {
 	if !a.roomStands() { // check: inode-recheck
 		return errAgain
 	}
+	if how == queue.Shared {
+		room.Hide(queue.Having)
+		room.Show(queue.Reading)
+	} else {
+		room.Show(queue.Having)
+	}
 	return room.Raise()
 }
 
@@ -273,7 +269,10 @@ func (a *attempt) lockFile(ctx context.Context, path string, how queue.How) (*qu
 			return f, nil
 		}
 	default:
+		f.Show(queue.Waiting)
 		if err = f.Wait(a.patience(ctx), how); err == nil {
+			f.Show(queue.Having)
+			f.Hide(queue.Waiting)
 			return f, nil
 		}
 		if ctx.Err() != nil || a.wait.Err() != nil {
@@ -330,18 +329,22 @@ func (a *attempt) tryFairly(f *queue.File, how queue.How) error {
 // waits anywhere in the queue.
 func (a *attempt) taken() (taken, known bool) {
 	for _, path := range []string{a.names.room(), a.names.turnstile(Low), a.names.turnstile(Normal), a.names.turnstile(High)} {
-		id, err := notice.Identify(path)
+		f, err := queue.Existing(path)
 		if err != nil {
 			continue
 		}
-		claims, ok := proc.Claims(id)
+		waiting, ok := f.Shown(queue.Waiting)
+		having, reading := false, false
+		if path == a.names.room() {
+			having, _ = f.Shown(queue.Having)
+			reading, _ = f.Shown(queue.Reading)
+		}
+		f.Close()
 		if !ok {
 			return false, false
 		}
-		for _, c := range claims {
-			if c.Waiting || path == a.names.room() && (a.opts.Mode == Exclusive || !c.Shared) {
-				return true, true
-			}
+		if waiting || having || reading && a.opts.Mode == Exclusive {
+			return true, true
 		}
 	}
 	return false, true

@@ -5,12 +5,11 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/dblock-dev/dblock/lock/internal/notice"
-	"github.com/dblock-dev/dblock/lock/internal/proc"
+	"github.com/dblock-dev/dblock/lock/internal/queue"
 	"github.com/dblock-dev/dblock/lock/internal/watch"
 )
 
@@ -86,16 +85,26 @@ func (h *hold) openLower() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for above := High; len(h.turnstiles) > 0; above-- {
-		for end := time.Now().Add(wakeUp); h.awaited && time.Now().Before(end) && !h.passed(above); {
-			time.Sleep(wakeUp / 500)
-		}
-		h.open(above - 1)
+		h.letPass(above)
+		h.open()
 	}
 }
 
-// passed reports whether somebody has the turnstile.
-func (h *hold) passed(p Priority) bool {
-	return slices.ContainsFunc(h.claims(h.names.turnstile(p)), func(c proc.Claim) bool { return !c.Waiting })
+// letPass waits until whoever was waiting at the turnstile has it.
+func (h *hold) letPass(p Priority) {
+	if !h.awaited {
+		return
+	}
+	t, err := queue.Existing(h.names.turnstile(p))
+	if err != nil {
+		return
+	}
+	defer t.Close()
+	for end := time.Now().Add(wakeUp); time.Now().Before(end); time.Sleep(wakeUp / 500) {
+		if passed, _ := t.Shown(queue.Having); passed {
+			return
+		}
+	}
 }
 
 func (h *hold) beatEvery() time.Duration {

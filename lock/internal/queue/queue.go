@@ -27,6 +27,17 @@ const (
 	Exclusive How = unix.LOCK_EX
 )
 
+// Sign is what those who have the file open can let others know.
+type Sign int
+
+// The signs.
+const (
+	Waiting Sign = iota // for the lock
+	Having              // the lock, after having waited or for longer
+	Reading             // the same, with other readers
+	signs
+)
+
 // ErrUnsupported says that flock does not work where the file is: some network
 // and shared-folder filesystems.
 var ErrUnsupported = errors.New("flock is not supported here")
@@ -72,6 +83,15 @@ func Open(path string, perm Perm) (*File, error) {
 		perm.apply(fd)
 		return &File{fd, path}, nil
 	}
+}
+
+// Existing opens the file at path to look at its signs.
+func Existing(path string) (*File, error) {
+	fd, err := openRetry(path, unix.O_RDWR)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	return &File{fd, path}, nil
 }
 
 // young reports whether the file or its directory was made or changed in the
@@ -157,6 +177,7 @@ func (f *File) lockBlocking(how How) error {
 
 // Unlock lets go for every process that shares the open file.
 func (f *File) Unlock() error {
+	f.hideAll()
 	return f.wrap(f.flock(unix.LOCK_UN))
 }
 

@@ -321,6 +321,43 @@ func inFlock(t *testing.T) (tids []int) {
 	return tids
 }
 
+func TestSigns(t *testing.T) {
+	t.Parallel()
+	path := file(t)
+	_, err := Existing(path)
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	a, b := open(t, path), open(t, path)
+	defer b.Close()
+	look, err := Existing(path)
+	require.NoError(t, err)
+	defer look.Close()
+	shown := func(f *File, s Sign) bool {
+		yes, known := f.Shown(s)
+		require.True(t, known)
+		return yes
+	}
+	require.False(t, shown(look, Waiting))
+	mustLock(t, a, Exclusive)
+	a.Show(Having)
+	b.Show(Waiting)
+	require.True(t, shown(look, Having))
+	require.True(t, shown(look, Waiting))
+	require.False(t, shown(look, Reading))
+	require.False(t, shown(a, Having), "one's own does not count")
+	require.True(t, shown(a, Waiting))
+	c := open(t, path)
+	c.Show(Waiting)
+	b.Hide(Waiting)
+	require.True(t, shown(look, Waiting), "the other one still waits")
+	c.Close()
+	require.False(t, shown(look, Waiting), "what closes the file takes its signs down")
+	require.NoError(t, a.Raise())
+	require.True(t, shown(look, Having), "another number, the same open file")
+	require.NoError(t, a.Unlock())
+	require.False(t, shown(look, Having))
+	a.Close()
+}
+
 func TestOpenMakesTheFileOnce(t *testing.T) {
 	t.Parallel()
 	path := file(t)
