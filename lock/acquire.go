@@ -259,7 +259,7 @@ func (a *attempt) lockFile(ctx context.Context, path string, how queue.How) (*qu
 		return nil, err
 	}
 	a.step("open " + filepath.Base(path))
-	ok, err := f.Try(how)
+	ok, err := a.tryInTurn(f, how)
 	switch {
 	case ok:
 		return f, nil
@@ -281,6 +281,26 @@ func (a *attempt) lockFile(ctx context.Context, path string, how queue.How) (*qu
 	}
 	f.Close()
 	return nil, err
+}
+
+// tryInTurn locks a file that is free, unless somebody waits for it: then the kernel
+// has just woken that one, which is not back on a processor yet, and would let us
+// have the lock before. It gets a while for that; one that was stopped while it
+// waited does not come.
+func (a *attempt) tryInTurn(f *queue.File, how queue.How) (bool, error) {
+	for begin := time.Now(); ; time.Sleep(wakeUp / 500) {
+		ok, err := f.Try(how)
+		if !ok || err != nil {
+			return false, err
+		}
+		if waiting, _ := f.Shown(queue.Waiting); !waiting || time.Since(begin) > wakeUp { // check: give-way: !waiting -> true
+			return true, nil
+		}
+		if err := f.Unlock(); err != nil {
+			return false, err
+		}
+		a.step("giving way")
+	}
 }
 
 func (a *attempt) openFile(path string) (*queue.File, error) {
@@ -314,7 +334,7 @@ func (a *attempt) tryFairly(f *queue.File, how queue.How) error {
 		blind    = 20 * time.Millisecond  // where the system does not tell who waits
 	)
 	for begin, pause := time.Now(), 100*time.Microsecond; ; pause = min(2*pause, 5*time.Millisecond) {
-		if ok, err := f.Try(how); ok || err != nil {
+		if ok, err := a.tryInTurn(f, how); ok || err != nil {
 			return err
 		}
 		taken, known := a.taken()

@@ -21,7 +21,7 @@ const (
 	lookEvery = MaxUnattended
 	// wakeUp is how long a process that was woken may need until it runs, on a
 	// machine that is very busy.
-	wakeUp = 100 * time.Millisecond
+	wakeUp = 50 * time.Millisecond
 	// watchAfter is when the watch is set up; commands that end sooner do not
 	// pay for it.
 	watchAfter = 100 * time.Millisecond

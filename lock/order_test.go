@@ -8,10 +8,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/dblock-dev/dblock/lock/internal/notice"
+	"github.com/dblock-dev/dblock/lock/internal/queue"
 )
 
 // line is a queue of waiters that lets each one in and out again and records who
@@ -125,13 +127,21 @@ func TestAbandonedWaiterLetsTheNextThrough(t *testing.T) {
 	}
 }
 
+// By class, and in a class by arrival. One who arrives in the microseconds between
+// the wake-up of who is next and his return to the processor goes first; on a busy
+// machine that happened once in 300 times here, so it may happen, but not always.
 func TestPriorities(t *testing.T) {
-	// The kernel wakes who is next and lets whoever is quicker have the lock: about
-	// two times in a hundred, on a busy machine, a lower class slips in between.
-	if os.Getenv("DBLOCK_TEST_PRIORITIES") == "" {
-		t.Skip("the order of the classes is not strict; DBLOCK_TEST_PRIORITIES=1 measures it")
-	}
 	t.Parallel()
+	var got []string
+	for range 3 {
+		if got = priorities(t); inOrder(got) {
+			return
+		}
+	}
+	require.Fail(t, "out of order, three times", "%q", got)
+}
+
+func priorities(t *testing.T) []string {
 	db, n := database(t)
 	holder := acquire(t, db, Options{})
 	q := newLine(t, db, n)
@@ -145,13 +155,44 @@ func TestPriorities(t *testing.T) {
 		q.join(t.Context(), w.name, Options{Priority: w.p})
 	}
 	require.NoError(t, holder.Release())
-	got := q.arrived()
-	// One or two of the low ones may be beyond the other turnstiles before anybody
-	// else comes; from then on it is by class, and in a class by arrival.
-	require.Less(t, slices.Index(got, "high 1"), 3)
+	return q.arrived()
+}
+
+// inOrder allows one or two of the low ones to be beyond the other turnstiles before
+// anybody else comes.
+func inOrder(got []string) bool {
 	classes := slices.DeleteFunc(slices.Clone(got), func(s string) bool { return strings.HasPrefix(s, "low") })
-	require.Equal(t, []string{"high 1", "high 2", "normal 1", "normal 2"}, classes)
-	require.Less(t, slices.Index(got, "low 1"), slices.Index(got, "low 2"))
+	return slices.Equal(classes, []string{"high 1", "high 2", "normal 1", "normal 2"}) &&
+		slices.Index(got, "high 1") < 3 && slices.Index(got, "low 1") < slices.Index(got, "low 2")
+}
+
+// The kernel wakes who is next in the queue, and lets whoever comes by before that
+// one is back have the lock.
+func TestNobodySlipsIn(t *testing.T) {
+	t.Parallel()
+	for _, wait := range []time.Duration{NoWait, 300 * time.Millisecond} {
+		db, n := database(t)
+		require.NoError(t, attemptOnce(t, db, Options{}))
+		// Somebody waits, was woken, and is slow.
+		woken, err := queue.Existing(n.turnstile(Normal))
+		require.NoError(t, err)
+		woken.Show(queue.Waiting)
+		l := New(db, Options{Wait: wait})
+		at(l, "giving way", func() {
+			ok, err := woken.Try(queue.Exclusive)
+			require.NoError(t, err)
+			require.True(t, ok)
+		})
+		mustHeld(t, l.Acquire(t.Context()))
+
+		// It was stopped, and does not come: who waits for that waits for ever.
+		require.NoError(t, woken.Unlock())
+		woken.Show(queue.Waiting)
+		l = New(db, Options{Wait: wait})
+		require.NoError(t, l.Acquire(t.Context()))
+		require.NoError(t, l.Release())
+		woken.Close()
+	}
 }
 
 func TestReadersTogether(t *testing.T) {
