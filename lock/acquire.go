@@ -293,7 +293,7 @@ func (a *attempt) tryInTurn(f *queue.File, how queue.How) (bool, error) {
 		if !ok || err != nil {
 			return false, err
 		}
-		if waiting, _ := f.Shown(queue.Waiting); !waiting || time.Since(begin) > wakeUp { // check: give-way: !waiting -> true
+		if waiting, _ := f.Shown(queue.Waiting); !waiting || time.Since(begin) > wakeUp { // check: give-way: !waiting || -> !waiting || true ||
 			return true, nil
 		}
 		if err := f.Unlock(); err != nil {
