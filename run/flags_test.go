@@ -51,15 +51,15 @@ func TestQuickGrammarKnowsTheSameFlags(t *testing.T) {
 	for _, f := range k.Model.Flags {
 		whole[f.Name] = f
 	}
-	q, err := kong.New(&quick{}, kong.Name("x"), kong.NoDefaultHelp())
-	require.NoError(t, err)
-	require.NotEmpty(t, q.Model.Flags)
-	for _, f := range q.Model.Flags {
-		require.Contains(t, whole, f.Name)
-		require.Equal(t, whole[f.Name].Short, f.Short, f.Name)
-		require.Equal(t, whole[f.Name].Default, f.Default, f.Name)
-		require.True(t, looksQuick([]string{"--" + f.Name}), f.Name)
-		require.True(t, f.Short == 0 || looksQuick([]string{"-" + string(f.Short)}), f.Name)
+	for _, grammar := range []any{&plain{}, &quick{}} {
+		q, err := kong.New(grammar, kong.Name("x"), kong.NoDefaultHelp())
+		require.NoError(t, err)
+		require.NotEmpty(t, q.Model.Flags)
+		for _, f := range q.Model.Flags {
+			require.Contains(t, whole, f.Name)
+			require.Equal(t, whole[f.Name].Short, f.Short, f.Name)
+			require.Equal(t, whole[f.Name].Default, f.Default, f.Name)
+		}
 	}
 }
 
@@ -69,14 +69,30 @@ func TestQuickLeavesTheRestToTheWholeGrammar(t *testing.T) {
 		require.Nil(t, c, "%q", args)
 	}
 	for _, args := range [][]string{{"--stale-timeout", "3"}, {"-c", "true"}, {"-x"}, {"-nv"}, {"-E", "3"}} {
-		require.False(t, looksQuick(args) && parseInto(&quick{}, args) != nil, "%q", args)
 		c, _ := Quick(args)
 		require.NotNil(t, c, "%q", args)
 	}
-	t.Setenv("DBLOCK_ON_LOST", "kill")
-	require.False(t, quickEnvironment())
+	t.Setenv("DBLOCK_PROCESS", "me")
 	c, _ := Quick([]string{"-d", "x"})
+	require.Equal(t, "me", c.Process)
+	t.Setenv("DBLOCK_ON_LOST", "kill")
+	c, _ = Quick([]string{"-d", "x"})
 	require.Equal(t, "kill", c.OnLost)
+	require.Equal(t, "me", c.Process)
+}
+
+func TestFits(t *testing.T) {
+	for _, args := range [][]string{{}, {"-d", "x"}, {"-dx", "--wait=3", "--wait", "4"}, {"cmd"}} {
+		require.True(t, fits(args, "dw", "db", "wait"), "%q", args)
+	}
+	for _, args := range [][]string{{"-n"}, {"-"}, {"--"}, {"--nonblock"}, {"-d", "x", "ls", "-l"}, {"-wait", "-x"}} {
+		require.False(t, fits(args, "dw", "db", "wait"), "%q", args)
+	}
+	t.Setenv("DBLOCK_TOKEN", "1")
+	require.True(t, fits(nil, "", "db"))
+	t.Setenv("DBLOCK_LOCK_FILE", "x")
+	require.True(t, fits(nil, "", "db", "lock-file"))
+	require.False(t, fits(nil, "", "db"))
 }
 
 func TestDuration(t *testing.T) {

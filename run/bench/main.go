@@ -420,6 +420,11 @@ func (b *bench) waiters(quick bool) {
 		if err != nil || holder.Start() != nil {
 			return
 		}
+		for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+			if r, err := lock.Inspect(db, lock.Options{}); err == nil && r.State == lock.StateHeld {
+				break
+			}
+		}
 		var crowd []*exec.Cmd
 		for range n {
 			c := exec.Command(b.dblock, "-q", "-w", "forever", "-d", db, "--", "true")
