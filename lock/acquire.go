@@ -670,11 +670,15 @@ func (a *attempt) waitForeign(ctx context.Context, again time.Duration) error {
 			return nil
 		}
 		deadline := time.Now().Add(pause)
-		if end, ok := ctx.Deadline(); ok && end.Before(deadline) {
-			deadline = end
+		if end, ok := ctx.Deadline(); ok {
+			deadline = earlier(deadline, end)
 		}
 		stop := context.AfterFunc(ctx, a.watch.Close)
-		_, err = a.watch.Wait(deadline)
+		what, err := a.watch.Wait(deadline)
+		if what != 0 {
+			// The kernel tells of an unlink a moment before the name is gone.
+			a.poll = time.Millisecond
+		}
 		if !stop() {
 			a.watch = nil // it is being closed
 		} else if err != nil {

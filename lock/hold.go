@@ -25,6 +25,9 @@ const (
 	// watchAfter is when the watch is set up; commands that end sooner do not
 	// pay for it.
 	watchAfter = 100 * time.Millisecond
+	// After an event there are some more looks, at growing intervals from the
+	// first of these to the last.
+	firstAgain, lastAgain = 200 * time.Microsecond, 200 * time.Millisecond
 	// outerEvery is how often an enclosing hold is checked for the death of its
 	// process, which no watch tells.
 	outerEvery = 250 * time.Millisecond
@@ -126,8 +129,12 @@ func (h *hold) keep() {
 		}
 	}
 	w := h.startWatch()
-	for w != nil {
-		_, err := w.Wait(beat)
+	for again := time.Duration(0); w != nil; {
+		until := beat
+		if again > 0 {
+			until = earlier(beat, time.Now().Add(again))
+		}
+		what, err := w.Wait(until)
 		if h.over() {
 			return
 		}
@@ -137,11 +144,28 @@ func (h *hold) keep() {
 		h.look()
 		h.follow(w)
 		beat = h.beatIfDue(beat)
+		// The kernel tells of an unlink a moment before the name is gone: a look
+		// that is too quick sees nothing, and there is no second event.
+		switch {
+		case what != 0:
+			again = firstAgain
+		case again < lastAgain:
+			again *= 4
+		default:
+			again = 0
+		}
 	}
 	for h.pause(lookEvery) {
 		h.look()
 		beat = h.beatIfDue(beat)
 	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 // pause waits; false says that the hold is over.
