@@ -128,28 +128,53 @@ func (r *Report) end(ctx context.Context, patience time.Duration) ([]int, error)
 		}
 		return slices.DeleteFunc(pids, func(pid int) bool { return pid == os.Getpid() })
 	}
+	owners := r.owners()
 	first := r.dblocks(holding())
 	if err := signalAll(first, unix.SIGTERM); err != nil {
 		return nil, err
 	}
 	ended := slices.Clone(first)
-	if !wait(ctx, patience, func() bool { return !intersects(holding(), first) && !r.holds(holding()) }) {
+	if wait(ctx, patience, func() bool { return !intersects(holding(), first) && !r.holds(holding()) }) {
+		return ended, ctx.Err()
+	}
+	var err error
+	wait(ctx, patience, func() bool {
+		// If the old owners still have the room after we have looked who holds it,
+		// it is they, and what they started; that may have happened just now. Else
+		// it may be the next dblock, and only those that we know are meant.
 		rest := holding()
-		if !r.stands() {
-			// Somebody else may have the room by now; only the old ones are meant.
-			rest = slices.DeleteFunc(rest, func(pid int) bool { return !slices.Contains(first, pid) })
+		if !r.stands() || len(owners) > 0 && !intersects(r.owners(), owners) {
+			rest = slices.DeleteFunc(rest, func(pid int) bool { return !slices.Contains(ended, pid) })
 		}
-		if err := signalAll(rest, unix.SIGKILL); err != nil {
-			return nil, err
-		}
+		err = signalAll(rest, unix.SIGKILL)
 		for _, pid := range rest {
 			if !slices.Contains(ended, pid) {
 				ended = append(ended, pid)
 			}
 		}
-		wait(ctx, patience, func() bool { return !intersects(holding(), rest) })
+		return err != nil || len(rest) == 0
+	})
+	if err == nil {
+		err = ctx.Err()
 	}
-	return ended, ctx.Err()
+	return ended, err
+}
+
+// owners are the processes that took the locks of the room that are held now. They
+// need not live any more.
+func (r *Report) owners() []int {
+	room, err := notice.Identify(r.room())
+	if err != nil {
+		return nil
+	}
+	var pids []int
+	claims, _ := proc.Claims(room)
+	for _, c := range claims {
+		if !c.Waiting {
+			pids = append(pids, c.PID)
+		}
+	}
+	return pids
 }
 
 // dblocks are those of the holding processes that are asked first: the dblocks,
