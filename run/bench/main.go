@@ -42,6 +42,8 @@ type bench struct {
 	self   string
 	rounds int
 	tools  []tool
+	// command is what is run: by its path, or a shell would not start it.
+	command string
 }
 
 func main() {
@@ -72,6 +74,9 @@ func run(dblock, peer, svg string, quick bool) error {
 	b := &bench{dir: dir, rounds: 200}
 	if quick {
 		b.rounds = 10
+	}
+	if b.command, err = exec.LookPath("true"); err != nil {
+		return err
 	}
 	if b.dblock, err = filepath.Abs(dblock); err != nil {
 		return err
@@ -261,7 +266,7 @@ func (b *bench) uncontended(title string, rounds, inARow int) []result {
 	return b.turns(title, rounds, func(t tool) (time.Duration, error) {
 		var took []float64
 		for range inARow {
-			d, err := timed(t.argv("free", "true"))
+			d, err := timed(t.argv("free", b.command))
 			if err != nil {
 				return 0, err
 			}
@@ -288,7 +293,7 @@ func (b *bench) contended(quick bool) {
 		for range loops {
 			go func() {
 				for range each {
-					if _, err := timed(t.argv("busy", "true")); err != nil {
+					if _, err := timed(t.argv("busy", b.command)); err != nil {
 						errs <- err
 						return
 					}
