@@ -129,12 +129,15 @@ func (r *Report) end(ctx context.Context, patience time.Duration) ([]int, error)
 		return slices.DeleteFunc(pids, func(pid int) bool { return pid == os.Getpid() })
 	}
 	owners := r.owners()
+	// A process that ends has closed its files, as far as one can see, a moment before
+	// the kernel lets go of its locks.
+	free := func() bool { return !intersects(r.owners(), owners) }
 	first := r.dblocks(holding())
 	if err := signalAll(first, unix.SIGTERM); err != nil {
 		return nil, err
 	}
 	ended := slices.Clone(first)
-	if wait(ctx, patience, func() bool { return !intersects(holding(), first) && !r.holds(holding()) }) {
+	if wait(ctx, patience, func() bool { return !intersects(holding(), first) && !r.holds(holding()) && free() }) {
 		return ended, ctx.Err()
 	}
 	var err error
@@ -143,7 +146,7 @@ func (r *Report) end(ctx context.Context, patience time.Duration) ([]int, error)
 		// it is they, and what they started; that may have happened just now. Else
 		// it may be the next dblock, and only those that we know are meant.
 		rest := holding()
-		if !r.stands() || len(owners) > 0 && !intersects(r.owners(), owners) {
+		if !r.stands() || len(owners) > 0 && free() {
 			rest = slices.DeleteFunc(rest, func(pid int) bool { return !slices.Contains(ended, pid) })
 		}
 		err = signalAll(rest, unix.SIGKILL)
@@ -152,7 +155,7 @@ func (r *Report) end(ctx context.Context, patience time.Duration) ([]int, error)
 				ended = append(ended, pid)
 			}
 		}
-		return err != nil || len(rest) == 0
+		return err != nil || len(rest) == 0 && free()
 	})
 	if err == nil {
 		err = ctx.Err()
