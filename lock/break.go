@@ -141,7 +141,8 @@ func (r *Report) end(ctx context.Context, patience time.Duration) ([]int, error)
 		return ended, ctx.Err()
 	}
 	var err error
-	wait(ctx, patience, func() bool {
+	// Nobody can refuse this, however impatient the caller is.
+	wait(ctx, max(patience, DefaultKillAfter), func() bool {
 		// If the old owners still have the room after we have looked who holds it,
 		// it is they, and what they started; that may have happened just now. Else
 		// it may be the next dblock, and only those that we know are meant.
