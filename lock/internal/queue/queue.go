@@ -35,6 +35,7 @@ const (
 	Waiting Sign = iota // for the lock
 	Having              // the lock, after having waited or for longer
 	Reading             // the same, with other readers
+	Ending              // having it until the rest of an ended command has gone
 	signs
 )
 

@@ -1,0 +1,14 @@
+//go:build unix && !linux
+
+package tree
+
+import "errors"
+
+// Adopt is not to be had here.
+func Adopt() error { return errors.ErrUnsupported }
+
+// Of knows nothing here.
+func Of(_, _ int, _ ...int) ([]Process, bool) { return nil, false }
+
+// Children knows nothing here.
+func Children() []int { return nil }
