@@ -8,7 +8,7 @@ set -eu
 
 usage() {
 	cat <<'END'
-usage: ./install.sh [--uninstall]
+usage: ./install.sh [--uninstall | --build FILE]
 
 Builds dblock with Go from the checkout that this script is in, and installs
 
@@ -19,6 +19,7 @@ PREFIX is $HOME/.local unless the environment says otherwise. DESTDIR, if set,
 is put before it (for packages). No other file is touched.
 
   --uninstall   remove these two files
+  --build FILE  only build, to FILE
   --help        show this
 END
 }
@@ -111,6 +112,19 @@ version() {
 	say dev
 }
 
+# build_only FILE
+build_only() {
+	check_sources
+	check_go
+	case $1 in
+	/*) target=$1 ;;
+	*) target=$(pwd)/$1 ;;
+	esac
+	make_work
+	build
+	cp -- "$work/dblock" "$target" || die "cannot write $1"
+}
+
 build() {
 	cd -- "$source"
 	ldflags="-s -w -X main.version=$(version)"
@@ -126,7 +140,12 @@ build() {
 		export GOCACHE="${GOCACHE:-$work/cache}" GOPATH="${GOPATH:-$work/go}"
 		export GOFLAGS="${GOFLAGS:-} -modcacherw"
 	fi
-	CGO_ENABLED=0 GOWORK=off go build -trimpath -buildvcs=false -ldflags "$ldflags" -o "$work/dblock" . ||
+	# Without .git here Go, too, would look at a repository around the sources.
+	vcs=false
+	if [ -e .git ] && git status --porcelain >/dev/null 2>&1; then
+		vcs=true
+	fi
+	CGO_ENABLED=0 GOWORK=off go build -trimpath -buildvcs=$vcs -ldflags "$ldflags" -o "$work/dblock" . ||
 		die 'the build failed; what Go had to say about it is above'
 }
 
@@ -171,15 +190,23 @@ tell_path() {
 	fi
 }
 
-install() {
+check_sources() {
 	if [ ! -f "$source/go.mod" ] || [ ! -f "$source/docs/dblock.1" ]; then
 		die "the sources of dblock are not in $source" 'clone the repository and run ./install.sh in it'
 	fi
+}
+
+make_work() {
+	work=$(mktemp -d "${TMPDIR:-/tmp}/dblock-install.XXXXXX") ||
+		die 'cannot create a temporary directory' 'set TMPDIR to a directory that you may write in'
+}
+
+install() {
+	check_sources
 	check_writable "$destdir$bin"
 	check_writable "$destdir$man"
 	check_go
-	work=$(mktemp -d "${TMPDIR:-/tmp}/dblock-install.XXXXXX") ||
-		die 'cannot create a temporary directory' 'set TMPDIR to a directory that you may write in'
+	make_work
 	build
 	put "$work/dblock" 755 "$destdir$bin" dblock
 	put "$source/docs/dblock.1" 644 "$destdir$man" dblock.1
@@ -203,10 +230,15 @@ uninstall() {
 }
 
 main() {
-	action=install
+	action=install file=
 	for arg in "$@"; do
+		if [ "$action" = build_only ] && [ -z "$file" ]; then
+			file=$arg
+			continue
+		fi
 		case $arg in
 		--uninstall) action=uninstall ;;
+		--build) action=build_only ;;
 		-h | --help)
 			usage
 			return
@@ -223,8 +255,11 @@ main() {
 	trap 'exit 129' HUP
 	trap 'exit 130' INT
 	trap 'exit 143' TERM
+	if [ "$action" = build_only ] && [ -z "$file" ]; then
+		die '--build needs the name of a file'
+	fi
 	set_places
-	"$action"
+	"$action" ${file:+"$file"}
 }
 
 main "$@"

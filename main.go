@@ -21,8 +21,6 @@ import (
 	"github.com/dblock-dev/dblock/status"
 )
 
-var version = "dev"
-
 type grammar struct {
 	Run     run.Command      `cmd:"" default:"withargs" help:"Run a command while holding the lock (the default)."`
 	Status  status.Command   `cmd:"" help:"Show who holds the lock, since when, and who waits."`
@@ -60,7 +58,7 @@ func dispatch(args []string, sigs *signals.Listener) error {
 	}
 	var g grammar
 	k, err := kong.New(&g, kong.Name("dblock"), kong.Description(description), kong.Resolvers(run.Environment),
-		kong.Bind(sigs), kong.Vars{"version": version}, kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
+		kong.Bind(sigs), kong.Vars{"version": about()}, kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -20,21 +19,19 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The tests run the real program, built as install.sh builds it.
+// The tests run the real program, as install.sh builds it.
 var binary string
 
 func TestMain(m *testing.M) {
+	if os.Getenv("DBLOCK_TEST_FILTERED") != "" {
+		filtered()
+	}
 	dir, err := os.MkdirTemp("", "dblock-test")
 	if err != nil {
 		panic(err)
 	}
 	binary = filepath.Join(dir, "dblock")
-	flags := "-s -w -X main.version=test"
-	if runtime.GOOS == "linux" && (runtime.GOARCH == "amd64" || runtime.GOARCH == "arm64") {
-		flags += " -E github.com/dblock-dev/dblock/internal/entry.start"
-	}
-	build := exec.Command("go", "build", "-trimpath", "-ldflags", flags, "-o", binary, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	build := exec.Command("sh", "install.sh", "--build", binary)
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "%s%v\n", out, err)
 		os.Exit(1)

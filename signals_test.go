@@ -237,8 +237,8 @@ while True: signal.pause()`))
 	require.Equal(t, 37, c.ProcessState.ExitCode())
 }
 
-// dblock starts on one processor, which must not become the command's lot, nor its
-// own for long.
+// dblock starts with one goroutine at a time, which must not become the command's lot,
+// nor its own for long; of processors it takes none away.
 func TestProcessorsAreNotLimited(t *testing.T) {
 	t.Parallel()
 	allowed := func(status string) string {

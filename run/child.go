@@ -103,7 +103,6 @@ func (c *Command) start(l *lock.Lock, path string, env []string) (int, error) {
 			defer unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC)
 		}
 	}
-	entry.SpreadThis()
 	attr := &syscall.ProcAttr{Env: env, Files: []uintptr{0, 1, 2}, Sys: c.deathSignal()}
 	for tries := 0; ; tries++ {
 		pid, err := syscall.ForkExec(path, c.Argv, attr)

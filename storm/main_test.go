@@ -66,8 +66,7 @@ func build(m *testing.M) int {
 		return 1
 	}
 	dblock = filepath.Join(dir, "dblock")
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w -E github.com/dblock-dev/dblock/internal/entry.start", "-o", dblock, "..")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	cmd := exec.Command("sh", "../install.sh", "--build", dblock)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "building dblock: %v\n%s", err, out)
 		return 1

@@ -1,19 +1,16 @@
 #include "textflag.h"
 
 #define SYS_rt_sigaction 13
-#define SYS_sched_setaffinity 203
-#define SYS_sched_getaffinity 204
-#define SYS_getcpu 309
 #define SIG_IGN 1
 #define NSIG 64
-#define setBytes 128
+#define nameLen 11 // of GOMAXPROCS=
 
 // func start()
 //
-// The kernel jumps here with argc and argv on the stack, which the runtime wants
-// to find untouched.
+// The kernel jumps here with argc on the stack, and above it argv, nil, the
+// environment, nil, and the auxiliary vector. The runtime wants to find it like this.
 TEXT ·start(SB), NOSPLIT|NOFRAME, $0
-	SUBQ	$256, SP
+	SUBQ	$64, SP
 
 	// For each signal: rt_sigaction(n, nil, &old, 8), and a bit in ignored if
 	// old.handler is SIG_IGN.
@@ -39,40 +36,45 @@ more:
 	CMPQ	R13, $NSIG
 	JLE	next
 	MOVQ	R12, ·ignored(SB)
+	MOVB	$1, ·ran(SB)
+	ADDQ	$64, SP
 
-	// sched_getaffinity(0, setBytes, &affinity): fails if there are more processors.
-	MOVL	$SYS_sched_getaffinity, AX
-	XORL	DI, DI
-	MOVL	$setBytes, SI
-	LEAQ	·affinity(SB), DX
-	SYSCALL
-	CMPQ	AX, $0
-	JLE	go
+	// SI goes through the environment, to the nil at its end.
+	MOVQ	0(SP), CX
+	LEAQ	16(SP)(CX*8), SI
+variable:
+	MOVQ	0(SI), AX
+	TESTQ	AX, AX
+	JZ	shift
+	LEAQ	·setting(SB), BX
+	MOVL	$nameLen, CX
+letter:
+	MOVB	0(AX), DX
+	CMPB	DX, 0(BX)
+	JNE	other
+	INCQ	AX
+	INCQ	BX
+	DECL	CX
+	JNZ	letter
+	JMP	go // the user has set it
+other:
+	ADDQ	$8, SI
+	JMP	variable
 
-	// getcpu(&cpu, nil, nil)
-	MOVL	$SYS_getcpu, AX
-	LEAQ	setBytes(SP), DI
-	XORL	SI, SI
-	XORL	DX, DX
-	SYSCALL
-	CMPQ	AX, $0
-	JNE	go
-
-	// sched_setaffinity(0, setBytes, &set), the set being that one processor.
-	XORL	AX, AX
-	MOVL	$(setBytes/8), CX
-zero:
-	MOVQ	AX, -8(SP)(CX*8)
-	DECQ	CX
-	JNZ	zero
-	MOVL	setBytes(SP), AX
-	BTSQ	AX, 0(SP)
-	MOVL	$SYS_sched_setaffinity, AX
-	XORL	DI, DI
-	MOVL	$setBytes, SI
-	MOVQ	SP, DX
-	SYSCALL
-
+	// Everything below that nil moves down by two words (the stack stays aligned),
+	// which are the setting, twice.
+shift:
+	MOVQ	SI, CX
+	SUBQ	SP, CX
+	SHRQ	$3, CX
+	MOVQ	SP, SI
+	SUBQ	$16, SP
+	MOVQ	SP, DI
+	CLD
+	REP; MOVSQ
+	LEAQ	·setting(SB), AX
+	MOVQ	AX, 0(DI)
+	MOVQ	AX, 8(DI)
+	MOVB	$1, ·narrowed(SB)
 go:
-	ADDQ	$256, SP
 	JMP	_rt0_amd64_linux(SB)

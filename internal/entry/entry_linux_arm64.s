@@ -1,19 +1,16 @@
 #include "textflag.h"
 
-#define SYS_sched_setaffinity 122
-#define SYS_sched_getaffinity 123
 #define SYS_rt_sigaction 134
-#define SYS_getcpu 168
 #define SIG_IGN 1
 #define NSIG 64
-#define setBytes 128
+#define nameLen 11 // of GOMAXPROCS=
 
 // func start()
 //
-// The kernel jumps here with argc and argv on the stack, which the runtime wants
-// to find untouched.
+// The kernel jumps here with argc on the stack, and above it argv, nil, the
+// environment, nil, and the auxiliary vector. The runtime wants to find it like this.
 TEXT ·start(SB), NOSPLIT|NOFRAME, $0
-	SUB	$256, RSP
+	SUB	$64, RSP
 
 	// For each signal: rt_sigaction(n, nil, &old, 8), and a bit in ignored if
 	// old.handler is SIG_IGN.
@@ -39,45 +36,47 @@ more:
 	CMP	$NSIG, R13
 	BLE	next
 	MOVD	R12, ·ignored(SB)
+	MOVD	$1, R4
+	MOVB	R4, ·ran(SB)
+	ADD	$64, RSP
 
-	// sched_getaffinity(0, setBytes, &affinity): fails if there are more processors.
-	MOVD	$0, R0
-	MOVD	$setBytes, R1
-	MOVD	$·affinity(SB), R2
-	MOVD	$SYS_sched_getaffinity, R8
-	SVC
-	CMP	$0, R0
-	BLE	go
-
-	// getcpu(&cpu, nil, nil)
-	ADD	$setBytes, RSP, R0
-	MOVD	$0, R1
-	MOVD	$0, R2
-	MOVD	$SYS_getcpu, R8
-	SVC
-	CBNZ	R0, go
-
-	// sched_setaffinity(0, setBytes, &set), the set being that one processor.
-	MOVD	RSP, R4
-	MOVD	$(setBytes/8), R5
-zero:
-	MOVD	ZR, (R4)
-	ADD	$8, R4, R4
-	SUB	$1, R5, R5
-	CBNZ	R5, zero
-	MOVWU	setBytes(RSP), R6
-	LSR	$6, R6, R7
-	MOVD	RSP, R4
-	ADD	R7<<3, R4, R4
-	MOVD	$1, R5
-	LSL	R6, R5, R5
-	MOVD	R5, (R4)
-	MOVD	$0, R0
-	MOVD	$setBytes, R1
+	// R1 goes through the environment, to the nil at its end.
+	MOVD	0(RSP), R0
+	ADD	$1, R0, R0
 	MOVD	RSP, R2
-	MOVD	$SYS_sched_setaffinity, R8
-	SVC
+	ADD	R0<<3, R2, R1
+	ADD	$8, R1, R1
+variable:
+	MOVD	0(R1), R3
+	CBZ	R3, shift
+	MOVD	$·setting(SB), R4
+	MOVD	$nameLen, R5
+letter:
+	MOVBU.P	1(R3), R6
+	MOVBU.P	1(R4), R7
+	CMP	R6, R7
+	BNE	other
+	SUB	$1, R5, R5
+	CBNZ	R5, letter
+	B	go // the user has set it
+other:
+	ADD	$8, R1, R1
+	B	variable
 
+	// Everything below that nil moves down by two words (the stack stays aligned),
+	// which are the setting, twice.
+shift:
+	SUB	$16, RSP
+	MOVD	RSP, R3
+word:
+	MOVD.P	8(R2), R4
+	MOVD.P	R4, 8(R3)
+	CMP	R1, R2
+	BNE	word
+	MOVD	$·setting(SB), R4
+	MOVD	R4, 0(R3)
+	MOVD	R4, 8(R3)
+	MOVD	$1, R4
+	MOVB	R4, ·narrowed(SB)
 go:
-	ADD	$256, RSP
 	JMP	_rt0_arm64_linux(SB)

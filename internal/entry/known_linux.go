@@ -8,10 +8,7 @@ package entry
 
 import (
 	"os"
-	"strconv"
-	"unsafe"
-
-	"golang.org/x/sys/unix"
+	"runtime"
 )
 
 // start is where the program starts. It does two things that the runtime, which it
@@ -20,48 +17,45 @@ import (
 // It asks which signals are ignored: the runtime installs its handlers over those
 // (HUP and INT excepted) and tells nobody.
 //
-// And it stays on the processor that it is on, by its own choice: a runtime that
-// sees one processor starts with fewer threads, which do not wake each other up on
-// others, and takes a sixth less time. See Spread.
+// And it makes the runtime find GOMAXPROCS=1 in the environment, unless the user has
+// set that: with one goroutine at a time it starts fewer threads, which wake each
+// other up less. See Spread. The strings of the environment stay where they are, and
+// the list of them is moved by two words, however long it is.
 //
 //lint:ignore U1000 the linker refers to it
 func start()
 
-// What start finds: bit n-1 for signal n; and the processors that the process may
-// run on, one bit each, all zero if they were not limited.
+// setting is what start adds to the environment.
+//
+//lint:ignore U1000 start uses it
+var setting = [...]byte{'G', 'O', 'M', 'A', 'X', 'P', 'R', 'O', 'C', 'S', '=', '1', 0}
+
+// What start has to tell: that it was there; the ignored signals, bit n-1 for signal
+// n; and that the setting is its own.
 var (
+	ran      bool
 	ignored  uint64
-	affinity [16]uint64
+	narrowed bool
 )
+
+// The setting is the runtime's alone: no process that is started may see it.
+func init() {
+	if narrowed {
+		_ = os.Unsetenv("GOMAXPROCS")
+	}
+}
+
+// Ran reports whether the program was linked so that start is its entry point.
+func Ran() bool { return ran }
 
 // Ignored is the set of signals that were ignored at the start, bit n-1 for signal
 // n; empty if that is not known.
 func Ignored() uint64 { return ignored }
 
-// SpreadThis lets the calling thread, and what it starts, run on all processors.
-func SpreadThis() { spread(0) }
-
-// Spread lets all threads run on all processors. It is for processes that last.
+// Spread lets goroutines run on all processors, as the runtime has it by default. It
+// is for processes that last: others might wait for 10 ms while one is in a system call.
 func Spread() {
-	if affinity == [16]uint64{} {
-		return
-	}
-	done := map[string]bool{}
-	// Threads that others have started meanwhile are seen in another pass.
-	for found := true; found; {
-		found = false
-		threads, _ := os.ReadDir("/proc/self/task")
-		for _, t := range threads {
-			if tid, err := strconv.Atoi(t.Name()); err == nil && !done[t.Name()] {
-				spread(tid)
-				done[t.Name()], found = true, true
-			}
-		}
-	}
-}
-
-func spread(tid int) {
-	if affinity != [16]uint64{} {
-		_, _, _ = unix.RawSyscall(unix.SYS_SCHED_SETAFFINITY, uintptr(tid), unsafe.Sizeof(affinity), uintptr(unsafe.Pointer(&affinity)))
+	if narrowed {
+		runtime.SetDefaultGOMAXPROCS()
 	}
 }

@@ -1,0 +1,136 @@
+//go:build linux && (amd64 || arm64)
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"unsafe"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// filtered is what the test binary does as a child: it becomes the program under a
+// seccomp filter that ends whoever makes one of those system calls, as that of a
+// service with SystemCallFilter=~@resources does.
+func filtered() {
+	runtime.LockOSThread()
+	resources := []uint32{unix.SYS_SCHED_SETAFFINITY, unix.SYS_SCHED_SETPARAM, unix.SYS_SCHED_SETSCHEDULER, unix.SYS_SCHED_SETATTR,
+		unix.SYS_SETPRIORITY, unix.SYS_IOPRIO_SET, unix.SYS_MBIND, unix.SYS_SET_MEMPOLICY, unix.SYS_MIGRATE_PAGES, unix.SYS_MOVE_PAGES,
+		unix.SYS_SETRLIMIT}
+	filter := []unix.SockFilter{{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS}} // the call's number
+	for _, nr := range resources {
+		filter = append(filter,
+			unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: 1, K: nr},
+			unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_KILL_PROCESS})
+	}
+	filter = append(filter, unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW})
+	prog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	must := func(err error) {
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
+	must(unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+	must(unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&prog)), 0, 0))
+	must(unix.Exec(os.Args[1], os.Args[1:], os.Environ()))
+}
+
+// A service manager may forbid what has to do with scheduling.
+func TestUnderASystemCallFilter(t *testing.T) {
+	t.Parallel()
+	self, err := os.Executable()
+	require.NoError(t, err)
+	dir := t.TempDir()
+	run := func(args ...string) *exec.Cmd {
+		c := exec.Command(self, append([]string{binary}, args...)...)
+		c.Dir = dir
+		c.Env = append(os.Environ(), "DBLOCK_TEST_FILTERED=1")
+		return c
+	}
+	r := finish(t, run("-d", "x.db", "--", "echo", "hello"))
+	require.Equal(t, "hello\n", r.stdout, "%v %s", r.status, r.stderr)
+	// Also when it waits, and when the command takes long.
+	hold(t, dir, "-d", "x.db")
+	c := start(t, run("-q", "-w", "forever", "-d", "x.db", "--", "sleep", "0.2"))
+	await(t, "it waits", func() bool { return len(statusOf(t, dir, "x.db").Waiting) == 1 })
+	letGo(t, dir)
+	require.NoError(t, c.Wait())
+}
+
+// The processors that dblock may run on are not its own to decide, also when that was
+// changed while it waited.
+func TestProcessorsAreThoseOfNow(t *testing.T) {
+	need(t, "taskset")
+	t.Parallel()
+	if runtime.NumCPU() < 2 {
+		t.Skip("there is only one")
+	}
+	dir := t.TempDir()
+	hold(t, dir, "-d", "x.db")
+	c := command(t, dir, "-q", "-w", "forever", "-d", "x.db", "--", "grep", "Cpus_allowed_list", "/proc/self/status")
+	out := &strings.Builder{}
+	c.Stdout = out
+	start(t, c)
+	await(t, "it waits", func() bool { return len(statusOf(t, dir, "x.db").Waiting) == 1 })
+	require.NoError(t, exec.Command("taskset", "-a", "-p", "-c", "0", fmt.Sprint(c.Process.Pid)).Run())
+	letGo(t, dir)
+	require.NoError(t, c.Wait())
+	require.Equal(t, "Cpus_allowed_list:\t0\n", out.String())
+}
+
+// What the entry point tells the runtime by the environment is not told to anybody
+// else, and does not stand in the way of what the user says.
+func TestProcessorsByTheEnvironment(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, user := range []string{"", "GOMAXPROCS=1", "GOMAXPROCS=3", "GOMAXPROCS=", "GOMAXPROCSX=2", "GOMAXPROC=2", "G"} {
+		c := command(t, dir, "-d", "x.db", "--", "cat", "/proc/self/environ")
+		c.Env = []string{"PATH=" + os.Getenv("PATH"), "A=1"}
+		if user != "" {
+			c.Env = append(c.Env, user, "B=2")
+		}
+		want := slices.Clone(c.Env)
+		r := finish(t, c)
+		require.Zero(t, r.code(), r.stderr)
+		got := slices.DeleteFunc(strings.Split(strings.TrimSuffix(r.stdout, "\x00"), "\x00"), func(kv string) bool { return strings.HasPrefix(kv, "DBLOCK_") })
+		require.Equal(t, want, got)
+	}
+}
+
+// However much there is of arguments and environment, the command gets them as they are.
+func TestLargeEnvironmentAndArguments(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, size := range []struct{ variables, arguments, each int }{
+		{0, 0, 0}, {1, 1, 100}, {9000, 0, 100}, {0, 9000, 100}, {6, 6, 120_000}, {20_000, 20_000, 10},
+	} {
+		c := command(t, dir, "-d", "x.db", "--", "/bin/sh", "-c", "cat /proc/$$/cmdline /proc/$$/environ; :", "sh")
+		c.Env = []string{"PATH=" + os.Getenv("PATH")}
+		for i := range size.arguments {
+			c.Args = append(c.Args, fmt.Sprintf("%d%s", i, strings.Repeat("a", size.each)))
+		}
+		for i := range size.variables {
+			c.Env = append(c.Env, fmt.Sprintf("V%d=%s", i, strings.Repeat("v", size.each)))
+		}
+		want := append(slices.Clone(c.Args[4:]), c.Env...)
+		r := finish(t, c)
+		require.Zero(t, r.code(), "%+v %s", size, r.stderr)
+		got := slices.DeleteFunc(strings.Split(strings.TrimSuffix(r.stdout, "\x00"), "\x00"), func(s string) bool { return strings.HasPrefix(s, "DBLOCK_") })
+		require.True(t, slices.Equal(want, got), "%+v", size)
+	}
+}
+
+// The installed program tells that it was linked as it should be.
+func TestVersionTellsOfTheEntryPoint(t *testing.T) {
+	t.Parallel()
+	r := execute(t, t.TempDir(), "--version")
+	require.Regexp(t, `^dblock \S+ \((.+, )?entry point yes, go1\..+\)\n$`, r.stdout)
+}
