@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -268,4 +269,66 @@ func TestProcessorsAreNotLimited(t *testing.T) {
 	}
 	letGo(t, dir)
 	require.NoError(t, waiter.Wait())
+}
+
+// A signal that tells of a crash, sent to dblock, is the command's: no goroutines on
+// standard error, no command that goes on alone.
+func TestFaultsArePassedOn(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, sig := range []syscall.Signal{unix.SIGABRT, unix.SIGSEGV, unix.SIGSYS, unix.SIGTRAP, unix.SIGXCPU} {
+		name := fmt.Sprintf("in%d", sig)
+		c := sh(dir, fmt.Sprintf("ulimit -c 0; exec dblock -d x.db -- sh -c 'echo $$ > %s; exec sleep 60'", name))
+		errs := &strings.Builder{}
+		c.Stderr = errs
+		start(t, c)
+		await(t, "the command runs", contains(filepath.Join(dir, name), "\n"))
+		require.NoError(t, c.Process.Signal(sig))
+		_ = c.Wait()
+		status := c.ProcessState.Sys().(syscall.WaitStatus)
+		require.True(t, status.Signaled(), "%v: %v %s", sig, status, errs)
+		require.Equal(t, sig, status.Signal())
+		require.Empty(t, errs.String(), "%v", sig)
+		var pid int
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		require.NoError(t, err)
+		_, err = fmt.Sscan(string(b), &pid)
+		require.NoError(t, err)
+		require.ErrorIs(t, unix.Kill(pid, 0), unix.ESRCH, "%v: the command has ended", sig)
+	}
+}
+
+// A signal that comes when there is a child but no command in it yet does to it what it
+// would do without dblock, and is not told to dblock as one of its own.
+func TestSignalBetweenForkAndExec(t *testing.T) {
+	need(t, "strace")
+	t.Parallel()
+	dir := t.TempDir()
+	for _, sig := range []syscall.Signal{unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGCONT} {
+		log := filepath.Join(dir, fmt.Sprintf("log%d", sig))
+		// The child asks for its parent when it has the mask that the command gets.
+		c := exec.Command("strace", "-f", "-o", log, "-e", "trace=getppid,execve,write",
+			"-e", "inject=getppid:signal="+unix.SignalName(sig), "dblock", "-d", "x.db", "--", "true")
+		c.Dir = dir
+		start(t, c)
+		if sig != unix.SIGCONT {
+			stopped := regexp.MustCompile(`(?m)^(\d+) --- stopped by ` + unix.SignalName(sig))
+			var pid int
+			await(t, "the child is stopped", func() bool {
+				b, _ := os.ReadFile(log)
+				m := stopped.FindSubmatch(b)
+				if m != nil {
+					_, _ = fmt.Sscan(string(m[1]), &pid)
+				}
+				return m != nil
+			})
+			require.NoError(t, unix.Kill(pid, unix.SIGCONT))
+		}
+		require.NoError(t, c.Wait())
+		b, err := os.ReadFile(log)
+		require.NoError(t, err)
+		child := regexp.MustCompile(`(?m)^(\d+) getppid`).FindSubmatch(b)
+		require.NotNil(t, child, "%s", b)
+		require.NotRegexp(t, `(?m)^`+string(child[1])+` write\(`, string(b))
+	}
 }

@@ -15,3 +15,6 @@ var extra = func() []syscall.Signal {
 	}
 	return sigs
 }()
+
+// extraFaults are those that only Linux has.
+var extraFaults = []syscall.Signal{unix.SIGSTKFLT}

@@ -4,4 +4,4 @@ package signals
 
 import "syscall"
 
-var extra []syscall.Signal
+var extra, extraFaults []syscall.Signal

@@ -19,18 +19,34 @@ import (
 // handler writes the siginfo that it gets to wireFD. It is called by the kernel, on
 // the thread's signal stack, and touches nothing of the Go runtime's.
 //
+// Between fork and exec it can be called in the child, which shares our memory and our
+// pipe: the runtime takes back only the handlers that it has installed itself, not ours
+// of SIGTSTP, SIGTTIN, SIGTTOU and SIGCONT. What is sent to the child is not ours to
+// tell, and must not be lost on the command: there it does what no handler would.
+//
 //lint:ignore U1000 entries knows it
 func handler()
 
-// entries returns the addresses of the handler and of what it returns to, 0 for
-// the kernel's own.
-func entries() (handler, restorer uintptr)
-
-// wireFD is the write end of the handler's pipe: a handler has no other place to
-// find it.
+// faultHandler is the handler of signals that tell of a crash. If the kernel says that
+// it was us who crashed, this is for the runtime's handler.
 //
-//lint:ignore U1000 the handler reads it
-var wireFD int32
+//lint:ignore U1000 entries knows it
+func faultHandler()
+
+// entries returns the addresses of the handlers and of what they return to, 0 for
+// the kernel's own.
+func entries() (handler, faultHandler, restorer uintptr)
+
+// What the handlers read, who have no other place to find it: the write end of the
+// pipe, this process, the runtime's handler, and the action that is none.
+//
+//lint:ignore U1000 the handlers read them
+var (
+	wireFD         int32
+	self           int32
+	runtimeHandler uint64
+	byDefault      action
+)
 
 const (
 	saSiginfo  = 0x4
@@ -49,15 +65,16 @@ type wire struct {
 	delivered bool // a thread of its own reads it
 }
 
-// handle makes the handler that of the signals and of SIGCHLD.
-func handle(sigs []syscall.Signal) (*wire, error) {
+// handle makes the handler that of the signals and of SIGCHLD, and the other that of
+// the faults.
+func handle(sigs, faults []syscall.Signal) (*wire, error) {
 	var ends [2]int
 	// A handler must not block; 2,048 signals fit into the pipe.
 	if err := unix.Pipe2(ends[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
 		return nil, err
 	}
-	wireFD = int32(ends[1])
-	h, restorer := entries()
+	wireFD, self = int32(ends[1]), int32(unix.Getpid())
+	h, fault, restorer := entries()
 	act := action{uint64(h), saSiginfo | saOnstack | saRestart, uint64(restorer), ^uint64(0)}
 	if restorer != 0 {
 		act[1] |= saRestorer
@@ -66,8 +83,25 @@ func handle(sigs []syscall.Signal) (*wire, error) {
 		setAction(sig, &act, nil)
 	}
 	setAction(unix.SIGCHLD, &act, nil)
-	return &wire{fd: ends[0], sigs: sigs}, nil
+	var old action
+	setAction(unix.SIGSEGV, nil, &old) // the same for all
+	runtimeHandler, act[0] = old[0], uint64(fault)
+	for _, sig := range faults {
+		setAction(sig, &act, nil)
+	}
+	return &wire{fd: ends[0], sigs: append(sigs, faults...)}, nil
 }
+
+// mark writes a record that is no signal's, to be recognised behind those that are
+// there. It reports false if there is no room.
+func (w *wire) mark() bool {
+	var info [infoSize]byte
+	n, err := unix.Write(int(wireFD), info[:])
+	return err == nil && n == infoSize
+}
+
+// flows reports whether a thread of its own reads the wire.
+func (w *wire) flows() bool { return w != nil && w.delivered }
 
 // deliver reads the wire on a thread that takes the signals even if they were
 // blocked when the process was started, as they remain for the command.

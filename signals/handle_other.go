@@ -11,7 +11,11 @@ import (
 // wire does not exist here: os/signal listens.
 type wire struct{}
 
-func handle([]syscall.Signal) (*wire, error) { return nil, errors.ErrUnsupported }
+func handle(_, _ []syscall.Signal) (*wire, error) { return nil, errors.ErrUnsupported }
+
+func (*wire) mark() bool { return false }
+
+func (*wire) flows() bool { return false }
 
 func (*wire) deliver(chan<- Received) {}
 

@@ -7,6 +7,11 @@
 // terminal, and must not be sent a second time: to many tools a second SIGINT
 // means "abort at once". And a wrapper that exits with 128+n after its command
 // was killed lies to its parent, which looks at WIFSIGNALED.
+//
+// What it does to the program that uses it, on Linux: Listen puts a handler of its own in
+// the place of the Go runtime's for the signals that it listens to and for SIGCHLD, for the
+// rest of the process's life, so that os/signal does not hear of them any more. A program
+// has one Listener. Faults of the program itself go on to the runtime's handler.
 package signals
 
 import (
@@ -20,13 +25,20 @@ import (
 
 // listened are the signals that are passed on: those that people and programs
 // send on purpose. Not SIGURG, which the Go runtime sends to itself, nor SIGCHLD,
-// SIGPIPE and SIGXFSZ, which are about the wrapper's own doings, nor those that
-// tell of a crash. See also extra.
+// SIGPIPE and SIGXFSZ, which are about the wrapper's own doings. See also extra.
 var listened = []syscall.Signal{
 	unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT,
 	unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM, unix.SIGVTALRM, unix.SIGIO,
 	unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGCONT, unix.SIGWINCH,
 }
+
+// faults are those by which the kernel tells of a crash or a limit. They are passed on
+// if a process has sent them, as service managers send SIGABRT to what seems to hang:
+// the runtime would print all its goroutines and end, and the command would go on.
+var faults = append([]syscall.Signal{
+	unix.SIGABRT, unix.SIGSEGV, unix.SIGBUS, unix.SIGFPE, unix.SIGILL, unix.SIGTRAP, unix.SIGSYS,
+	unix.SIGXCPU, unix.SIGPROF,
+}, extraFaults...)
 
 // Set is a set of signal numbers, bit n-1 for signal n.
 type Set uint64
@@ -61,15 +73,18 @@ func Listen(ignored Set) *Listener {
 			signal.Ignore(n)
 		}
 	}
-	var sigs []syscall.Signal
-	for _, sig := range append(listened, extra...) {
-		if !ignored.Has(sig) && !signal.Ignored(sig) {
-			sigs = append(sigs, sig)
+	wanted := func(all []syscall.Signal) (sigs []syscall.Signal) {
+		for _, sig := range all {
+			if !ignored.Has(sig) && !signal.Ignored(sig) {
+				sigs = append(sigs, sig)
+			}
 		}
+		return sigs
 	}
-	w, err := handle(sigs)
+	sigs, faults := wanted(append(listened, extra...)), wanted(faults)
+	w, err := handle(sigs, faults)
 	if err != nil {
-		l.notify(sigs)
+		l.notify(append(sigs, faults...))
 	}
 	l.direct = w
 	return l
@@ -126,6 +141,33 @@ func (l *Listener) Next() (Received, bool) {
 		return r, true
 	default:
 		return Received{}, false
+	}
+}
+
+// Started passes on, by send, what came while the command was being started. To be called
+// at once after fork and exec: what was typed at the terminal before the fork has reached
+// us alone.
+//
+// What was typed after it has reached the command, too, and is sent again here. That makes
+// no difference: a command that is so young has no handler, so it has died of the first
+// one, or was stopped, or blocks the signal and gets it once.
+func (l *Listener) Started(send func(syscall.Signal)) {
+	pass := func(r Received) {
+		// Not what the terminal has against us in the background.
+		if !r.typed || r.Signal != unix.SIGTTIN && r.Signal != unix.SIGTTOU {
+			send(r.Signal)
+		}
+	}
+	// The kernel has let no signal wait any longer when the fork's thread unblocked them,
+	// at the end of the fork; so all are on the wire.
+	if l.direct.flows() && l.direct.mark() {
+		for r := <-l.c; r.Signal != 0; r = <-l.c {
+			pass(r)
+		}
+		return
+	}
+	for r, ok := l.Next(); ok; r, ok = l.Next() {
+		pass(r)
 	}
 }
 
