@@ -10,10 +10,12 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 
 	"github.com/dblock-dev/dblock/internal/entry"
+	"github.com/dblock-dev/dblock/internal/say"
 	"github.com/dblock-dev/dblock/internal/term"
 	"github.com/dblock-dev/dblock/lock"
 	"github.com/dblock-dev/dblock/run"
@@ -39,11 +41,17 @@ func main() {
 	err := dispatch(os.Args[1:], sigs)
 	var death *run.SignalError
 	if errors.As(err, &death) {
+		say.Stderr.Flush(patience)
 		signals.Die(death.Signal)
 		os.Exit(128 + int(death.Signal))
 	}
-	os.Exit(report(err))
+	code := report(err)
+	say.Stderr.Flush(patience)
+	os.Exit(code)
 }
+
+// patience is how long the last words wait for their reader.
+const patience = 2 * time.Second
 
 // dispatch parses the arguments. What stands behind the first "--" is the
 // command's, whatever it looks like; kong would take it for flags or commands.
@@ -109,9 +117,9 @@ func report(err error) int {
 }
 
 func tell(code int, problem, hint string) int {
-	fmt.Fprintf(os.Stderr, "dblock: %s\n", term.Path(problem))
+	fmt.Fprintf(say.Stderr, "dblock: %s\n", term.Path(problem))
 	if hint != "" {
-		fmt.Fprintf(os.Stderr, "hint: %s\n", term.Path(hint))
+		fmt.Fprintf(say.Stderr, "hint: %s\n", term.Path(hint))
 	}
 	return code
 }

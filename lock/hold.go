@@ -44,6 +44,7 @@ type hold struct {
 	ended     bool
 	polled    bool // by a peer, while it is held
 	suspended bool
+	bequests  bool // others may have inherited the room, and keep it
 	lost      *LostError
 	watcher   *watch.Watcher
 	watched   notice.ID // the notice's inode that it watches
@@ -430,6 +431,10 @@ func (h *hold) release() error {
 	}
 
 	var err error
+	if h.bequests && h.inherited() {
+		h.file.Close()
+		h.file, h.room = nil, nil
+	}
 	if h.file != nil {
 		if h.lastOut() {
 			// A peer that polls reads the notice each time.
@@ -452,6 +457,28 @@ func (h *hold) release() error {
 		return lost
 	}
 	return err
+}
+
+func (h *hold) bequeath() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.bequests = h.room != nil
+}
+
+// inherited closes the room without unlocking it, and reports whether it is locked all
+// the same. If it is not, we have it again.
+func (h *hold) inherited() bool {
+	h.room.Close()
+	room, err := queue.Open(h.names.room(), h.perm)
+	if err != nil {
+		return true
+	}
+	h.room = room
+	if ok, err := room.Try(queue.Exclusive); ok && err == nil {
+		return false
+	}
+	room.Close()
+	return true
 }
 
 // lastOut reports whether the notice is ours to remove: always, but among

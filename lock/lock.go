@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/dblock-dev/dblock/lock/internal/notice"
+	"github.com/dblock-dev/dblock/lock/internal/queue"
 )
 
 // Mode is whether a hold is alone or together with other readers.
@@ -321,6 +322,32 @@ func (l *Lock) Suspend() {
 func (l *Lock) Resume() {
 	if h := l.current(); h != nil {
 		h.resume()
+	}
+}
+
+// Check looks at once whether the lock is still ours, and heals what can be healed. The
+// error is the *LostError of a hold that was lost.
+func (l *Lock) Check() error {
+	if h := l.current(); h != nil {
+		h.look()
+		return h.lostErr()
+	}
+	return nil
+}
+
+// Ending lets others know, while the lock is held, that the command has ended and what
+// it has started is still being waited for.
+func (l *Lock) Ending() {
+	if h := l.current(); h != nil && h.room != nil {
+		h.room.Show(queue.Ending)
+	}
+}
+
+// Bequeath lets Release leave the lock, as if this process had been killed, to what has
+// inherited the Descriptor, if something that lives has.
+func (l *Lock) Bequeath() {
+	if h := l.current(); h != nil {
+		h.bequeath()
 	}
 }
 

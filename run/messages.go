@@ -6,7 +6,9 @@ import (
 	"os"
 	"time"
 
+	"github.com/dblock-dev/dblock/internal/say"
 	"github.com/dblock-dev/dblock/internal/term"
+	"github.com/dblock-dev/dblock/internal/tree"
 	"github.com/dblock-dev/dblock/lock"
 )
 
@@ -15,10 +17,23 @@ import (
 // in the words of this documentation, then with which file or process. A second
 // line, "hint: ", only where there is something that the reader can do. What
 // comes from a file or a command line is cleaned before it is shown. Nothing goes
-// to stdout: that is the command's.
+// to stdout: that is the command's. And nothing waits for its reader while the lock
+// is held: one acts first, and tells then.
 
 func (c *Command) tell(format string, args ...any) {
-	fmt.Fprintf(os.Stderr, "dblock: "+format+"\n", args...)
+	fmt.Fprintf(say.Stderr, "dblock: "+format+"\n", args...)
+}
+
+// reportRest says for what the lock is kept after the command has ended.
+func (c *Command) reportRest(rest []tree.Process) {
+	if c.Quiet {
+		return
+	}
+	line := fmt.Sprintf("the command has ended; %s (pid %d) is still running", term.Clean(rest[0].Name), rest[0].PID)
+	if n := len(rest) - 1; n > 0 {
+		line = fmt.Sprintf("the command has ended; %s (pid %d) and %d more are still running", term.Clean(rest[0].Name), rest[0].PID, n)
+	}
+	c.tell("%s: the lock is kept until then", line)
 }
 
 func sentence(err error) string {

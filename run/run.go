@@ -86,7 +86,8 @@ func (c *Command) Run(k *kong.Context, sigs *signals.Listener) error {
 		c.tell("had %s at %s, after %s (token %d)", grant.Notice, time.Now().Format("15:04:05"), grant.Waited.Round(time.Microsecond), grant.Token)
 	}
 	result := c.supervise(l, path, environment(grant), sigs)
-	told := l.Err() != nil
+	// The attendant has told of a loss, unless there was nothing yet to attend to.
+	told := l.Err() != nil && !errors.Is(result, lock.ErrLost)
 	err = l.Release()
 	switch {
 	case errors.Is(err, lock.ErrLost):

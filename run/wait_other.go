@@ -32,3 +32,13 @@ func (ch *child) wait(stopped chan<- syscall.Signal) syscall.WaitStatus {
 
 // isStopped is unknown here; a continue signal too many does no harm.
 func (ch *child) isStopped() bool { return true }
+
+// childless is unknown here, and so is what the command has started: nobody but the
+// system's first process becomes the parent of what others leave.
+func childless() bool { return false }
+
+// childNews is never called.
+func childNews() {}
+
+// reap has nothing to do here.
+func reap() int { return 0 }

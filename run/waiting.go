@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/dblock-dev/dblock/internal/say"
 	"github.com/dblock-dev/dblock/internal/term"
 	"github.com/dblock-dev/dblock/lock"
 	"github.com/dblock-dev/dblock/signals"
@@ -79,13 +80,13 @@ func (w *waiting) show() {
 		if waited := time.Since(w.start); waited > reminding {
 			line += fmt.Sprintf(" (waiting for %s)", term.Ago(waited))
 		}
-		fmt.Fprintln(os.Stderr, line)
+		fmt.Fprintln(say.Stderr, line)
 		w.timer.Reset(reminding)
 		return
 	}
 	// What changes comes first, so that a narrow terminal shows it too.
 	line = fmt.Sprintf("dblock: waiting %s, %s: %s", term.Ago(time.Since(w.start).Truncate(refresh/10)), situation(r, os.Getpid()), term.Path(r.Notice))
-	fmt.Fprintf(os.Stderr, "\r%s\x1b[K", term.Fit(line, term.Width(os.Stderr)-1))
+	fmt.Fprintf(say.Stderr, "\r%s\x1b[K", term.Fit(line, term.Width(os.Stderr)-1))
 	w.shown = true
 	w.timer.Reset(refresh)
 }
@@ -93,7 +94,7 @@ func (w *waiting) show() {
 // clear takes the line off the screen, so that what follows starts on a clean one.
 func (w *waiting) clear() {
 	if w.shown {
-		fmt.Fprint(os.Stderr, "\r\x1b[K")
+		fmt.Fprint(say.Stderr, "\r\x1b[K")
 		w.shown = false
 	}
 }
