@@ -98,7 +98,7 @@ func (h *hold) letPass(p Priority) {
 	if !h.awaited {
 		return
 	}
-	t, err := queue.Existing(h.names.turnstile(p))
+	t, err := queue.Existing(h.dir.At(turnstileName(p)))
 	if err != nil {
 		return
 	}
@@ -314,7 +314,7 @@ func (h *hold) examine(heal func()) {
 func (h *hold) heal() {
 	h.beat()
 	if h.linked {
-		moved, err := notice.Link(h.spare, h.names.Notice)
+		moved, err := notice.Link(h.spareFile(), h.noticeFile())
 		h.linked = !moved
 		if !errors.Is(err, fs.ErrNotExist) {
 			return // healed; or somebody was quicker, which the next look sees
@@ -325,20 +325,20 @@ func (h *hold) heal() {
 	// that both know.
 	info := h.info
 	info.Timestamp = h.now()
-	fresh := fmt.Sprintf("%s-%x", h.spare, rand.Uint32())
-	file, err := notice.Create(fresh, info)
+	fresh := h.spareFile().Beside(fmt.Sprintf("-%x", rand.Uint32()))
+	file, err := fresh.Create(info)
 	if err != nil {
 		return
 	}
-	moved, err := notice.Link(fresh, h.names.Notice)
+	moved, err := notice.Link(fresh, h.noticeFile())
 	if err != nil {
 		file.Close()
-		_ = notice.Remove(fresh)
+		_ = fresh.Remove()
 		return
 	}
 	h.file.Close()
 	h.file = file
-	h.linked = !moved && notice.Rename(fresh, h.spare) == nil
+	h.linked = !moved && notice.Rename(fresh, h.spareFile()) == nil
 }
 
 // recognise adopts a notice that another reader of the same shared hold has put
@@ -351,7 +351,7 @@ func (h *hold) recognise() bool {
 	if err != nil || seen.Info.Dblock == nil || seen.Info.Dblock.ID != h.grantID {
 		return false
 	}
-	if file, err := notice.Adopt(h.names.Notice, seen); err == nil {
+	if file, err := h.noticeFile().Adopt(seen); err == nil {
 		h.file.Close()
 		h.file = file
 	}
@@ -448,6 +448,7 @@ func (h *hold) release() error {
 		}
 		h.room.Close()
 	}
+	h.dir.Close()
 	if lost != nil {
 		return lost
 	}
@@ -476,8 +477,8 @@ func (h *hold) removeNotice() error {
 	if id, ierr := notice.Identify(h.names.Notice); ierr == nil && h.ours(id) { // check: ownership-before-unlink: h.ours(id) -> id.Ino != 0
 		err = notice.Remove(h.names.Notice)
 	}
-	if id, ierr := notice.Identify(h.spare); ierr == nil && id == h.file.ID() {
-		_ = notice.Remove(h.spare)
+	if id, ierr := h.spareFile().Identify(); ierr == nil && id == h.file.ID() {
+		_ = h.spareFile().Remove()
 	}
 	return err
 }
@@ -507,7 +508,7 @@ func (h *hold) courtesy() {
 	if rest {
 		time.Sleep(gap)
 	}
-	_ = amendLedger(h.names.token(), h.perm, func(led *ledger) {
+	_ = amendLedger(h.dir.At(tokenName), func(led *ledger) {
 		led.peer = max(led.peer, h.ledger.peer)
 		if h.met {
 			led.peer = now

@@ -445,9 +445,7 @@ func TestNoCourtesyWithoutPeers(t *testing.T) {
 	require.False(t, l.hold.file.WasRead())
 	timeToNext(t, db, l)
 	var led ledger
-	perm, err := queue.PermOf(t.TempDir())
-	require.NoError(t, err)
-	require.NoError(t, amendLedger(n.token(), perm, func(l *ledger) { led = *l }))
+	require.NoError(t, amendLedger(stateFile(t, n.token()), func(l *ledger) { led = *l }))
 	require.Zero(t, led.peer)
 	require.Positive(t, led.token)
 }

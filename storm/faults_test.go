@@ -119,6 +119,9 @@ func (f fault) test(t *testing.T, errno string) {
 	if f.path != "" {
 		p := strings.NewReplacer("DB/", filepath.Dir(db)+"/", "STATE/", noticeOf(db)+".d/").Replace(f.path)
 		args = append(args, "-P", p)
+		if strings.HasPrefix(f.path, "STATE/") {
+			args = append(args, "-P", filepath.Base(p)) // as a name in the open directory
+		}
 	}
 	r := run(t, exec.Command("strace", append(args, "--", dblock, "-d", db, "--", "touch", ran)...))
 	if b, _ := os.ReadFile(out); !strings.Contains(string(b), "INJECTED") {
@@ -481,8 +484,23 @@ func TestMachine(t *testing.T) {
 		if err := os.Chmod(dir, 0o777|os.ModeSticky); err != nil {
 			t.Fatal(err)
 		}
+		// The state directory is whoever's comes first; of all that can come, the others
+		// trust root alone here.
+		if r := run(t, as(4711, dblock, "-n", "-d", db, "--", "true")); r.code != 0 {
+			t.Fatal(r)
+		}
+		for _, uid := range []uint32{4712, 0} {
+			r := run(t, as(uid, dblock, "-n", "-d", db, "--", "echo", "ran"))
+			if r.code != 77 || r.stdout != "" {
+				t.Errorf("user %d trusts user 4711's state directory: %v", uid, r)
+			}
+			checkMessage(t, r, "it belongs to user 4711")
+		}
+		if err := os.RemoveAll(noticeOf(db) + ".d"); err != nil {
+			t.Fatal(err)
+		}
 		// One user after another, as long as nobody dies.
-		for _, uid := range []uint32{4711, 4712, 0} {
+		for _, uid := range []uint32{0, 4711, 4712, 0} {
 			if r := run(t, as(uid, dblock, "-n", "-d", db, "--", "true")); r.code != 0 || r.stderr != "" {
 				t.Fatalf("user %d: %v", uid, r)
 			}
@@ -527,6 +545,7 @@ func TestMachine(t *testing.T) {
 		if err := os.Chmod(dir, 0o777|os.ModeSticky); err != nil {
 			t.Fatal(err)
 		}
+		usable(t, db) // root's state directory is trusted by all
 		out := filepath.Join(dir, "trace")
 		run(t, as(4711, "strace", "-f", "-o", out, "-e", "signal=none", "-e", "trace=linkat", "-e", "inject=linkat:signal=KILL:when=1",
 			"--", dblock, "-d", db, "--", "true"))

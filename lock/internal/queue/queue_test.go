@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/dblock-dev/dblock/lock/internal/notice"
 	"github.com/dblock-dev/dblock/lock/internal/proc"
 )
 
@@ -28,11 +29,18 @@ const (
 
 func open(t testing.TB, path string) *File {
 	t.Helper()
-	perm, err := PermOf(filepath.Dir(path))
-	require.NoError(t, err)
-	f, err := Open(path, perm)
+	f, err := Open(named(t, path))
 	require.NoError(t, err)
 	return f
+}
+
+// named is a name in its directory, which is open until the test ends.
+func named(t testing.TB, path string) notice.Name {
+	t.Helper()
+	dir, err := notice.OpenDir(filepath.Dir(path))
+	require.NoError(t, err)
+	t.Cleanup(dir.Close)
+	return dir.At(filepath.Base(path))
 }
 
 func file(t testing.TB) string { return filepath.Join(t.TempDir(), "room") }
@@ -324,11 +332,11 @@ func inFlock(t *testing.T) (tids []int) {
 func TestSigns(t *testing.T) {
 	t.Parallel()
 	path := file(t)
-	_, err := Existing(path)
+	_, err := Existing(named(t, path))
 	require.ErrorIs(t, err, fs.ErrNotExist)
 	a, b := open(t, path), open(t, path)
 	defer b.Close()
-	look, err := Existing(path)
+	look, err := Existing(named(t, path))
 	require.NoError(t, err)
 	defer look.Close()
 	shown := func(f *File, s Sign) bool {
@@ -362,14 +370,10 @@ func TestOpenMakesTheFileOnce(t *testing.T) {
 	t.Parallel()
 	path := file(t)
 	var wg sync.WaitGroup
+	name := named(t, path)
 	for range 8 {
 		wg.Go(func() {
-			perm, err := PermOf(filepath.Dir(path))
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			f, err := Open(path, perm)
+			f, err := Open(name)
 			if err != nil {
 				t.Error(err)
 				return
@@ -386,14 +390,17 @@ func TestOpenRefusesLinks(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "target"), nil, 0o600))
 	require.NoError(t, os.Symlink("target", filepath.Join(dir, "room")))
-	perm, err := PermOf(dir)
-	require.NoError(t, err)
-	_, err = Open(filepath.Join(dir, "room"), perm)
+	_, err := Open(named(t, filepath.Join(dir, "room")))
 	var pe *fs.PathError
 	require.ErrorAs(t, err, &pe)
-	_, err = Open(filepath.Join(dir, "no", "room"), perm)
+	_, err = MakeDir(filepath.Join(dir, "no", "state"))
 	require.ErrorIs(t, err, fs.ErrNotExist)
-	_, err = PermOf(filepath.Join(dir, "no"))
+	made, err := MakeDir(filepath.Join(dir, "state"))
+	require.NoError(t, err)
+	require.True(t, made)
+	gone := named(t, filepath.Join(dir, "state", "room"))
+	require.NoError(t, os.Remove(gone.Dir().Path()))
+	_, err = Open(gone)
 	require.ErrorIs(t, err, fs.ErrNotExist)
 }
 
@@ -431,19 +438,17 @@ func TestPerm(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		require.NoError(t, os.Chmod(dir, c.dir))
-		perm, err := PermOf(dir)
-		require.NoError(t, err)
 		if c.dir&0o200 == 0 && os.Geteuid() != 0 {
 			continue
 		}
 		state := filepath.Join(dir, "state")
-		made, err := perm.Mkdir(state)
+		made, err := MakeDir(state)
 		require.NoError(t, err)
 		require.True(t, made)
-		made, err = perm.Mkdir(state)
+		made, err = MakeDir(state)
 		require.NoError(t, err)
 		require.False(t, made)
-		f, err := Open(filepath.Join(state, "room"), perm)
+		f, err := Open(named(t, filepath.Join(state, "room")))
 		require.NoError(t, err)
 		f.Close()
 		for path, want := range map[string]fs.FileMode{state: c.state, state + "/room": c.file} {
@@ -461,12 +466,10 @@ func TestPermGivesAwayWhatRootMakes(t *testing.T) {
 	}
 	dir := t.TempDir()
 	require.NoError(t, os.Chown(dir, 65534, 65533))
-	perm, err := PermOf(dir)
-	require.NoError(t, err)
 	state := filepath.Join(dir, "state")
-	_, err = perm.Mkdir(state)
+	_, err := MakeDir(state)
 	require.NoError(t, err)
-	f, err := Open(filepath.Join(state, "room"), perm)
+	f, err := Open(named(t, filepath.Join(state, "room")))
 	require.NoError(t, err)
 	f.Close()
 	for _, path := range []string{state, state + "/room"} {
