@@ -82,10 +82,15 @@ func (a *attempt) run(ctx context.Context) (h *hold, err error) {
 			a.abandon()
 		}
 	}()
-	for {
+	for again := 0; ; again++ {
 		err := a.enter(ctx)
 		if err == nil {
-			err = a.announce(ctx)
+			a.step("entered")
+			// What is missing now was there when we came: the state directory was
+			// removed with all that was in it.
+			if err = a.announce(ctx); errors.Is(err, fs.ErrNotExist) && again < 100 { // check: state-gone
+				err = errAgain
+			}
 		}
 		if err == errAgain {
 			a.abandon()
@@ -392,6 +397,7 @@ func (a *attempt) announce(ctx context.Context) error {
 	if err := a.drawToken(); err != nil {
 		return err
 	}
+	a.step("drawn")
 	for {
 		if a.room != nil && a.opts.Mode == Shared && a.join() {
 			return nil
@@ -581,7 +587,11 @@ func (a *attempt) takeOver(judged *notice.Sighting) (bool, error) {
 	a.linked = false // the spare name is that of the old notice now
 	a.step("swapped")
 	out, err := a.spareFile().Read()
-	if err == nil && !out.Same(judged) { // check: compare-and-swap
+	if isGone(err) {
+		return false, err
+	}
+	// What cannot be read is not what was judged, which could.
+	if err != nil || !out.Same(judged) { // check: compare-and-swap
 		return false, a.putBack()
 	}
 	if err := a.spareFile().Remove(); err != nil {
