@@ -280,8 +280,11 @@ func (h *hold) look() {
 	h.examine(h.heal)
 }
 
-// examine is look's work for a hold of our own.
-func (h *hold) examine(heal func()) {
+// examine is look's work for a hold of our own. A notice that cannot be put back leaves
+// the path to the peers: then the lock is lost, not only when one of them has come. It
+// is tried more than once, since there may be room on the disk in the next moment.
+func (h *hold) examine(heal func() error) {
+	var failed error
 	for range 3 {
 		if h.ended || h.lost != nil {
 			return
@@ -306,18 +309,34 @@ func (h *hold) examine(heal func()) {
 		case !isGone(err):
 			return
 		}
-		heal() // check: heal: heal() -> return
+		failed = heal() // check: heal: failed = heal() -> return
+	}
+	if failed != nil {
+		h.lose("its lock file was removed and cannot be restored, "+reason(failed), nil)
 	}
 }
 
-// heal puts our notice back after somebody removed it.
-func (h *hold) heal() {
+// reason is an error without what was done with which file.
+func reason(err error) string {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		err = pe.Err
+	}
+	return err.Error()
+}
+
+// heal puts our notice back after somebody removed it. That somebody else's is there
+// by now is no error: the next look sees it.
+func (h *hold) heal() error {
 	h.beat()
 	if h.linked {
 		moved, err := notice.Link(h.spareFile(), h.noticeFile())
 		h.linked = !moved
+		if errors.Is(err, fs.ErrExist) {
+			return nil
+		}
 		if !errors.Is(err, fs.ErrNotExist) {
-			return // healed; or somebody was quicker, which the next look sees
+			return err
 		}
 	}
 	// The spare name has gone too: write the notice anew, the same in everything
@@ -328,17 +347,21 @@ func (h *hold) heal() {
 	fresh := h.spareFile().Beside(fmt.Sprintf("-%x", rand.Uint32()))
 	file, err := fresh.Create(info)
 	if err != nil {
-		return
+		return err
 	}
 	moved, err := notice.Link(fresh, h.noticeFile())
 	if err != nil {
 		file.Close()
 		_ = fresh.Remove()
-		return
+		if errors.Is(err, fs.ErrExist) {
+			return nil
+		}
+		return err
 	}
 	h.file.Close()
 	h.file = file
 	h.linked = !moved && notice.Rename(fresh, h.spareFile()) == nil
+	return nil
 }
 
 // recognise adopts a notice that another reader of the same shared hold has put
@@ -412,7 +435,7 @@ func (h *hold) release() error {
 	h.mu.Lock()
 	if h.outer == nil && h.lost == nil {
 		// A lock that was lost just now was lost, too; healing it is not worth it.
-		h.examine(func() {}) // check: last-look: h.examine(func() {}) -> _ = h
+		h.examine(func() error { return nil }) // check: last-look: h.examine(func() error { return nil }) -> _ = h
 	}
 	h.ended = true
 	if h.first != nil {

@@ -68,7 +68,8 @@ var faults = []fault{
 	{call: "flock", errors: "ENOLCK EOPNOTSUPP ENOSYS", ran: true, says: "warning: flock does not work"},
 	{call: "flock:when=1", errors: "EINTR", ran: true},
 	{call: "flock:when=3", errors: "EINTR", ran: true},
-	{call: "fcntl", path: "STATE/room", errors: "EMFILE", code: 73, says: "room: "},
+	{call: "fcntl", path: "STATE/room", errors: "EIO", code: 73, says: "room: "},
+	{call: "fcntl:when=1", path: "STATE/room", errors: "EMFILE", ran: true}, // it keeps a lower number
 	{call: "pwrite64", path: "STATE/token", errors: "ENOSPC EDQUOT EIO", code: 73, says: "write .*token: "},
 	{call: "pwrite64", path: "STATE/notice", errors: "ENOSPC EDQUOT EIO", code: 73, says: "write .*notice: ", fresh: true},
 	{call: "pwrite64:when=1", path: "STATE/notice", errors: "EINTR", ran: true},
@@ -256,6 +257,23 @@ func TestFilesystems(t *testing.T) {
 		empty()
 		usable(t, db)
 	})
+	t.Run("tmpfs, full, when the lock file is to be restored", func(t *testing.T) {
+		db := filepath.Join(mounted(t, "tmpfs", "tmpfs", 0, "size=64k"), "app.db")
+		usable(t, db)
+		h := startHolder(t, db)
+		empty := fill(t, filepath.Dir(db))
+		for _, path := range []string{noticeOf(db) + ".d/notice", noticeOf(db)} {
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+		}
+		eventually(t, 5*time.Second, "the command is ended", func() bool { return state(h.cmd.Process.Pid) == 'Z' })
+		if code := h.wait(); code != 69 || !strings.Contains(h.stderr.String(), "cannot be restored, no space left on device") {
+			t.Errorf("exit code %d, stderr %q", code, h.stderr)
+		}
+		empty()
+		usable(t, db)
+	})
 	t.Run("tmpfs, no inodes", func(t *testing.T) {
 		for free := range 7 {
 			dir := mounted(t, "tmpfs", "tmpfs", 0, fmt.Sprintf("nr_inodes=%d", free+1))
@@ -421,6 +439,10 @@ func TestMachine(t *testing.T) {
 			usable(t, db)
 		}
 		t.Logf("exit codes with 3 to 47 descriptors: %v", had)
+		// What is open anyhow counts, and all that is needed besides are some ten.
+		if had[0] < 48-24 {
+			t.Error("it needs too many")
+		}
 	})
 	t.Run("no /proc", func(t *testing.T) {
 		needRoot(t)

@@ -114,14 +114,21 @@ func (f *File) stat() (st unix.Stat_t, err error) {
 	return st, err
 }
 
-// Raise moves the descriptor to a number that the command will not stumble over.
+// Raise moves the descriptor to a number that the command will not stumble over, or
+// where the limit is too low for that to the highest that can be had.
 func (f *File) Raise() error {
-	fd, err := unix.FcntlInt(uintptr(f.fd), unix.F_DUPFD_CLOEXEC, minDescriptor)
-	if err != nil {
-		return &fs.PathError{Op: "dup", Path: f.name.String(), Err: err}
+	for lowest := minDescriptor; lowest > f.fd; lowest-- {
+		fd, err := unix.FcntlInt(uintptr(f.fd), unix.F_DUPFD_CLOEXEC, lowest)
+		if err == nil {
+			unix.Close(f.fd)
+			f.fd = fd
+			return nil
+		}
+		// EINVAL: there are no such numbers; EMFILE: all of them are in use.
+		if err != unix.EINVAL && err != unix.EMFILE {
+			return &fs.PathError{Op: "dup", Path: f.name.String(), Err: err}
+		}
 	}
-	unix.Close(f.fd)
-	f.fd = fd
 	return nil
 }
 
