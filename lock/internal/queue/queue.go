@@ -4,11 +4,8 @@
 package queue
 
 import (
-	"context"
 	"errors"
 	"io/fs"
-	"runtime"
-	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -142,45 +139,6 @@ func (f *File) Try(how How) (bool, error) {
 		return false, nil
 	}
 	return err == nil, f.wrap(err)
-}
-
-// Wait waits for the lock, in the kernel's queue. When ctx ends first it
-// returns ctx.Err() at once, and the File is no longer the caller's: the
-// abandoned wait closes it as soon as it is granted.
-func (f *File) Wait(ctx context.Context, how How) error {
-	granted := make(chan error, 1)
-	var settled atomic.Bool // whether the call ended or was abandoned: the first one decides
-	go func() {
-		err := f.lockBlocking(how)
-		if settled.CompareAndSwap(false, true) {
-			granted <- err
-			return
-		}
-		f.Close() // check: abandoned-wait: f.Close() -> _ = f
-	}()
-	select {
-	case err := <-granted:
-		return f.wrap(err)
-	case <-ctx.Done():
-	}
-	if !settled.CompareAndSwap(false, true) {
-		// Granted at the same moment: then it is ours to let go.
-		<-granted
-		f.Close()
-	}
-	return ctx.Err()
-}
-
-// lockBlocking blocks its thread in flock. A signal handled on that thread would
-// make the kernel forget its place in the queue and put it at the end, so it
-// takes none; stop signals cannot be blocked, and a stopped process should not
-// keep its place anyhow.
-func (f *File) lockBlocking(how How) error {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	restore := blockSignals() // check: blocked-signals: blockSignals() -> func() {}
-	defer restore()
-	return f.flock(int(how))
 }
 
 // Unlock lets go for every process that shares the open file.

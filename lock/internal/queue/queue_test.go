@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -225,12 +226,93 @@ func TestAbandonedWaitCloses(t *testing.T) {
 		require.FailNow(t, "it goes on waiting")
 	}
 	require.Equal(t, 1, claims(t, holder, true), "the thread is still in the kernel")
-	got = wait(t, t.Context(), next, Exclusive)
+	got = wait(t, t.Context(), next, Shared) // not what was left behind
 	mustBlock(t, got)
 	holder.Close()
 	mustGrant(t, got)
 	require.Equal(t, 1, claims(t, next, false))
 	require.Zero(t, claims(t, next, true))
+}
+
+// Who wants the same goes on with what was left behind, before those who came since.
+func TestAbandonedWaitIsTakenUp(t *testing.T) {
+	t.Parallel()
+	path := file(t)
+	holder := open(t, path)
+	mustLock(t, holder, Exclusive)
+	var threads int
+	for i := range 50 {
+		ctx, cancel := context.WithCancel(t.Context())
+		f := open(t, path)
+		got := make(chan error, 1)
+		go func() { got <- f.Wait(ctx, Exclusive) }()
+		require.Eventually(t, func() bool { return claims(t, holder, true) == 1 }, patience, time.Millisecond)
+		cancel()
+		require.ErrorIs(t, <-got, context.Canceled)
+		f.Close() // it is nobody's any more
+		if i == 0 {
+			threads = len(inFlock(t))
+		}
+	}
+	require.LessOrEqual(t, len(inFlock(t)), threads+8, "other tests wait as well")
+	require.Equal(t, 1, claims(t, holder, true))
+	later := open(t, path)
+	defer later.Close()
+	laterGot := wait(t, t.Context(), later, Shared)
+	next := open(t, path)
+	id, err := next.ID()
+	require.NoError(t, err)
+	got := make(chan error, 1)
+	go func() { got <- next.Wait(t.Context(), Exclusive) }()
+	require.Eventually(t, func() bool { return !isLeft(kind{id, Exclusive}) }, patience, time.Millisecond)
+	require.Equal(t, 2, claims(t, holder, true))
+	holder.Close()
+	mustGrant(t, got)
+	mustBlock(t, laterGot)
+	now, err := next.ID()
+	require.NoError(t, err)
+	require.Equal(t, id, now)
+	next.Close()
+	mustGrant(t, laterGot)
+}
+
+func isLeft(k kind) bool {
+	left.Lock()
+	defer left.Unlock()
+	return len(left.waits[k]) > 0
+}
+
+// Waits are left behind and taken up while the lock is handed over all the time.
+func TestTakenUpAtTheMomentOfTheGrant(t *testing.T) {
+	t.Parallel()
+	path := file(t)
+	var wg sync.WaitGroup
+	var mu sync.Mutex // what the lock is to do
+	for i := range 8 {
+		wg.Go(func() {
+			for n := range 100 {
+				f := open(t, path)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i*n%7)*50*time.Microsecond)
+				if f.Wait(ctx, Exclusive) == nil {
+					if mu.TryLock() {
+						runtime.Gosched()
+						mu.Unlock()
+					} else {
+						t.Error("two have the lock")
+					}
+					f.Close()
+				}
+				cancel()
+			}
+		})
+	}
+	wg.Wait()
+	f := open(t, path)
+	id, err := f.ID()
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return try(t, f, Exclusive) }, patience, time.Millisecond)
+	f.Close()
+	require.Eventually(t, func() bool { return !isLeft(kind{id, Exclusive}) }, patience, time.Millisecond)
 }
 
 func TestAbandonedAtTheMomentOfTheGrant(t *testing.T) {
