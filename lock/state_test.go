@@ -203,3 +203,35 @@ func TestTokenIsNotWrittenOverOtherThings(t *testing.T) {
 	require.NoError(t, os.WriteFile(n.token(), []byte("17\n"), 0o644))
 	require.NoError(t, attemptOnce(t, db, Options{}))
 }
+
+// Whatever is made beside the lock has a name that fits where the lock's own does; and
+// where that does not fit there is one error, at once.
+func TestLongNames(t *testing.T) {
+	t.Parallel()
+	const most = 255 - len(".") - len(".lock.d")
+	dir := t.TempDir()
+	for _, length := range []int{230, 236, 237, most} {
+		db := filepath.Join(dir, strings.Repeat("n", length))
+		n, err := Resolve(db, "")
+		require.NoError(t, err)
+		require.NoError(t, attemptOnce(t, db, Options{}))
+		put := func(pid int) {
+			require.NoError(t, os.WriteFile(n.Notice, []byte(peerNotice(pid, host(), 1)), 0o644))
+		}
+		put(gone(t))
+		require.NoError(t, attemptOnce(t, db, Options{}), "taken over")
+		put(gone(t))
+		b, err := Break(t.Context(), db, BreakOptions{})
+		require.NoError(t, err, length)
+		require.True(t, b.Removed)
+		require.NoFileExists(t, n.Notice)
+		require.NoError(t, os.RemoveAll(n.State))
+	}
+	for length := most + 1; length < 260; length++ {
+		err := New(filepath.Join(dir, strings.Repeat("n", length)), Options{Wait: Forever}).Acquire(t.Context())
+		require.ErrorIs(t, err, syscall.ENAMETOOLONG)
+	}
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Empty(t, entries)
+}
