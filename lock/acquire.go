@@ -215,7 +215,7 @@ func (a *attempt) enter(ctx context.Context) error {
 		next, err := a.lockFile(ctx, turnstileName(p), queue.Exclusive)
 		if errors.Is(err, queue.ErrUnsupported) {
 			a.degraded = err
-			a.spare += fmt.Sprintf("-%x", rand.Uint32()) // nothing keeps others from using the common name
+			a.spare += queue.Passing() // nothing keeps others from using the common name
 			return nil
 		}
 		if err != nil {
@@ -464,25 +464,31 @@ func (a *attempt) prepare() error {
 		a.dropNotice()
 	}
 	a.info = a.describe()
-	file, err := a.spareFile().Create(a.info)
-	if errors.Is(err, fs.ErrExist) {
-		// A dblock that was killed has left it.
-		a.restore() // check: restore: a.restore() -> _ = a
-		if err = a.spareFile().Remove(); err == nil {
-			file, err = a.spareFile().Create(a.info)
-		}
-	}
+	file, err := a.createSpare()
 	if errors.Is(err, fs.ErrPermission) && a.spare == spareName {
 		// In a sticky directory what a killed dblock of another user left there
 		// is not ours to remove. Any other name will do.
 		a.spare += fmt.Sprintf("-%d", a.me.UID)
-		file, err = a.spareFile().Create(a.info)
+		file, err = a.createSpare()
 	}
 	if err != nil {
 		return err
 	}
 	a.file, a.linked = file, true
 	return nil
+}
+
+// createSpare writes our notice in the place of what a dblock that was killed has left.
+func (a *attempt) createSpare() (*notice.File, error) {
+	file, err := a.spareFile().Create(a.info)
+	if !errors.Is(err, fs.ErrExist) {
+		return file, err
+	}
+	a.restore() // check: restore: a.restore() -> _ = a
+	if err := a.spareFile().Remove(); err != nil {
+		return nil, err
+	}
+	return a.spareFile().Create(a.info)
 }
 
 // restore looks at what has the spare name. A dblock that was killed in the middle
@@ -558,7 +564,11 @@ func (a *attempt) confront(ctx context.Context) (done bool, err error) {
 		return false, a.waitForeign(ctx, v.again)
 	}
 	a.step("judged")
-	if done, err = a.takeOver(seen); done && a.peersMayJudge(seen.Info) { // check: settle-after-takeover
+	done, err = a.takeOver(seen)
+	if done && seen.Info.Dblock != nil {
+		queue.Sweep(a.dir) // it may have been killed at anything
+	}
+	if done && a.peersMayJudge(seen.Info) { // check: settle-after-takeover
 		// A peer that judged the same notice may be about to unlink what is
 		// at the path, not knowing that it is ours by now.
 		a.unsettled = time.Now()

@@ -2,9 +2,7 @@ package lock
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -340,12 +338,8 @@ func (h *hold) heal() error {
 		}
 	}
 	// The spare name has gone too: write the notice anew, the same in everything
-	// but the inode. Another reader may be doing just that, so not under the name
-	// that both know.
-	info := h.info
-	info.Timestamp = h.now()
-	fresh := h.spareFile().Beside(fmt.Sprintf("-%x", rand.Uint32()))
-	file, err := fresh.Create(info)
+	// but the inode.
+	fresh, file, err := h.createAnew()
 	if err != nil {
 		return err
 	}
@@ -360,8 +354,23 @@ func (h *hold) heal() error {
 	}
 	h.file.Close()
 	h.file = file
-	h.linked = !moved && notice.Rename(fresh, h.spareFile()) == nil
+	h.linked = !moved && (fresh == h.spareFile() || notice.Rename(fresh, h.spareFile()) == nil)
 	return nil
+}
+
+// createAnew writes our notice anew, under the spare name if that is ours alone:
+// another reader may be doing just that, so not under the name that both know.
+func (h *hold) createAnew() (notice.Name, *notice.File, error) {
+	info := h.info
+	info.Timestamp = h.now()
+	if h.opts.Mode == Exclusive {
+		if file, err := h.spareFile().Create(info); !errors.Is(err, fs.ErrExist) {
+			return h.spareFile(), file, err
+		}
+	}
+	fresh := h.spareFile().Beside(queue.Passing())
+	file, err := fresh.Create(info)
+	return fresh, file, err
 }
 
 // recognise adopts a notice that another reader of the same shared hold has put

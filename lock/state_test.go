@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dblock-dev/dblock/lock/internal/notice"
+	"github.com/dblock-dev/dblock/lock/internal/queue"
 )
 
 // What others may do to the state directory where they may write beside the lock.
@@ -234,4 +235,34 @@ func TestLongNames(t *testing.T) {
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Empty(t, entries)
+}
+
+// In a sticky directory what others were killed at cannot be removed, but one's own.
+func TestSpareNamesLeftBehind(t *testing.T) {
+	t.Parallel()
+	needRoot(t)
+	db, n := public(t, 0o777|fs.ModeSticky)
+	require.NoError(t, attemptOnce(t, db, Options{}))
+	require.NoError(t, os.WriteFile(n.spare(), nil, 0o644))
+	own := n.spare() + "-12345"
+	require.NoError(t, os.WriteFile(own, nil, 0o644))
+	require.NoError(t, os.Chown(own, 12345, 12345))
+	require.Contains(t, once(t, 12345, db), "held ")
+	require.NoFileExists(t, own)
+	require.FileExists(t, n.spare())
+	require.NoError(t, attemptOnce(t, db, Options{}))
+	require.NoFileExists(t, n.spare())
+}
+
+// A reader that is killed while it restores the notice leaves a file with a name that
+// no other one uses. Who takes over cleans up.
+func TestTakeOverCleansUp(t *testing.T) {
+	t.Parallel()
+	db, n := database(t)
+	h := holding(t, config{DB: db, Mode: Shared})
+	left := filepath.Join(n.State, spareName+queue.Passing())
+	require.NoError(t, os.WriteFile(left, nil, 0o644))
+	h.die(t)
+	require.NoError(t, attemptOnce(t, db, Options{}))
+	require.NoFileExists(t, left)
 }

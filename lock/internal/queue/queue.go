@@ -96,7 +96,7 @@ func (f *File) genuine() error {
 	if err == nil && st.Nlink != 1 {
 		// Where it takes two steps to give a new file its name, both names are there
 		// for a moment, or until somebody cleans up.
-		sweep(f.name.Dir())
+		Sweep(f.name.Dir())
 		st, err = f.stat()
 	}
 	if err == nil && st.Nlink != 1 { // check: state-links

@@ -19,8 +19,12 @@ import (
 // step: a dblock that is killed while it makes them must not leave anything that
 // others cannot use.
 
-// fresh is in the names of files that are being made.
-const fresh = ".new-"
+// passing is in the names of files that have another one in a moment.
+const passing = ".new-"
+
+// Passing is what to append to the name of a file that is not to be left behind by one
+// who is killed: no two are the same, and Sweep knows it.
+func Passing() string { return fmt.Sprintf("%s%x", passing, rand.Uint64()) }
 
 // perm is who may use the state files: exactly those who may write in the
 // directory of the lock, since whoever can open a file can flock it.
@@ -117,7 +121,7 @@ func create(name notice.Name) error {
 	if err != nil {
 		return err
 	}
-	making := name.Beside(fmt.Sprintf("%s%x", fresh, rand.Uint64()))
+	making := name.Beside(Passing())
 	fd, err := making.Open(unix.O_RDWR|unix.O_CREAT|unix.O_EXCL, 0o600)
 	if err != nil {
 		return &fs.PathError{Op: "create", Path: name.String(), Err: err}
@@ -128,19 +132,19 @@ func create(name notice.Name) error {
 		_ = making.Remove()
 	}
 	// Who was killed in here has left this name missing, so whoever makes it cleans up.
-	sweep(name.Dir())
+	Sweep(name.Dir())
 	if errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	return err
 }
 
-// sweep removes files that are being made. To one who is just at it this means to
+// Sweep removes files with passing names. To one who is just at it this means to
 // begin anew.
-func sweep(dir *notice.Dir) {
+func Sweep(dir *notice.Dir) {
 	names, _ := dir.Names()
 	for _, name := range names {
-		if strings.Contains(name, fresh) {
+		if strings.Contains(name, passing) {
 			_ = dir.At(name).Remove()
 		}
 	}

@@ -116,7 +116,7 @@ func TestMakeDirByMany(t *testing.T) {
 func TestOpenCleansUp(t *testing.T) {
 	t.Parallel()
 	path := file(t)
-	left := path + fresh + "0123"
+	left := path + Passing()
 	require.NoError(t, os.WriteFile(left, nil, 0o600))
 	open(t, path).Close()
 	require.NoFileExists(t, left)
