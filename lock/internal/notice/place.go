@@ -98,7 +98,7 @@ func MoveDir(from, to Name) error {
 // lacking reports an error that may mean that the kernel, the filesystem or a
 // sandbox does not know this form of rename.
 func lacking(err error) bool {
-	return err == unix.ENOSYS || err == unix.EINVAL || err == unix.EOPNOTSUPP || err == unix.EPERM
+	return err == unix.ENOSYS || err == unix.EINVAL || err == unix.EOPNOTSUPP || err == unix.ENOTSUP || err == unix.EPERM
 }
 
 // Swap exchanges the files of two names in one step, such that neither is
