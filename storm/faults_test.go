@@ -69,7 +69,7 @@ var faults = []fault{
 	{call: "flock:when=1", errors: "EINTR", ran: true},
 	{call: "flock:when=3", errors: "EINTR", ran: true},
 	{call: "fcntl", path: "STATE/room", errors: "EIO", code: 73, says: "room: "},
-	{call: "fcntl:when=1", path: "STATE/room", errors: "EMFILE", ran: true}, // it keeps a lower number
+	{call: "fcntl:when=3", path: "STATE/room", errors: "EMFILE", ran: true}, // it keeps a lower number
 	{call: "pwrite64", path: "STATE/token", errors: "ENOSPC EDQUOT EIO", code: 73, says: "write .*token: "},
 	{call: "pwrite64", path: "STATE/notice", errors: "ENOSPC EDQUOT EIO", code: 73, says: "write .*notice: ", fresh: true},
 	{call: "pwrite64:when=1", path: "STATE/notice", errors: "EINTR", ran: true},
