@@ -565,7 +565,7 @@ func (a *attempt) confront(ctx context.Context) (done bool, err error) {
 	}
 	a.step("judged")
 	done, err = a.takeOver(seen)
-	if done && seen.Info.Dblock != nil {
+	if done && a.room != nil && seen.Info.Dblock != nil {
 		queue.Sweep(a.dir) // it may have been killed at anything
 	}
 	if done && a.peersMayJudge(seen.Info) { // check: settle-after-takeover

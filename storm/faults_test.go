@@ -267,7 +267,7 @@ func TestFilesystems(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		eventually(t, 5*time.Second, "the command is ended", func() bool { return state(h.cmd.Process.Pid) == 'Z' })
+		eventually(t, 5*time.Second, "the command is ended", h.over)
 		if code := h.wait(); code != 69 || !strings.Contains(h.stderr.String(), "cannot be restored, no space left on device") {
 			t.Errorf("exit code %d, stderr %q", code, h.stderr)
 		}
