@@ -20,7 +20,9 @@ func sysctl(t *testing.T, name, value string) {
 	if err == nil {
 		err = os.WriteFile(path, []byte(value), 0)
 	}
-	need(t, err == nil, "%s cannot be set: %v", name, err)
+	if err != nil {
+		t.Skipf("%s cannot be set here: %v", name, err)
+	}
 	t.Cleanup(func() {
 		if err := os.WriteFile(path, old, 0); err != nil {
 			t.Error(err)
