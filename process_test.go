@@ -671,7 +671,14 @@ func TestOtherUsers(t *testing.T) {
 		// What the other user made, root can use, and the other way round.
 		require.NoError(t, os.RemoveAll(filepath.Join(dir, ".x.lock.d")))
 		require.Zero(t, finish(t, as(command(t, dir, "-d", "x.db", "--", "true"))).code())
-		require.Zero(t, execute(t, dir, "-d", "x.db", "--", "true").code())
+		r = execute(t, dir, "-d", "x.db", "--", "true")
+		if mode&os.ModeSticky == 0 {
+			require.Zero(t, r.code(), r.stderr)
+			continue
+		}
+		// There users do not trust each other, and the other one could take it apart.
+		require.Equal(t, 77, r.code(), r.stderr)
+		require.Regexp(t, `^dblock: open .*/\.x\.lock\.d: it belongs to user 65534.*permission denied\nhint: `, r.stderr)
 	}
 	// A dead notice of another user in a sticky directory cannot be removed.
 	dir := filepath.Join(base, fmt.Sprintf("%o", 0o777|os.ModeSticky))

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"math"
 	"math/rand/v2"
-	"path/filepath"
 	"slices"
 	"syscall"
 	"time"
@@ -33,8 +32,8 @@ type attempt struct {
 	wait context.Context // ends when the wait must; nil until there is one
 	stop context.CancelFunc
 
-	perm    queue.Perm
-	created bool // we made the state directory
+	dir     *notice.Dir // the state directory, open
+	created bool        // we made it
 
 	turnstiles []*queue.File // those passed, from the lowest
 	awaited    bool          // somebody waited at the one that was opened last
@@ -45,8 +44,8 @@ type attempt struct {
 	grantID string
 	info    notice.Info  // what our notice says
 	file    *notice.File // our notice, complete, under the spare name
-	spare   string
-	linked  bool // the spare name exists
+	spare   string       // that name, in the state directory
+	linked  bool         // it exists
 
 	seen      *notice.Sighting // the foreign notice we wait for
 	since     time.Time        // since when it has had these bytes, on the monotonic clock
@@ -59,7 +58,7 @@ type attempt struct {
 }
 
 func newAttempt(l *Lock, n Names) *attempt {
-	return &attempt{Lock: l, names: n, me: proc.Self(), start: time.Now(), spare: n.spare(), poll: l.opts.RetryDelay}
+	return &attempt{Lock: l, names: n, me: proc.Self(), start: time.Now(), spare: spareName, poll: l.opts.RetryDelay}
 }
 
 func (a *attempt) step(name string) {
@@ -83,10 +82,15 @@ func (a *attempt) run(ctx context.Context) (h *hold, err error) {
 			a.abandon()
 		}
 	}()
-	for {
+	for again := 0; ; again++ {
 		err := a.enter(ctx)
 		if err == nil {
-			err = a.announce(ctx)
+			a.step("entered")
+			// What is missing now was there when we came: the state directory was
+			// removed with all that was in it.
+			if err = a.announce(ctx); errors.Is(err, fs.ErrNotExist) && again < 100 { // check: state-gone
+				err = errAgain
+			}
 		}
 		if err == errAgain {
 			a.abandon()
@@ -127,13 +131,14 @@ func (a *attempt) abandon() {
 		// The state directory is ours and the lock never was: leave nothing of
 		// it. Others who have the files open find out by the inode check. rmdir
 		// fails, and should, if somebody else is about to use it.
-		for _, p := range []string{a.names.turnstile(Low), a.names.turnstile(Normal), a.names.turnstile(High), a.names.token(), a.names.room()} {
-			_ = notice.Remove(p)
+		for _, name := range []string{turnstileName(Low), turnstileName(Normal), turnstileName(High), tokenName, roomName} {
+			_ = a.dir.At(name).Remove()
 		}
 	}
 	a.room.Close()
 	a.room = nil
 	a.closeTurnstiles()
+	a.closeState()
 	if a.created {
 		_ = syscall.Rmdir(a.names.State)
 		a.created = false
@@ -143,8 +148,11 @@ func (a *attempt) abandon() {
 // mayRemoveState reports whether nobody else is in: we have the room for
 // ourselves, or could not even create it.
 func (a *attempt) mayRemoveState() bool {
+	if a.dir == nil {
+		return false
+	}
 	if a.room == nil {
-		_, err := notice.Identify(a.names.room())
+		_, err := a.dir.At(roomName).Identify()
 		return isGone(err)
 	}
 	ok, err := a.room.Try(queue.Exclusive)
@@ -194,8 +202,8 @@ func (a *attempt) dropNotice() {
 	if id, err := notice.Identify(a.names.Notice); err == nil && id == a.file.ID() {
 		_ = notice.Remove(a.names.Notice)
 	}
-	if id, err := notice.Identify(a.spare); err == nil && id == a.file.ID() {
-		_ = notice.Remove(a.spare)
+	if id, err := a.spareFile().Identify(); err == nil && id == a.file.ID() {
+		_ = a.spareFile().Remove()
 	}
 	a.file.Close()
 	a.file = nil
@@ -204,10 +212,10 @@ func (a *attempt) dropNotice() {
 // enter passes the turnstiles and locks the room.
 func (a *attempt) enter(ctx context.Context) error {
 	for p := a.opts.Priority; p <= High; p++ {
-		next, err := a.lockFile(ctx, a.names.turnstile(p), queue.Exclusive)
+		next, err := a.lockFile(ctx, turnstileName(p), queue.Exclusive)
 		if errors.Is(err, queue.ErrUnsupported) {
 			a.degraded = err
-			a.spare += fmt.Sprintf("-%x", rand.Uint32()) // nothing keeps others from using the common name
+			a.spare += queue.Passing() // nothing keeps others from using the common name
 			return nil
 		}
 		if err != nil {
@@ -222,7 +230,7 @@ func (a *attempt) enter(ctx context.Context) error {
 	if a.opts.Mode == Shared {
 		how = queue.Shared
 	}
-	room, err := a.lockFile(ctx, a.names.room(), how)
+	room, err := a.lockFile(ctx, roomName, how)
 	if err != nil {
 		return err
 	}
@@ -253,12 +261,12 @@ func (a *attempt) roomStands() bool {
 }
 
 // lockFile opens and locks one file of the state directory.
-func (a *attempt) lockFile(ctx context.Context, path string, how queue.How) (*queue.File, error) {
-	f, err := a.openFile(path)
+func (a *attempt) lockFile(ctx context.Context, name string, how queue.How) (*queue.File, error) {
+	f, err := a.openFile(name)
 	if err != nil {
 		return nil, err
 	}
-	a.step("open " + filepath.Base(path))
+	a.step("open " + name)
 	ok, err := a.tryInTurn(f, how)
 	switch {
 	case ok:
@@ -303,27 +311,40 @@ func (a *attempt) tryInTurn(f *queue.File, how queue.How) (bool, error) {
 	}
 }
 
-func (a *attempt) openFile(path string) (*queue.File, error) {
-	if a.perm == (queue.Perm{}) {
-		perm, err := queue.PermOf(filepath.Dir(a.names.Notice))
-		if err != nil {
+// openFile opens a file of the state directory, and makes what is missing of the two.
+func (a *attempt) openFile(name string) (*queue.File, error) {
+	for tries := 0; ; tries++ {
+		if err := a.openState(); err != nil {
 			return nil, err
 		}
-		a.perm = perm
-	}
-	for tries := 0; ; tries++ {
-		f, err := queue.Open(path, a.perm)
-		// Others may delete the directory as often as we make it, but something
-		// that is no directory stays (a symbolic link to nothing).
+		f, err := queue.Open(a.dir.At(name))
+		// Others may delete the directory as often as we make it.
 		if !errors.Is(err, fs.ErrNotExist) || tries > 100 {
 			return f, err
 		}
-		made, err := a.perm.Mkdir(a.names.State)
+		a.closeState()
+	}
+}
+
+// openState opens the state directory, once: from then on all its names are those of
+// one directory, whatever somebody puts in its place.
+func (a *attempt) openState() (err error) {
+	for tries := 0; a.dir == nil; tries++ {
+		if a.dir, err = notice.OpenDir(a.names.State); !errors.Is(err, fs.ErrNotExist) || tries > 100 {
+			return err
+		}
+		made, err := queue.MakeDir(a.names.State)
 		a.created = a.created || made
 		if err != nil {
-			return nil, err
+			return err
 		}
 	}
+	return nil
+}
+
+func (a *attempt) closeState() {
+	a.dir.Close()
+	a.dir = nil
 }
 
 // tryFairly locks without waiting for a holder or for others who wait, but does
@@ -348,14 +369,14 @@ func (a *attempt) tryFairly(f *queue.File, how queue.How) error {
 // taken reports whether somebody holds the room in a way that excludes us, or
 // waits anywhere in the queue.
 func (a *attempt) taken() (taken, known bool) {
-	for _, path := range []string{a.names.room(), a.names.turnstile(Low), a.names.turnstile(Normal), a.names.turnstile(High)} {
-		f, err := queue.Existing(path)
+	for _, name := range []string{roomName, turnstileName(Low), turnstileName(Normal), turnstileName(High)} {
+		f, err := queue.Existing(a.dir.At(name))
 		if err != nil {
 			continue
 		}
 		waiting, ok := f.Shown(queue.Waiting)
 		having, reading := false, false
-		if path == a.names.room() {
+		if name == roomName {
 			having, _ = f.Shown(queue.Having)
 			reading, _ = f.Shown(queue.Reading)
 		}
@@ -376,6 +397,7 @@ func (a *attempt) announce(ctx context.Context) error {
 	if err := a.drawToken(); err != nil {
 		return err
 	}
+	a.step("drawn")
 	for {
 		if a.room != nil && a.opts.Mode == Shared && a.join() {
 			return nil
@@ -389,7 +411,7 @@ func (a *attempt) announce(ctx context.Context) error {
 		}
 		if stands && a.clockMoved {
 			// No notice that was dated by the old clock is left.
-			return amendLedger(a.names.token(), a.perm, func(led *ledger) { led.booted, led.boot = a.me.Booted(a.now()) })
+			return amendLedger(a.dir.At(tokenName), func(led *ledger) { led.booted, led.boot = a.me.Booted(a.now()) })
 		}
 		if stands {
 			return nil
@@ -400,7 +422,7 @@ func (a *attempt) announce(ctx context.Context) error {
 // drawToken takes the next fencing number, under the room and the last turnstile.
 func (a *attempt) drawToken() error {
 	a.grantID = fmt.Sprintf("%016x", rand.Uint64())
-	return amendLedger(a.names.token(), a.perm, func(led *ledger) {
+	return amendLedger(a.dir.At(tokenName), func(led *ledger) {
 		now := a.now()
 		led.token = max(led.token+1, now)
 		if now-led.release > gap.Milliseconds() || now < led.release {
@@ -430,25 +452,24 @@ func (a *attempt) describe() notice.Info {
 	}
 }
 
+// noticeFile is the notice at its path.
+func (a *attempt) noticeFile() notice.Name { return notice.Path(a.names.Notice) }
+
+// spareFile is the other name of our notice.
+func (a *attempt) spareFile() notice.Name { return a.dir.At(a.spare) }
+
 // prepare writes our complete notice under the spare name.
 func (a *attempt) prepare() error {
 	if a.file != nil {
 		a.dropNotice()
 	}
 	a.info = a.describe()
-	file, err := notice.Create(a.spare, a.info)
-	if errors.Is(err, fs.ErrExist) {
-		// A dblock that was killed has left it.
-		a.restore() // check: restore: a.restore() -> _ = a
-		if err = notice.Remove(a.spare); err == nil {
-			file, err = notice.Create(a.spare, a.info)
-		}
-	}
-	if errors.Is(err, fs.ErrPermission) && a.spare == a.names.spare() {
+	file, err := a.createSpare()
+	if errors.Is(err, fs.ErrPermission) && a.spare == spareName {
 		// In a sticky directory what a killed dblock of another user left there
 		// is not ours to remove. Any other name will do.
 		a.spare += fmt.Sprintf("-%d", a.me.UID)
-		file, err = notice.Create(a.spare, a.info)
+		file, err = a.createSpare()
 	}
 	if err != nil {
 		return err
@@ -457,17 +478,30 @@ func (a *attempt) prepare() error {
 	return nil
 }
 
+// createSpare writes our notice in the place of what a dblock that was killed has left.
+func (a *attempt) createSpare() (*notice.File, error) {
+	file, err := a.spareFile().Create(a.info)
+	if !errors.Is(err, fs.ErrExist) {
+		return file, err
+	}
+	a.restore() // check: restore: a.restore() -> _ = a
+	if err := a.spareFile().Remove(); err != nil {
+		return nil, err
+	}
+	return a.spareFile().Create(a.info)
+}
+
 // restore looks at what has the spare name. A dblock that was killed in the middle
 // of a takeover, just before it would have given the path back, has left the notice
 // of somebody who lives there, and its own at the path.
 func (a *attempt) restore() {
-	out, err := notice.Read(a.spare)
+	out, err := a.spareFile().Read()
 	if err != nil || out.Info.Dblock != nil || a.judge(out).stale {
 		return
 	}
 	now, err := notice.Read(a.names.Notice)
 	if err == nil && now.Info.Dblock != nil && a.judge(now).stale {
-		_ = notice.Swap(a.spare, a.names.Notice)
+		_ = notice.Swap(a.spareFile(), a.noticeFile())
 	}
 }
 
@@ -479,7 +513,7 @@ func (a *attempt) publish(ctx context.Context) error {
 				return err
 			}
 		}
-		moved, err := notice.Link(a.spare, a.names.Notice)
+		moved, err := notice.Link(a.spareFile(), a.noticeFile())
 		a.linked = !moved
 		if err == nil {
 			return nil
@@ -530,7 +564,11 @@ func (a *attempt) confront(ctx context.Context) (done bool, err error) {
 		return false, a.waitForeign(ctx, v.again)
 	}
 	a.step("judged")
-	if done, err = a.takeOver(seen); done && a.peersMayJudge(seen.Info) { // check: settle-after-takeover
+	done, err = a.takeOver(seen)
+	if done && a.room != nil && seen.Info.Dblock != nil {
+		queue.Sweep(a.dir) // it may have been killed at anything
+	}
+	if done && a.peersMayJudge(seen.Info) { // check: settle-after-takeover
 		// A peer that judged the same notice may be about to unlink what is
 		// at the path, not knowing that it is ours by now.
 		a.unsettled = time.Now()
@@ -547,7 +585,7 @@ func (a *attempt) peersMayJudge(i notice.Info) bool {
 // takeOver puts our notice in the place of the one that was judged, by compare
 // and swap: the path is never missing, and whoever came in between is put back.
 func (a *attempt) takeOver(judged *notice.Sighting) (bool, error) {
-	switch err := notice.Swap(a.spare, a.names.Notice); {
+	switch err := notice.Swap(a.spareFile(), a.noticeFile()); {
 	case err == syscall.ENOENT:
 		return false, nil // it has gone by itself
 	case err == syscall.ENOSYS || err == syscall.EINVAL || err == syscall.EOPNOTSUPP || err == syscall.EPERM:
@@ -558,18 +596,22 @@ func (a *attempt) takeOver(judged *notice.Sighting) (bool, error) {
 	}
 	a.linked = false // the spare name is that of the old notice now
 	a.step("swapped")
-	out, err := notice.Read(a.spare)
-	if err == nil && !out.Same(judged) { // check: compare-and-swap
+	out, err := a.spareFile().Read()
+	if isGone(err) {
+		return false, err
+	}
+	// What cannot be read is not what was judged, which could.
+	if err != nil || !out.Same(judged) { // check: compare-and-swap
 		return false, a.putBack()
 	}
-	if err := notice.Remove(a.spare); err != nil {
+	if err := a.spareFile().Remove(); err != nil {
 		return true, err
 	}
-	if moved, err := notice.Link(a.names.Notice, a.spare); err == nil && !moved {
-		id, err := notice.Identify(a.spare)
+	if moved, err := notice.Link(a.noticeFile(), a.spareFile()); err == nil && !moved {
+		id, err := a.spareFile().Identify()
 		a.linked = err == nil && id == a.file.ID()
 		if !a.linked {
-			_ = notice.Remove(a.spare)
+			_ = a.spareFile().Remove()
 		}
 	}
 	return true, nil
@@ -581,11 +623,11 @@ func (a *attempt) takeOver(judged *notice.Sighting) (bool, error) {
 func (a *attempt) putBack() error {
 	for range 5 {
 		a.step("putting back")
-		err := notice.Swap(a.spare, a.names.Notice)
+		err := notice.Swap(a.spareFile(), a.noticeFile())
 		if err == syscall.ENOENT {
 			// Ours was unlinked meanwhile, so there is nothing to swap with.
-			_, err = notice.Link(a.spare, a.names.Notice)
-			_ = notice.Remove(a.spare)
+			_, err = notice.Link(a.spareFile(), a.noticeFile())
+			_ = a.spareFile().Remove()
 			if errors.Is(err, fs.ErrExist) {
 				err = nil
 			}
@@ -594,7 +636,7 @@ func (a *attempt) putBack() error {
 		if err != nil {
 			return err
 		}
-		out, err := notice.Read(a.spare)
+		out, err := a.spareFile().Read()
 		if err == nil && out.ID == a.file.ID() {
 			a.linked = true
 			return nil
@@ -616,7 +658,7 @@ func (a *attempt) replaceInSteps(judged *notice.Sighting) (bool, error) {
 	if err := notice.Remove(a.names.Notice); err != nil {
 		return false, err
 	}
-	moved, err := notice.Link(a.spare, a.names.Notice)
+	moved, err := notice.Link(a.spareFile(), a.noticeFile())
 	a.linked = !moved
 	if errors.Is(err, fs.ErrExist) {
 		return false, nil

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"syscall"
 	"time"
@@ -117,7 +118,7 @@ func (r *Report) end(ctx context.Context, patience time.Duration) ([]int, error)
 	if patience <= 0 {
 		patience = DefaultKillAfter
 	}
-	room, rerr := notice.Identify(r.room())
+	room, rerr := r.identifyRoom()
 	holding := func() []int {
 		var pids []int
 		if rerr == nil {
@@ -167,7 +168,7 @@ func (r *Report) end(ctx context.Context, patience time.Duration) ([]int, error)
 // owners are the processes that took the locks of the room that are held now. They
 // need not live any more.
 func (r *Report) owners() []int {
-	room, err := notice.Identify(r.room())
+	room, err := r.identifyRoom()
 	if err != nil {
 		return nil
 	}
@@ -249,7 +250,8 @@ func (r *Report) remove() (bool, error) {
 	if !r.stands() {
 		return false, nil
 	}
-	aside := fmt.Sprintf("%s.broken-%x", r.Notice, rand.Uint32())
+	// A short name, which fits however long the notice's own is.
+	aside := filepath.Join(filepath.Dir(r.Notice), fmt.Sprintf(".dblock-broken-%x", rand.Uint32()))
 	err := unix.Rename(r.Notice, aside)
 	if err == syscall.ENOENT {
 		return false, nil
@@ -258,7 +260,7 @@ func (r *Report) remove() (bool, error) {
 		return false, &fs.PathError{Op: "remove", Path: r.Notice, Err: err}
 	}
 	if now, err := notice.Read(aside); err == nil && identity(now) != r.ID { // check: compare-before-break
-		_, err := notice.Link(aside, r.Notice)
+		_, err := notice.Link(notice.Path(aside), notice.Path(r.Notice))
 		_ = notice.Remove(aside)
 		if errors.Is(err, fs.ErrExist) {
 			err = nil

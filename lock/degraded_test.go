@@ -3,13 +3,17 @@
 package lock
 
 import (
+	"context"
+	"io/fs"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // traced is a command under which every call of one kind fails. The tests that
@@ -110,4 +114,28 @@ func TestFailuresLeaveNothing(t *testing.T) {
 			require.NoError(t, attemptOnce(t, db, Options{}))
 		})
 	}
+}
+
+// Something that we may not read came in between judging and exchange: it is not what
+// was judged, and goes back.
+func TestUnreadableNoticeBeforeTakeOver(t *testing.T) {
+	t.Parallel()
+	needRoot(t)
+	db, n := public(t, 0o777)
+	require.NoError(t, attemptOnce(t, db, Options{}))
+	require.NoError(t, os.WriteFile(n.Notice, []byte(peerNotice(gone(t), host(), ms(time.Now()))), 0o644))
+	result := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and not unlocked: the thread ends with the goroutine
+		_ = unix.Setfsuid(65534)
+		l := at(New(db, Options{Wait: NoWait}), "judged", func() {
+			_ = unix.Setfsuid(0)
+			_ = os.WriteFile(n.Notice+".tmp", []byte("secret"), 0o600)
+			_ = os.Rename(n.Notice+".tmp", n.Notice)
+			_ = unix.Setfsuid(65534)
+		})
+		result <- l.Acquire(context.Background())
+	}()
+	require.ErrorIs(t, <-result, fs.ErrPermission)
+	require.Equal(t, "secret", contents(t, n.Notice))
 }

@@ -2,9 +2,7 @@ package lock
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -99,7 +97,7 @@ func (h *hold) letPass(p Priority) {
 	if !h.awaited {
 		return
 	}
-	t, err := queue.Existing(h.names.turnstile(p))
+	t, err := queue.Existing(h.dir.At(turnstileName(p)))
 	if err != nil {
 		return
 	}
@@ -281,8 +279,11 @@ func (h *hold) look() {
 	h.examine(h.heal)
 }
 
-// examine is look's work for a hold of our own.
-func (h *hold) examine(heal func()) {
+// examine is look's work for a hold of our own. A notice that cannot be put back leaves
+// the path to the peers: then the lock is lost, not only when one of them has come. It
+// is tried more than once, since there may be room on the disk in the next moment.
+func (h *hold) examine(heal func() error) {
+	var failed error
 	for range 3 {
 		if h.ended || h.lost != nil {
 			return
@@ -307,39 +308,70 @@ func (h *hold) examine(heal func()) {
 		case !isGone(err):
 			return
 		}
-		heal() // check: heal: heal() -> return
+		failed = heal() // check: heal: failed = heal() -> return
+	}
+	if failed != nil {
+		h.lose("its lock file was removed and cannot be restored, "+reason(failed), nil)
 	}
 }
 
-// heal puts our notice back after somebody removed it.
-func (h *hold) heal() {
+// reason is an error without what was done with which file.
+func reason(err error) string {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		err = pe.Err
+	}
+	return err.Error()
+}
+
+// heal puts our notice back after somebody removed it. That somebody else's is there
+// by now is no error: the next look sees it.
+func (h *hold) heal() error {
 	h.beat()
 	if h.linked {
-		moved, err := notice.Link(h.spare, h.names.Notice)
+		moved, err := notice.Link(h.spareFile(), h.noticeFile())
 		h.linked = !moved
+		if errors.Is(err, fs.ErrExist) {
+			return nil
+		}
 		if !errors.Is(err, fs.ErrNotExist) {
-			return // healed; or somebody was quicker, which the next look sees
+			return err
 		}
 	}
 	// The spare name has gone too: write the notice anew, the same in everything
-	// but the inode. Another reader may be doing just that, so not under the name
-	// that both know.
-	info := h.info
-	info.Timestamp = h.now()
-	fresh := fmt.Sprintf("%s-%x", h.spare, rand.Uint32())
-	file, err := notice.Create(fresh, info)
+	// but the inode.
+	fresh, file, err := h.createAnew()
 	if err != nil {
-		return
+		return err
 	}
-	moved, err := notice.Link(fresh, h.names.Notice)
+	moved, err := notice.Link(fresh, h.noticeFile())
 	if err != nil {
 		file.Close()
-		_ = notice.Remove(fresh)
-		return
+		_ = fresh.Remove()
+		if errors.Is(err, fs.ErrExist) {
+			return nil
+		}
+		return err
 	}
 	h.file.Close()
 	h.file = file
-	h.linked = !moved && notice.Rename(fresh, h.spare) == nil
+	h.linked = !moved && (fresh == h.spareFile() || notice.Rename(fresh, h.spareFile()) == nil)
+	return nil
+}
+
+// createAnew writes our notice anew, under the spare name if that is ours alone:
+// another reader may be doing just that, so not under the name that both know.
+func (h *hold) createAnew() (notice.Name, *notice.File, error) {
+	info := h.info
+	info.Timestamp = h.now()
+	if h.opts.Mode == Exclusive {
+		if file, err := h.spareFile().Create(info); !errors.Is(err, fs.ErrExist) {
+			return h.spareFile(), file, err
+		}
+	}
+	fresh := h.spareFile().Beside(queue.Passing())
+	file, err := fresh.Create(info)
+	return fresh, file, err
 }
 
 // recognise adopts a notice that another reader of the same shared hold has put
@@ -352,7 +384,7 @@ func (h *hold) recognise() bool {
 	if err != nil || seen.Info.Dblock == nil || seen.Info.Dblock.ID != h.grantID {
 		return false
 	}
-	if file, err := notice.Adopt(h.names.Notice, seen); err == nil {
+	if file, err := h.noticeFile().Adopt(seen); err == nil {
 		h.file.Close()
 		h.file = file
 	}
@@ -413,7 +445,7 @@ func (h *hold) release() error {
 	h.mu.Lock()
 	if h.outer == nil && h.lost == nil {
 		// A lock that was lost just now was lost, too; healing it is not worth it.
-		h.examine(func() {}) // check: last-look: h.examine(func() {}) -> _ = h
+		h.examine(func() error { return nil }) // check: last-look: h.examine(func() error { return nil }) -> _ = h
 	}
 	h.ended = true
 	if h.first != nil {
@@ -453,6 +485,7 @@ func (h *hold) release() error {
 		}
 		h.room.Close()
 	}
+	h.dir.Close()
 	if lost != nil {
 		return lost
 	}
@@ -503,8 +536,8 @@ func (h *hold) removeNotice() error {
 	if id, ierr := notice.Identify(h.names.Notice); ierr == nil && h.ours(id) { // check: ownership-before-unlink: h.ours(id) -> id.Ino != 0
 		err = notice.Remove(h.names.Notice)
 	}
-	if id, ierr := notice.Identify(h.spare); ierr == nil && id == h.file.ID() {
-		_ = notice.Remove(h.spare)
+	if id, ierr := h.spareFile().Identify(); ierr == nil && id == h.file.ID() {
+		_ = h.spareFile().Remove()
 	}
 	return err
 }
@@ -534,7 +567,7 @@ func (h *hold) courtesy() {
 	if rest {
 		time.Sleep(gap)
 	}
-	_ = amendLedger(h.names.token(), h.perm, func(led *ledger) {
+	_ = amendLedger(h.dir.At(tokenName), func(led *ledger) {
 		led.peer = max(led.peer, h.ledger.peer)
 		if h.met {
 			led.peer = now

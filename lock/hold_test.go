@@ -539,7 +539,7 @@ func TestLostToSomethingElse(t *testing.T) {
 	l := acquire(t, db, Options{})
 	dir := n.Notice + "-dir"
 	require.NoError(t, os.Mkdir(dir, 0o755))
-	require.NoError(t, notice.Swap(dir, n.Notice))
+	require.NoError(t, notice.Swap(notice.Path(dir), notice.Path(n.Notice)))
 	require.True(t, closed(l.Lost()))
 	require.Contains(t, l.Err().Error(), "something else")
 	require.ErrorIs(t, l.Release(), ErrLost)

@@ -135,7 +135,7 @@ func look(n Names, opts Options) (*Report, error) {
 	}
 	r.seen, r.ID = seen, identity(seen)
 	j := judgement{me: proc.Self(), now: opts.Now().UnixMilli(), timeout: opts.StaleTimeout, byAge: opts.Stale == StaleAge}
-	j.moved = lastLedger(r.token()).clockMoved(j.me.Booted(j.now))
+	j.moved = lastLedger(r.Names).clockMoved(j.me.Booted(j.now))
 	r.Age = max(0, since(j.now, seen.Info.Timestamp))
 	if seen.Err != nil {
 		j.unchanged = max(0, time.Duration(j.now-seen.Changed)*time.Millisecond)
@@ -183,7 +183,7 @@ func (r *Report) stateOfDblock(j judgement, inRoom []proc.Claim) {
 		r.Evidence = "refreshed lately"
 		return
 	}
-	room, _ := notice.Identify(r.room())
+	room, _ := r.identifyRoom()
 	alive := slices.ContainsFunc(inRoom, func(c proc.Claim) bool {
 		return proc.Look(c.PID) == proc.Alive && (i.Dblock.Mode == notice.Shared || c.PID == i.PID)
 	})
@@ -224,14 +224,17 @@ func (r *Report) stateOfDblock(j judgement, inRoom []proc.Claim) {
 // lookAtQueue lists who waits, in order, and returns who is in the room.
 func (r *Report) lookAtQueue() (inRoom []proc.Claim) {
 	r.Waiters, r.WaitersKnown = nil, true
-	if _, err := notice.Identify(r.Names.State); err != nil {
+	dir, err := notice.OpenDir(r.Names.State)
+	if err != nil {
+		r.WaitersKnown = isGone(err)
 		return nil
 	}
+	defer dir.Close()
 	for _, at := range []struct {
-		path string
+		name string
 		p    Priority
-	}{{r.room(), High}, {r.turnstile(High), High}, {r.turnstile(Normal), Normal}, {r.turnstile(Low), Low}} {
-		id, err := notice.Identify(at.path)
+	}{{roomName, High}, {turnstileName(High), High}, {turnstileName(Normal), Normal}, {turnstileName(Low), Low}} {
+		id, err := dir.At(at.name).Identify()
 		if err != nil {
 			continue
 		}
@@ -252,7 +255,7 @@ func (r *Report) lookAtQueue() (inRoom []proc.Claim) {
 					p.Mode = Shared
 				}
 				r.Waiters = append(r.Waiters, p)
-			case !c.Waiting && at.path == r.room() && !slices.Contains(inRoom, c):
+			case !c.Waiting && at.name == roomName && !slices.Contains(inRoom, c):
 				inRoom = append(inRoom, c)
 			}
 		}

@@ -247,7 +247,7 @@ func TestOtherHostsBeatIsASignOfLife(t *testing.T) {
 	var i notice.Info
 	dblockNotice(t, func(d *notice.Info) { i = *d })
 	i.Host, i.Dblock.Boot, i.Timestamp = "elsewhere", "another-boot", 1_500_000_000_000
-	f, err := notice.Create(n.Notice, i)
+	f, err := notice.Path(n.Notice).Create(i)
 	require.NoError(t, err)
 	defer f.Close()
 	var clock clock

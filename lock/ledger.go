@@ -33,6 +33,9 @@ type ledger struct {
 	boot    int64 // which boot that was
 }
 
+// errNoLedger says that somebody may have led the ledger's name to another file.
+var errNoLedger = errors.New("it has other things in it than numbers")
+
 const ledgerSize = 6 * 21
 
 // numbers are those that are kept, in the file's order.
@@ -57,8 +60,13 @@ func parseLedger(text string) ledger {
 }
 
 // lastLedger is what the last hold has left; empty if that cannot be read.
-func lastLedger(path string) ledger {
-	seen, err := notice.Read(path) // whatever is there, this does not block
+func lastLedger(n Names) ledger {
+	dir, err := notice.OpenDir(n.State)
+	if err != nil {
+		return ledger{}
+	}
+	defer dir.Close()
+	seen, err := dir.At(tokenName).Read() // whatever is there, this does not block
 	if err != nil {
 		return ledger{}
 	}
@@ -80,9 +88,10 @@ func (led *ledger) append(b []byte) []byte {
 
 // amendLedger reads the file, lets change alter it, and stores it in place, in
 // one call within one page. A file that is missing or damaged counts as empty:
-// tokens go on from the clock then.
-func amendLedger(path string, perm queue.Perm, change func(*ledger)) error {
-	f, err := queue.Open(path, perm)
+// tokens go on from the clock then. Where others can put something in its place,
+// nothing is written over but numbers.
+func amendLedger(name notice.Name, change func(*ledger)) error {
+	f, err := queue.Open(name)
 	if err != nil {
 		return err
 	}
@@ -90,7 +99,10 @@ func amendLedger(path string, perm queue.Perm, change func(*ledger)) error {
 	var b [ledgerSize]byte
 	n, err := whole(func() (int, error) { return syscall.Pread(f.Fd(), b[:], 0) })
 	if err != nil {
-		return &fs.PathError{Op: "read", Path: path, Err: err}
+		return &fs.PathError{Op: "read", Path: name.String(), Err: err}
+	}
+	if !name.Dir().Private() && strings.Trim(string(b[:n]), "-0123456789 \n\x00") != "" { // check: numbers-only
+		return &fs.PathError{Op: "write", Path: name.String(), Err: errNoLedger}
 	}
 	led := parseLedger(string(b[:n]))
 	change(&led)
@@ -100,7 +112,7 @@ func amendLedger(path string, perm queue.Perm, change func(*ledger)) error {
 		err = syscall.ENOSPC
 	}
 	if err != nil {
-		return &fs.PathError{Op: "write", Path: path, Err: err}
+		return &fs.PathError{Op: "write", Path: name.String(), Err: err}
 	}
 	return nil
 }

@@ -461,12 +461,24 @@ func at(l *Lock, step string, f func()) *Lock {
 	return l
 }
 
+func (n Names) spare() string               { return filepath.Join(n.State, spareName) }
+func (n Names) token() string               { return filepath.Join(n.State, tokenName) }
+func (n Names) turnstile(p Priority) string { return filepath.Join(n.State, turnstileName(p)) }
+
+// stateFile is the name of a state file in its directory, which is open until the
+// test ends.
+func stateFile(t testing.TB, path string) notice.Name {
+	t.Helper()
+	dir, err := notice.OpenDir(filepath.Dir(path))
+	require.NoError(t, err)
+	t.Cleanup(dir.Close)
+	return dir.At(filepath.Base(path))
+}
+
 // flock locks a state file as a bare dblock that has not come any further.
 func flock(t testing.TB, path string, how queue.How) *queue.File {
 	t.Helper()
-	perm, err := queue.PermOf(filepath.Dir(filepath.Dir(path)))
-	require.NoError(t, err)
-	f, err := queue.Open(path, perm)
+	f, err := queue.Open(stateFile(t, path))
 	require.NoError(t, err)
 	ok, err := f.Try(how)
 	require.NoError(t, err)

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"github.com/dblock-dev/dblock/lock/internal/notice"
 )
 
 // Names are the files of one lock. All paths are absolute.
@@ -16,12 +18,28 @@ type Names struct {
 	State  string // the directory of the kernel's queue
 }
 
-func (n Names) room() string  { return filepath.Join(n.State, "room") }
-func (n Names) spare() string { return filepath.Join(n.State, "notice") }
-func (n Names) token() string { return filepath.Join(n.State, "token") }
+// The files of the state directory.
+const (
+	roomName  = "room"
+	spareName = "notice"
+	tokenName = "token"
+)
 
-func (n Names) turnstile(p Priority) string {
-	return filepath.Join(n.State, "turnstile-"+p.String())
+func turnstileName(p Priority) string { return "turnstile-" + p.String() }
+
+func (n Names) room() string { return filepath.Join(n.State, roomName) }
+
+// identifyRoom finds the room's inode in the state directory itself, not in one that
+// somebody has linked in its place.
+func (n Names) identifyRoom() (notice.ID, error) { return n.identify(roomName) }
+
+func (n Names) identify(name string) (notice.ID, error) {
+	dir, err := notice.OpenDir(n.State)
+	if err != nil {
+		return notice.ID{}, err
+	}
+	defer dir.Close()
+	return dir.At(name).Identify()
 }
 
 // Resolve finds the names for a database (a file or a directory, which need not

@@ -70,7 +70,7 @@ func (a *attempt) lean() (*hold, error) {
 		}
 		mode, live := o.live(a.names, a.me)
 		if !live {
-			if room, err := notice.Identify(a.names.room()); err == nil && proc.Holds(room) { // check: own-descriptor
+			if room, err := a.names.identifyRoom(); err == nil && proc.Holds(room) { // check: own-descriptor
 				return nil, ErrOrphan
 			}
 			continue
@@ -107,7 +107,7 @@ func (o outer) live(n Names, me proc.Me) (Mode, bool) {
 			return 0, false
 		}
 	}
-	room, err := notice.Identify(n.room())
+	room, err := n.identifyRoom()
 	if err != nil {
 		return 0, false
 	}

@@ -174,7 +174,7 @@ func TestNobodySlipsIn(t *testing.T) {
 		db, n := database(t)
 		require.NoError(t, attemptOnce(t, db, Options{}))
 		// Somebody waits, was woken, and is slow.
-		woken, err := queue.Existing(n.turnstile(Normal))
+		woken, err := queue.Existing(stateFile(t, n.turnstile(Normal)))
 		require.NoError(t, err)
 		woken.Show(queue.Waiting)
 		l := New(db, Options{Wait: wait})

@@ -261,6 +261,29 @@ func TestStateDirectoryRemovedWhileInIt(t *testing.T) {
 	require.NoError(t, l.Release())
 }
 
+// The same before anything of ours is at the path: with the room and all else gone we
+// come again. It was an error that named a file of the directory.
+func TestStateDirectoryRemovedBetweenRoomAndNotice(t *testing.T) {
+	t.Parallel()
+	for _, step := range []string{"entered", "drawn"} {
+		for _, mode := range []Mode{Exclusive, Shared} {
+			t.Run(step+" "+mode.String(), func(t *testing.T) {
+				t.Parallel()
+				db, n := database(t)
+				require.NoError(t, attemptOnce(t, db, Options{}))
+				l := at(New(db, Options{Mode: mode}), step, func() { require.NoError(t, os.RemoveAll(n.State)) })
+				require.NoError(t, l.Acquire(t.Context()))
+				open, err := l.hold.room.ID()
+				require.NoError(t, err)
+				require.Equal(t, open, inode(t, n.room()))
+				require.NoError(t, l.Err())
+				require.NoError(t, l.Release())
+				require.NoFileExists(t, n.Notice)
+			})
+		}
+	}
+}
+
 func TestForeignNoticeAtRelease(t *testing.T) {
 	t.Parallel()
 	db, n := database(t)
@@ -445,9 +468,7 @@ func TestNoCourtesyWithoutPeers(t *testing.T) {
 	require.False(t, l.hold.file.WasRead())
 	timeToNext(t, db, l)
 	var led ledger
-	perm, err := queue.PermOf(t.TempDir())
-	require.NoError(t, err)
-	require.NoError(t, amendLedger(n.token(), perm, func(l *ledger) { led = *l }))
+	require.NoError(t, amendLedger(stateFile(t, n.token()), func(l *ledger) { led = *l }))
 	require.Zero(t, led.peer)
 	require.Positive(t, led.token)
 }

@@ -15,15 +15,15 @@ import (
 // no two readers join or publish at once, and with the room locked, so the last
 // reader to leave cannot be removing it. False: there is none to join.
 func (a *attempt) join() bool {
-	for _, path := range []string{a.names.Notice, a.spare} {
-		seen, err := notice.Read(path)
+	for _, name := range []notice.Name{a.noticeFile(), a.spareFile()} {
+		seen, err := name.Read()
 		if err != nil || !a.readersOwn(seen) {
 			continue
 		}
 		a.grantID = seen.Info.Dblock.ID
 		a.info = a.describe()
-		file, err := notice.Adopt(path, seen)
-		if errors.Is(err, fs.ErrPermission) && path == a.names.Notice {
+		file, err := name.Adopt(seen)
+		if errors.Is(err, fs.ErrPermission) && name == a.noticeFile() {
 			return a.replaceReaders(seen)
 		}
 		if err != nil {
@@ -34,8 +34,8 @@ func (a *attempt) join() bool {
 			file.Close()
 			continue
 		}
-		if path == a.spare {
-			if _, err := notice.Link(a.spare, a.names.Notice); err != nil {
+		if name == a.spareFile() {
+			if _, err := notice.Link(name, a.noticeFile()); err != nil {
 				file.Close()
 				continue
 			}
@@ -45,7 +45,7 @@ func (a *attempt) join() bool {
 			continue
 		}
 		a.file = file
-		id, err := notice.Identify(a.spare)
+		id, err := a.spareFile().Identify()
 		a.linked = err == nil && id == file.ID()
 		return true
 	}

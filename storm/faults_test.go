@@ -68,7 +68,8 @@ var faults = []fault{
 	{call: "flock", errors: "ENOLCK EOPNOTSUPP ENOSYS", ran: true, says: "warning: flock does not work"},
 	{call: "flock:when=1", errors: "EINTR", ran: true},
 	{call: "flock:when=3", errors: "EINTR", ran: true},
-	{call: "fcntl", path: "STATE/room", errors: "EMFILE", code: 73, says: "room: "},
+	{call: "fcntl", path: "STATE/room", errors: "EIO", code: 73, says: "room: "},
+	{call: "fcntl:when=3", path: "STATE/room", errors: "EMFILE", ran: true}, // it keeps a lower number
 	{call: "pwrite64", path: "STATE/token", errors: "ENOSPC EDQUOT EIO", code: 73, says: "write .*token: "},
 	{call: "pwrite64", path: "STATE/notice", errors: "ENOSPC EDQUOT EIO", code: 73, says: "write .*notice: ", fresh: true},
 	{call: "pwrite64:when=1", path: "STATE/notice", errors: "EINTR", ran: true},
@@ -119,6 +120,9 @@ func (f fault) test(t *testing.T, errno string) {
 	if f.path != "" {
 		p := strings.NewReplacer("DB/", filepath.Dir(db)+"/", "STATE/", noticeOf(db)+".d/").Replace(f.path)
 		args = append(args, "-P", p)
+		if strings.HasPrefix(f.path, "STATE/") {
+			args = append(args, "-P", filepath.Base(p)) // as a name in the open directory
+		}
 	}
 	r := run(t, exec.Command("strace", append(args, "--", dblock, "-d", db, "--", "touch", ran)...))
 	if b, _ := os.ReadFile(out); !strings.Contains(string(b), "INJECTED") {
@@ -249,6 +253,23 @@ func TestFilesystems(t *testing.T) {
 		fails(t, db, 73, "no space left")
 		if inode(noticeOf(db)+".d") != 0 {
 			t.Error("the state directory was left behind")
+		}
+		empty()
+		usable(t, db)
+	})
+	t.Run("tmpfs, full, when the lock file is to be restored", func(t *testing.T) {
+		db := filepath.Join(mounted(t, "tmpfs", "tmpfs", 0, "size=64k"), "app.db")
+		usable(t, db)
+		h := startHolder(t, db)
+		empty := fill(t, filepath.Dir(db))
+		for _, path := range []string{noticeOf(db) + ".d/notice", noticeOf(db)} {
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+		}
+		eventually(t, 5*time.Second, "the command is ended", h.over)
+		if code := h.wait(); code != 69 || !strings.Contains(h.stderr.String(), "cannot be restored, no space left on device") {
+			t.Errorf("exit code %d, stderr %q", code, h.stderr)
 		}
 		empty()
 		usable(t, db)
@@ -418,6 +439,10 @@ func TestMachine(t *testing.T) {
 			usable(t, db)
 		}
 		t.Logf("exit codes with 3 to 47 descriptors: %v", had)
+		// What is open anyhow counts, and all that is needed besides are some ten.
+		if had[0] < 48-24 {
+			t.Error("it needs too many")
+		}
 	})
 	t.Run("no /proc", func(t *testing.T) {
 		needRoot(t)
@@ -481,8 +506,23 @@ func TestMachine(t *testing.T) {
 		if err := os.Chmod(dir, 0o777|os.ModeSticky); err != nil {
 			t.Fatal(err)
 		}
+		// The state directory is whoever's comes first; of all that can come, the others
+		// trust root alone here.
+		if r := run(t, as(4711, dblock, "-n", "-d", db, "--", "true")); r.code != 0 {
+			t.Fatal(r)
+		}
+		for _, uid := range []uint32{4712, 0} {
+			r := run(t, as(uid, dblock, "-n", "-d", db, "--", "echo", "ran"))
+			if r.code != 77 || r.stdout != "" {
+				t.Errorf("user %d trusts user 4711's state directory: %v", uid, r)
+			}
+			checkMessage(t, r, "it belongs to user 4711")
+		}
+		if err := os.RemoveAll(noticeOf(db) + ".d"); err != nil {
+			t.Fatal(err)
+		}
 		// One user after another, as long as nobody dies.
-		for _, uid := range []uint32{4711, 4712, 0} {
+		for _, uid := range []uint32{0, 4711, 4712, 0} {
 			if r := run(t, as(uid, dblock, "-n", "-d", db, "--", "true")); r.code != 0 || r.stderr != "" {
 				t.Fatalf("user %d: %v", uid, r)
 			}
@@ -527,6 +567,7 @@ func TestMachine(t *testing.T) {
 		if err := os.Chmod(dir, 0o777|os.ModeSticky); err != nil {
 			t.Fatal(err)
 		}
+		usable(t, db) // root's state directory is trusted by all
 		out := filepath.Join(dir, "trace")
 		run(t, as(4711, "strace", "-f", "-o", out, "-e", "signal=none", "-e", "trace=linkat", "-e", "inject=linkat:signal=KILL:when=1",
 			"--", dblock, "-d", db, "--", "true"))

@@ -243,6 +243,8 @@ func litter(t testing.TB, db string) []string {
 	if _, err := os.Lstat(noticeOf(db)); err == nil {
 		found = append(found, filepath.Base(noticeOf(db)))
 	}
+	half, _ := filepath.Glob(filepath.Join(filepath.Dir(db), ".dblock-*"))
+	found = append(found, half...)
 	entries, err := os.ReadDir(noticeOf(db) + ".d")
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		t.Fatal(err)

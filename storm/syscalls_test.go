@@ -66,7 +66,7 @@ func deadPID(t testing.TB) int {
 // protocol are the system calls through which the protocol acts. Killing the
 // process between two others changes nothing that outlives it.
 var protocol = []string{
-	"flock", "linkat", "unlinkat", "pwrite64", "renameat2", "mkdirat", "fchmod", "fchown", "openat",
+	"flock", "linkat", "unlinkat", "pwrite64", "renameat2", "mkdirat", "fchmod", "fchown", "openat", "getdents64",
 	"newfstatat", "fstat", "fcntl", "close", "pread64", "read", "clone", "waitid", "wait4",
 	"inotify_init1", "inotify_add_watch",
 }
@@ -219,7 +219,7 @@ func killEverywhere(t *testing.T, sc scene) {
 		if !*full {
 			// A sample: all that changes the disk, a few of the rest.
 			switch name {
-			case "flock", "linkat", "unlinkat", "pwrite64", "mkdirat", "fchmod":
+			case "flock", "linkat", "unlinkat", "pwrite64", "mkdirat", "fchmod", "renameat2":
 			case "openat", "newfstatat", "close":
 				most = min(most, 4)
 			default:

@@ -3,7 +3,6 @@ package notice
 import (
 	"bytes"
 	"errors"
-	"io/fs"
 	"strconv"
 	"sync"
 
@@ -17,17 +16,21 @@ var ErrNotRegular = errors.New("not a regular file")
 // ID names an inode.
 type ID struct{ Dev, Ino uint64 }
 
-func idOf(st *unix.Stat_t) ID {
+// IDOf is the identity in what stat has told.
+func IDOf(st *unix.Stat_t) ID {
 	return ID{uint64(st.Dev), uint64(st.Ino)} //nolint:unconvert // the types differ between systems
 }
 
 // Identify returns the inode that path names now, without following a link.
-func Identify(path string) (ID, error) {
+func Identify(path string) (ID, error) { return Path(path).Identify() }
+
+// Identify returns the inode that has the name now, without following a link.
+func (n Name) Identify() (ID, error) {
 	var st unix.Stat_t
-	if err := retry(func() error { return unix.Lstat(path, &st) }); err != nil {
-		return ID{}, &fs.PathError{Op: "stat", Path: path, Err: err}
+	if err := n.stat(&st); err != nil {
+		return ID{}, n.fail("stat", err)
 	}
-	return idOf(&st), nil
+	return IDOf(&st), nil
 }
 
 // Sighting is what was found at a path at one moment.
@@ -46,48 +49,51 @@ func (s *Sighting) Same(t *Sighting) bool {
 	return t != nil && s.ID == t.ID && bytes.Equal(s.Bytes, t.Bytes)
 }
 
-// Read looks at the notice at path. It never blocks and reads at most MaxSize
+// Read looks at the notice at path; see Name.Read.
+func Read(path string) (*Sighting, error) { return Path(path).Read() }
+
+// Read looks at the notice with that name. It never blocks and reads at most MaxSize
 // bytes. The error is ErrNotRegular, or a *fs.PathError (fs.ErrNotExist when
 // there is none). A file that is no notice is not an error: see Sighting.Err.
-func Read(path string) (*Sighting, error) {
-	const flags = unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_NOCTTY
-	fd, err := open(path, flags|noTrace, 0)
+func (n Name) Read() (*Sighting, error) {
+	const flags = unix.O_RDONLY | unix.O_NOCTTY
+	fd, err := n.Open(flags|noTrace, 0)
 	if err == unix.EPERM {
-		fd, err = open(path, flags, 0) // only the owner may leave no trace
+		fd, err = n.Open(flags, 0) // only the owner may leave no trace
 	}
 	if err != nil {
 		// Which error O_NOFOLLOW gives for a link differs between systems, and a
 		// socket cannot be opened at all; what it is decides, not the error.
 		var st unix.Stat_t
-		if unix.Lstat(path, &st) == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
-			return nil, &fs.PathError{Op: "open", Path: path, Err: ErrNotRegular}
+		if n.stat(&st) == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
+			return nil, n.fail("open", ErrNotRegular)
 		}
-		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+		return nil, n.fail("open", err)
 	}
 	defer unix.Close(fd)
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
-		return nil, &fs.PathError{Op: "stat", Path: path, Err: err}
+		return nil, n.fail("stat", err)
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG { // check: regular-only
-		return nil, &fs.PathError{Op: "open", Path: path, Err: ErrNotRegular}
+		return nil, n.fail("open", ErrNotRegular)
 	}
 	buf := make([]byte, MaxSize)
-	n := 0
-	for n < MaxSize {
-		m, err := unix.Pread(fd, buf[n:], int64(n))
+	size := 0
+	for size < MaxSize {
+		m, err := unix.Pread(fd, buf[size:], int64(size))
 		if err == unix.EINTR {
 			continue
 		}
 		if err != nil {
-			return nil, &fs.PathError{Op: "read", Path: path, Err: err}
+			return nil, n.fail("read", err)
 		}
 		if m == 0 {
 			break
 		}
-		n += m
+		size += m
 	}
-	s := &Sighting{ID: idOf(&st), Bytes: buf[:n], Clipped: st.Size > MaxSize, UID: int(st.Uid), Changed: st.Mtim.Nano() / 1e6}
+	s := &Sighting{ID: IDOf(&st), Bytes: buf[:size], Clipped: st.Size > MaxSize, UID: int(st.Uid), Changed: st.Mtim.Nano() / 1e6}
 	s.Info, s.Err = Parse(s.Bytes)
 	return s, nil
 }
@@ -103,19 +109,19 @@ type File struct {
 	born int64 // when it had last been read, as the filesystem has it, at first
 }
 
-// Create writes a complete notice at path, readable by everybody whatever the umask:
-// peers delete what they cannot read. The error is fs.ErrExist if something has that
-// name; on any other nothing is left at path.
-func Create(path string, i Info) (*File, error) {
-	fd, err := open(path, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW, 0o644)
+// Create writes a complete notice with that name, readable by everybody whatever the
+// umask: peers delete what they cannot read. The error is fs.ErrExist if something has
+// the name; on any other nothing is left.
+func (n Name) Create(i Info) (*File, error) {
+	fd, err := n.Open(unix.O_RDWR|unix.O_CREAT|unix.O_EXCL, 0o644)
 	if err != nil {
-		return nil, &fs.PathError{Op: "create", Path: path, Err: err}
+		return nil, n.fail("create", err)
 	}
 	f := &File{fd: fd, last: clamp(i.Timestamp)}
 	if err := f.fill(i); err != nil {
-		_ = unix.Unlink(path)
+		_ = n.Remove()
 		f.Close()
-		return nil, &fs.PathError{Op: "write", Path: path, Err: err}
+		return nil, n.fail("write", err)
 	}
 	return f, nil
 }
@@ -125,7 +131,7 @@ func (f *File) fill(i Info) error {
 	if err := unix.Fstat(f.fd, &st); err != nil {
 		return err
 	}
-	f.id, f.born = idOf(&st), accessed(&st)
+	f.id, f.born = IDOf(&st), accessed(&st)
 	if st.Mode&0o777 != 0o644 { // check: notice-mode
 		if err := unix.Fchmod(f.fd, 0o644); err != nil {
 			return err
@@ -134,17 +140,17 @@ func (f *File) fill(i Info) error {
 	return writeAll(f.fd, Format(i), 0)
 }
 
-// Adopt opens the notice at path, which must be the one that was seen, for
+// Adopt opens the notice with that name, which must be the one that was seen, for
 // refreshing: how a later reader joins a shared hold.
-func Adopt(path string, seen *Sighting) (*File, error) {
-	fd, err := open(path, unix.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+func (n Name) Adopt(seen *Sighting) (*File, error) {
+	fd, err := n.Open(unix.O_RDWR, 0)
 	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+		return nil, n.fail("open", err)
 	}
 	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil || idOf(&st) != seen.ID {
+	if err := unix.Fstat(fd, &st); err != nil || IDOf(&st) != seen.ID {
 		unix.Close(fd)
-		return nil, &fs.PathError{Op: "open", Path: path, Err: unix.ESTALE}
+		return nil, n.fail("open", unix.ESTALE)
 	}
 	return &File{fd: fd, id: seen.ID, born: accessed(&st), last: clamp(seen.Info.Timestamp)}, nil
 }
@@ -228,22 +234,4 @@ func writeAll(fd int, b []byte, at int64) error {
 		b, at = b[n:], at+int64(n)
 	}
 	return nil
-}
-
-func open(path string, flags int, mode uint32) (fd int, err error) {
-	err = retry(func() error {
-		fd, err = unix.Open(path, flags|unix.O_CLOEXEC, mode)
-		return err
-	})
-	return fd, err
-}
-
-// retry repeats a call that a signal interrupted; slow filesystems (FUSE, NFS)
-// return EINTR even from calls that local ones never interrupt.
-func retry(call func() error) error {
-	for {
-		if err := call(); err != unix.EINTR {
-			return err
-		}
-	}
 }

@@ -2,11 +2,11 @@ package notice
 
 import "golang.org/x/sys/unix"
 
-func exchange(a, b string) error {
-	return retry(func() error { return unix.RenameatxNp(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_SWAP) })
+func exchange(a, b Name) error {
+	return retry(func() error { return unix.RenameatxNp(a.at(), a.name, b.at(), b.name, unix.RENAME_SWAP) })
 }
 
 // moveNew renames without replacing.
-func moveNew(from, to string) error {
-	return retry(func() error { return unix.RenameatxNp(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_EXCL) })
+func moveNew(from, to Name) error {
+	return retry(func() error { return unix.RenameatxNp(from.at(), from.name, to.at(), to.name, unix.RENAME_EXCL) })
 }

@@ -2,15 +2,11 @@ package notice
 
 import "golang.org/x/sys/unix"
 
-func exchange(a, b string) error {
-	return retry(func() error {
-		return unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE)
-	})
+func exchange(a, b Name) error {
+	return retry(func() error { return unix.Renameat2(a.at(), a.name, b.at(), b.name, unix.RENAME_EXCHANGE) })
 }
 
 // moveNew renames without replacing.
-func moveNew(from, to string) error {
-	return retry(func() error {
-		return unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
-	})
+func moveNew(from, to Name) error {
+	return retry(func() error { return unix.Renameat2(from.at(), from.name, to.at(), to.name, unix.RENAME_NOREPLACE) })
 }

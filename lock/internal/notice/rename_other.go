@@ -6,6 +6,6 @@ import "golang.org/x/sys/unix"
 
 // This system has neither form of rename: callers fall back to unlink and link.
 
-func exchange(_, _ string) error { return unix.ENOSYS }
+func exchange(_, _ Name) error { return unix.ENOSYS }
 
-func moveNew(_, _ string) error { return unix.ENOSYS }
+func moveNew(_, _ Name) error { return unix.ENOSYS }

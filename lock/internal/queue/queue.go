@@ -4,14 +4,8 @@
 package queue
 
 import (
-	"context"
 	"errors"
 	"io/fs"
-	"os"
-	"path/filepath"
-	"runtime"
-	"sync/atomic"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -49,79 +43,89 @@ var ErrUnsupported = errors.New("flock is not supported here")
 // in a process with threads.
 const minDescriptor = 32
 
+// ErrLinks says that a state file has another name, somewhere else: writing to it
+// would be writing to whatever that is.
+var ErrLinks = errors.New("it has another name")
+
 // File is an open state file. Its methods may not be called at the same time.
 type File struct {
 	fd   int
-	path string
+	name notice.Name
+	id   notice.ID // once it was asked for
 }
 
-// Open opens the file at path, and creates it if it is not there, accessible
-// to those who may write in its directory, as perm says.
-func Open(path string, perm Perm) (*File, error) {
-	for tries := 0; ; tries++ {
-		fd, err := openRetry(path, unix.O_RDWR)
-		if err == nil {
-			return &File{fd, path}, nil
+// Open opens a state file, and makes it if it is not there, accessible to those who
+// may write in the lock's directory.
+func Open(name notice.Name) (*File, error) {
+	for range 100 {
+		f, err := Existing(name)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return f, err
 		}
-		// Between another user's creation of the file, or of its directory, and
-		// the setting of its mode only that user may open it.
-		if err == unix.EACCES && tries < 50 && young(path) {
-			time.Sleep(time.Millisecond)
-			continue
+		if err := create(name); err != nil {
+			return nil, err
 		}
-		if err != unix.ENOENT {
-			return nil, &fs.PathError{Op: "open", Path: path, Err: err}
-		}
-		// Without O_EXCL a kernel with fs.protected_regular refuses to open
-		// somebody else's file in a sticky directory.
-		fd, err = openRetry(path, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL)
-		if err == unix.EEXIST {
-			continue
-		}
-		if err != nil {
-			return nil, &fs.PathError{Op: "create", Path: path, Err: err}
-		}
-		perm.apply(fd)
-		return &File{fd, path}, nil
 	}
+	return nil, &fs.PathError{Op: "open", Path: name.String(), Err: unix.ENOENT}
 }
 
-// Existing opens the file at path to look at its signs.
-func Existing(path string) (*File, error) {
-	fd, err := openRetry(path, unix.O_RDWR)
+// Existing opens a state file that is there.
+func Existing(name notice.Name) (*File, error) {
+	fd, err := name.Open(unix.O_RDWR, 0)
 	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+		return nil, &fs.PathError{Op: "open", Path: name.String(), Err: err}
 	}
-	return &File{fd, path}, nil
+	f := &File{fd: fd, name: name}
+	if name.Dir().Private() {
+		return f, nil
+	}
+	if err := f.genuine(); err != nil {
+		f.Close()
+		return nil, &fs.PathError{Op: "open", Path: name.String(), Err: err}
+	}
+	return f, nil
 }
 
-// young reports whether the file or its directory was made or changed in the
-// last second.
-func young(path string) bool {
-	var st unix.Stat_t
-	if unix.Stat(path, &st) != nil && unix.Stat(filepath.Dir(path), &st) != nil {
-		return false
+// genuine refuses what others may have put in the file's place: something that is no
+// file, or another name of a file that is somewhere else.
+func (f *File) genuine() error {
+	st, err := f.stat()
+	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return notice.ErrNotRegular
 	}
-	return time.Since(time.Unix(st.Ctim.Unix())) < time.Second
+	if err == nil && st.Nlink != 1 {
+		// Where it takes two steps to give a new file its name, both names are there
+		// for a moment, or until somebody cleans up.
+		Sweep(f.name.Dir())
+		st, err = f.stat()
+	}
+	if err == nil && st.Nlink != 1 { // check: state-links
+		return ErrLinks
+	}
+	return err
 }
 
-func openRetry(path string, flags int) (int, error) {
-	for {
-		fd, err := unix.Open(path, flags|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
-		if err != unix.EINTR {
-			return fd, err
-		}
-	}
+func (f *File) stat() (st unix.Stat_t, err error) {
+	err = unix.Fstat(f.fd, &st)
+	f.id = notice.IDOf(&st)
+	return st, err
 }
 
-// Raise moves the descriptor to a number that the command will not stumble over.
+// Raise moves the descriptor to a number that the command will not stumble over, or
+// where the limit is too low for that to the highest that can be had.
 func (f *File) Raise() error {
-	fd, err := unix.FcntlInt(uintptr(f.fd), unix.F_DUPFD_CLOEXEC, minDescriptor)
-	if err != nil {
-		return &fs.PathError{Op: "dup", Path: f.path, Err: err}
+	for lowest := minDescriptor; lowest > f.fd; lowest-- {
+		fd, err := unix.FcntlInt(uintptr(f.fd), unix.F_DUPFD_CLOEXEC, lowest)
+		if err == nil {
+			unix.Close(f.fd)
+			f.fd = fd
+			return nil
+		}
+		// EINVAL: there are no such numbers; EMFILE: all of them are in use.
+		if err != unix.EINVAL && err != unix.EMFILE {
+			return &fs.PathError{Op: "dup", Path: f.name.String(), Err: err}
+		}
 	}
-	unix.Close(f.fd)
-	f.fd = fd
 	return nil
 }
 
@@ -135,45 +139,6 @@ func (f *File) Try(how How) (bool, error) {
 		return false, nil
 	}
 	return err == nil, f.wrap(err)
-}
-
-// Wait waits for the lock, in the kernel's queue. When ctx ends first it
-// returns ctx.Err() at once, and the File is no longer the caller's: the
-// abandoned wait closes it as soon as it is granted.
-func (f *File) Wait(ctx context.Context, how How) error {
-	granted := make(chan error, 1)
-	var settled atomic.Bool // whether the call ended or was abandoned: the first one decides
-	go func() {
-		err := f.lockBlocking(how)
-		if settled.CompareAndSwap(false, true) {
-			granted <- err
-			return
-		}
-		f.Close() // check: abandoned-wait: f.Close() -> _ = f
-	}()
-	select {
-	case err := <-granted:
-		return f.wrap(err)
-	case <-ctx.Done():
-	}
-	if !settled.CompareAndSwap(false, true) {
-		// Granted at the same moment: then it is ours to let go.
-		<-granted
-		f.Close()
-	}
-	return ctx.Err()
-}
-
-// lockBlocking blocks its thread in flock. A signal handled on that thread would
-// make the kernel forget its place in the queue and put it at the end, so it
-// takes none; stop signals cannot be blocked, and a stopped process should not
-// keep its place anyhow.
-func (f *File) lockBlocking(how How) error {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	restore := blockSignals() // check: blocked-signals: blockSignals() -> func() {}
-	defer restore()
-	return f.flock(int(how))
 }
 
 // Unlock lets go for every process that shares the open file.
@@ -196,11 +161,13 @@ func (f *File) Close() {
 
 // ID names the inode that is open.
 func (f *File) ID() (notice.ID, error) {
-	var st unix.Stat_t
-	if err := unix.Fstat(f.fd, &st); err != nil {
-		return notice.ID{}, &fs.PathError{Op: "stat", Path: f.path, Err: err}
+	if f.id != (notice.ID{}) {
+		return f.id, nil
 	}
-	return notice.ID{Dev: uint64(st.Dev), Ino: uint64(st.Ino)}, nil
+	if _, err := f.stat(); err != nil {
+		return notice.ID{}, &fs.PathError{Op: "stat", Path: f.name.String(), Err: err}
+	}
+	return f.id, nil
 }
 
 func (f *File) flock(how int) error {
@@ -216,74 +183,7 @@ func (f *File) wrap(err error) error {
 	case nil:
 		return nil
 	case unix.ENOLCK, unix.EOPNOTSUPP, unix.ENOSYS, unix.EINVAL:
-		return &fs.PathError{Op: "flock", Path: f.path, Err: errors.Join(ErrUnsupported, err)}
+		return &fs.PathError{Op: "flock", Path: f.name.String(), Err: errors.Join(ErrUnsupported, err)}
 	}
-	return &fs.PathError{Op: "flock", Path: f.path, Err: err}
-}
-
-// Perm is who may use the state files: exactly those who may write in the
-// directory of the lock, since whoever can open a file can flock it.
-type Perm struct {
-	dir      unix.Stat_t
-	uid, gid int
-}
-
-// PermOf derives it from the lock's directory.
-func PermOf(dir string) (Perm, error) {
-	var p Perm
-	if err := unix.Stat(dir, &p.dir); err != nil {
-		return p, &fs.PathError{Op: "stat", Path: dir, Err: err}
-	}
-	p.uid, p.gid = os.Geteuid(), os.Getegid()
-	return p, nil
-}
-
-// Mkdir makes the state directory with the rights of its parent and reports
-// whether it was missing.
-func (p Perm) Mkdir(path string) (bool, error) {
-	err := unix.Mkdir(path, 0o700)
-	if err == unix.EEXIST {
-		return false, nil
-	}
-	if err != nil {
-		return false, &fs.PathError{Op: "mkdir", Path: path, Err: err}
-	}
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return true, &fs.PathError{Op: "open", Path: path, Err: err}
-	}
-	defer unix.Close(fd)
-	p.chown(fd)
-	_ = unix.Fchmod(fd, uint32(p.dir.Mode)&0o1777|0o700)
-	return true, nil
-}
-
-// apply sets owner and mode of a file that was just created. Failing at either
-// only keeps others out; their own error says so.
-func (p Perm) apply(fd int) {
-	p.chown(fd)
-	mode := uint32(0o600)
-	if p.dir.Mode&0o020 != 0 {
-		mode |= 0o060
-	}
-	if p.dir.Mode&0o002 != 0 {
-		mode |= 0o006
-	}
-	if mode != 0o600 {
-		_ = unix.Fchmod(fd, mode)
-	}
-}
-
-func (p Perm) chown(fd int) {
-	uid := -1
-	if p.uid == 0 && p.dir.Uid != 0 {
-		uid = int(p.dir.Uid)
-	}
-	gid := -1
-	if p.gid != int(p.dir.Gid) {
-		gid = int(p.dir.Gid)
-	}
-	if uid != -1 || gid != -1 {
-		_ = unix.Fchown(fd, uid, gid)
-	}
+	return &fs.PathError{Op: "flock", Path: f.name.String(), Err: err}
 }

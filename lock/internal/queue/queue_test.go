@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/dblock-dev/dblock/lock/internal/notice"
 	"github.com/dblock-dev/dblock/lock/internal/proc"
 )
 
@@ -28,11 +30,18 @@ const (
 
 func open(t testing.TB, path string) *File {
 	t.Helper()
-	perm, err := PermOf(filepath.Dir(path))
-	require.NoError(t, err)
-	f, err := Open(path, perm)
+	f, err := Open(named(t, path))
 	require.NoError(t, err)
 	return f
+}
+
+// named is a name in its directory, which is open until the test ends.
+func named(t testing.TB, path string) notice.Name {
+	t.Helper()
+	dir, err := notice.OpenDir(filepath.Dir(path))
+	require.NoError(t, err)
+	t.Cleanup(dir.Close)
+	return dir.At(filepath.Base(path))
 }
 
 func file(t testing.TB) string { return filepath.Join(t.TempDir(), "room") }
@@ -217,12 +226,93 @@ func TestAbandonedWaitCloses(t *testing.T) {
 		require.FailNow(t, "it goes on waiting")
 	}
 	require.Equal(t, 1, claims(t, holder, true), "the thread is still in the kernel")
-	got = wait(t, t.Context(), next, Exclusive)
+	got = wait(t, t.Context(), next, Shared) // not what was left behind
 	mustBlock(t, got)
 	holder.Close()
 	mustGrant(t, got)
 	require.Equal(t, 1, claims(t, next, false))
 	require.Zero(t, claims(t, next, true))
+}
+
+// Who wants the same goes on with what was left behind, before those who came since.
+func TestAbandonedWaitIsTakenUp(t *testing.T) {
+	t.Parallel()
+	path := file(t)
+	holder := open(t, path)
+	mustLock(t, holder, Exclusive)
+	var threads int
+	for i := range 50 {
+		ctx, cancel := context.WithCancel(t.Context())
+		f := open(t, path)
+		got := make(chan error, 1)
+		go func() { got <- f.Wait(ctx, Exclusive) }()
+		require.Eventually(t, func() bool { return claims(t, holder, true) == 1 }, patience, time.Millisecond)
+		cancel()
+		require.ErrorIs(t, <-got, context.Canceled)
+		f.Close() // it is nobody's any more
+		if i == 0 {
+			threads = len(inFlock(t))
+		}
+	}
+	require.LessOrEqual(t, len(inFlock(t)), threads+8, "other tests wait as well")
+	require.Equal(t, 1, claims(t, holder, true))
+	later := open(t, path)
+	defer later.Close()
+	laterGot := wait(t, t.Context(), later, Shared)
+	next := open(t, path)
+	id, err := next.ID()
+	require.NoError(t, err)
+	got := make(chan error, 1)
+	go func() { got <- next.Wait(t.Context(), Exclusive) }()
+	require.Eventually(t, func() bool { return !isLeft(kind{id, Exclusive}) }, patience, time.Millisecond)
+	require.Equal(t, 2, claims(t, holder, true))
+	holder.Close()
+	mustGrant(t, got)
+	mustBlock(t, laterGot)
+	now, err := next.ID()
+	require.NoError(t, err)
+	require.Equal(t, id, now)
+	next.Close()
+	mustGrant(t, laterGot)
+}
+
+func isLeft(k kind) bool {
+	left.Lock()
+	defer left.Unlock()
+	return len(left.waits[k]) > 0
+}
+
+// Waits are left behind and taken up while the lock is handed over all the time.
+func TestTakenUpAtTheMomentOfTheGrant(t *testing.T) {
+	t.Parallel()
+	path := file(t)
+	var wg sync.WaitGroup
+	var mu sync.Mutex // what the lock is to do
+	for i := range 8 {
+		wg.Go(func() {
+			for n := range 100 {
+				f := open(t, path)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i*n%7)*50*time.Microsecond)
+				if f.Wait(ctx, Exclusive) == nil {
+					if mu.TryLock() {
+						runtime.Gosched()
+						mu.Unlock()
+					} else {
+						t.Error("two have the lock")
+					}
+					f.Close()
+				}
+				cancel()
+			}
+		})
+	}
+	wg.Wait()
+	f := open(t, path)
+	id, err := f.ID()
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return try(t, f, Exclusive) }, patience, time.Millisecond)
+	f.Close()
+	require.Eventually(t, func() bool { return !isLeft(kind{id, Exclusive}) }, patience, time.Millisecond)
 }
 
 func TestAbandonedAtTheMomentOfTheGrant(t *testing.T) {
@@ -324,11 +414,11 @@ func inFlock(t *testing.T) (tids []int) {
 func TestSigns(t *testing.T) {
 	t.Parallel()
 	path := file(t)
-	_, err := Existing(path)
+	_, err := Existing(named(t, path))
 	require.ErrorIs(t, err, fs.ErrNotExist)
 	a, b := open(t, path), open(t, path)
 	defer b.Close()
-	look, err := Existing(path)
+	look, err := Existing(named(t, path))
 	require.NoError(t, err)
 	defer look.Close()
 	shown := func(f *File, s Sign) bool {
@@ -362,14 +452,10 @@ func TestOpenMakesTheFileOnce(t *testing.T) {
 	t.Parallel()
 	path := file(t)
 	var wg sync.WaitGroup
+	name := named(t, path)
 	for range 8 {
 		wg.Go(func() {
-			perm, err := PermOf(filepath.Dir(path))
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			f, err := Open(path, perm)
+			f, err := Open(name)
 			if err != nil {
 				t.Error(err)
 				return
@@ -386,14 +472,17 @@ func TestOpenRefusesLinks(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "target"), nil, 0o600))
 	require.NoError(t, os.Symlink("target", filepath.Join(dir, "room")))
-	perm, err := PermOf(dir)
-	require.NoError(t, err)
-	_, err = Open(filepath.Join(dir, "room"), perm)
+	_, err := Open(named(t, filepath.Join(dir, "room")))
 	var pe *fs.PathError
 	require.ErrorAs(t, err, &pe)
-	_, err = Open(filepath.Join(dir, "no", "room"), perm)
+	_, err = MakeDir(filepath.Join(dir, "no", "state"))
 	require.ErrorIs(t, err, fs.ErrNotExist)
-	_, err = PermOf(filepath.Join(dir, "no"))
+	made, err := MakeDir(filepath.Join(dir, "state"))
+	require.NoError(t, err)
+	require.True(t, made)
+	gone := named(t, filepath.Join(dir, "state", "room"))
+	require.NoError(t, os.Remove(gone.Dir().Path()))
+	_, err = Open(gone)
 	require.ErrorIs(t, err, fs.ErrNotExist)
 }
 
@@ -431,19 +520,17 @@ func TestPerm(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		require.NoError(t, os.Chmod(dir, c.dir))
-		perm, err := PermOf(dir)
-		require.NoError(t, err)
 		if c.dir&0o200 == 0 && os.Geteuid() != 0 {
 			continue
 		}
 		state := filepath.Join(dir, "state")
-		made, err := perm.Mkdir(state)
+		made, err := MakeDir(state)
 		require.NoError(t, err)
 		require.True(t, made)
-		made, err = perm.Mkdir(state)
+		made, err = MakeDir(state)
 		require.NoError(t, err)
 		require.False(t, made)
-		f, err := Open(filepath.Join(state, "room"), perm)
+		f, err := Open(named(t, filepath.Join(state, "room")))
 		require.NoError(t, err)
 		f.Close()
 		for path, want := range map[string]fs.FileMode{state: c.state, state + "/room": c.file} {
@@ -461,12 +548,10 @@ func TestPermGivesAwayWhatRootMakes(t *testing.T) {
 	}
 	dir := t.TempDir()
 	require.NoError(t, os.Chown(dir, 65534, 65533))
-	perm, err := PermOf(dir)
-	require.NoError(t, err)
 	state := filepath.Join(dir, "state")
-	_, err = perm.Mkdir(state)
+	_, err := MakeDir(state)
 	require.NoError(t, err)
-	f, err := Open(filepath.Join(state, "room"), perm)
+	f, err := Open(named(t, filepath.Join(state, "room")))
 	require.NoError(t, err)
 	f.Close()
 	for _, path := range []string{state, state + "/room"} {

@@ -1,0 +1,7 @@
+//go:build unix && !linux
+
+package notice
+
+// searchOnly opens a directory for the names in it. Here it takes the right to
+// list it as well.
+const searchOnly = 0
