@@ -502,7 +502,7 @@ func (h *hold) bequeath() {
 // the same. If it is not, we have it again.
 func (h *hold) inherited() bool {
 	h.room.Close()
-	room, err := queue.Open(h.names.room(), h.perm)
+	room, err := queue.Open(h.dir.At(roomName))
 	if err != nil {
 		return true
 	}
