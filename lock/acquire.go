@@ -556,6 +556,9 @@ func (a *attempt) confront(ctx context.Context) (done bool, err error) {
 		a.met = true
 	}
 	v := a.judge(seen)
+	if v.alien {
+		return false, notLockFile("lock", a.names.Notice, v.why)
+	}
 	if seen.Info.Dblock == nil {
 		a.ledger.gap = a.now() // a peer has, or had, its turn
 	}

@@ -60,8 +60,15 @@ func Break(ctx context.Context, db string, opts BreakOptions) (*Broken, error) {
 		return nil, err
 	}
 	b := &Broken{Report: r}
-	if r.State == StateInvalid && r.seen == nil {
+	switch {
+	case r.State == StateInvalid && r.seen == nil:
 		return nil, &fs.PathError{Op: "remove", Path: n.Notice, Err: ErrNotRegular}
+	case r.alien:
+		return nil, notLockFile("remove", n.Notice, r.seen.Alien(n.named()))
+	case r.State == StateInvalid && !r.Stale && !opts.IfStale:
+		if !r.settled(ctx) {
+			return Break(ctx, db, opts)
+		}
 	}
 	if r.State == StateFree {
 		return b, nil
@@ -79,6 +86,16 @@ func Break(ctx context.Context, db string, opts BreakOptions) (*Broken, error) {
 	b.Removed, err = r.remove()
 	b.Removed = b.Removed || len(b.Ended) > 0
 	return b, err
+}
+
+// settled waits until a file that is no notice, but may be one in the making, has
+// stayed as it is for long enough to be none. False: it has changed.
+func (r *Report) settled(ctx context.Context) bool {
+	changed := func() bool {
+		now, err := notice.Read(r.Notice)
+		return err != nil || !now.Same(r.seen)
+	}
+	return !wait(ctx, emptyGrace, changed)
 }
 
 // mayBreak decides whether the lock may be broken without, or with, consent.

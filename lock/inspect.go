@@ -72,7 +72,8 @@ type Report struct {
 	// reads: no /proc/locks.
 	WaitersKnown bool
 
-	seen *notice.Sighting
+	seen  *notice.Sighting
+	alien bool // what is at the path is no lock file
 }
 
 // Locked reports whether somebody has the lock.
@@ -134,13 +135,16 @@ func look(n Names, opts Options) (*Report, error) {
 		return nil, err
 	}
 	r.seen, r.ID = seen, identity(seen)
-	j := judgement{me: proc.Self(), now: opts.Now().UnixMilli(), timeout: opts.StaleTimeout, byAge: opts.Stale == StaleAge}
+	j := judgement{me: proc.Self(), now: opts.Now().UnixMilli(), timeout: opts.StaleTimeout, byAge: opts.Stale == StaleAge, named: n.named()}
 	j.moved = lastLedger(r.Names).clockMoved(j.me.Booted(j.now))
 	r.Age = max(0, since(j.now, seen.Info.Timestamp))
-	if seen.Err != nil {
+	if why := seen.Alien(j.named); why != "" || seen.Err != nil {
 		j.unchanged = max(0, time.Duration(j.now-seen.Changed)*time.Millisecond)
 		v := j.of(seen)
-		r.State, r.Stale, r.Evidence, r.Age = StateInvalid, v.stale, v.why, j.unchanged
+		r.State, r.Stale, r.Evidence, r.Age, r.alien = StateInvalid, v.stale, v.why, j.unchanged, v.alien
+		if r.alien {
+			r.Evidence = "it is not a lock file: " + v.why
+		}
 		r.waitBefore(queued)
 		return r, nil
 	}

@@ -2,6 +2,8 @@ package lock
 
 import (
 	"fmt"
+	"io/fs"
+	"path/filepath"
 	"time"
 
 	"github.com/dblock-dev/dblock/lock/internal/notice"
@@ -19,6 +21,7 @@ const clockSlack = time.Second
 // verdict is what a foreign notice means to somebody who has the room in hand.
 type verdict struct {
 	stale bool          // it may be taken over now
+	alien bool          // it is no lock file: never touched
 	again time.Duration // else: judge again after this, even if nothing changes
 	why   string        // the evidence, for people
 }
@@ -31,6 +34,7 @@ type judgement struct {
 	timeout   time.Duration // the stale timeout
 	byAge     bool          // Options.Stale is StaleAge
 	moved     bool          // the wall clock was set lately
+	named     bool          // the file was named by the user, and may be anything
 	room      bool          // we hold the room: no dblock of this kernel is in
 }
 
@@ -40,14 +44,15 @@ func (a *attempt) judge(seen *notice.Sighting) verdict {
 	}
 	return judgement{
 		me: a.me, now: a.now(), unchanged: time.Since(a.since), timeout: a.opts.StaleTimeout,
-		byAge: a.opts.Stale == StaleAge, moved: a.clockMoved, room: a.room != nil,
+		byAge: a.opts.Stale == StaleAge, moved: a.clockMoved, named: a.names.named(), room: a.room != nil,
 	}.of(seen)
 }
 
 func (j judgement) of(seen *notice.Sighting) verdict {
+	if why := seen.Alien(j.named); why != "" { // check: alien
+		return verdict{alien: true, again: j.timeout, why: why}
+	}
 	switch {
-	case seen.Err != nil && seen.Clipped:
-		return j.silent("it is too large to be read")
 	case seen.Err != nil:
 		if left := emptyGrace - j.unchanged; left > 0 { // check: empty-grace
 			return verdict{again: left, why: "not a valid lock file, perhaps one that is being written"}
@@ -57,6 +62,17 @@ func (j judgement) of(seen *notice.Sighting) verdict {
 		return j.ofDblock(seen.Info)
 	}
 	return j.ofPeer(seen.Info)
+}
+
+// notLockFile is the error about a file that is none.
+func notLockFile(op, path, why string) error {
+	return &fs.PathError{Op: op, Path: path, Err: fmt.Errorf("%w: %s", ErrNotLockFile, why)}
+}
+
+// named reports whether the lock file was named by the user. Where its name was made
+// of the database's nobody keeps a file of another kind.
+func (n Names) named() bool {
+	return n.DB == "" || n.DB == n.Notice || n.Notice != filepath.Join(filepath.Dir(n.DB), "."+stem(filepath.Base(n.DB))+".lock")
 }
 
 // ofDblock judges a notice that a dblock wrote. The kernel lock is the proof that

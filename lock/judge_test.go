@@ -119,8 +119,8 @@ func TestJudging(t *testing.T) {
 		{name: "half written", notice: `{"pid":1,"timest`, again: emptyGrace},
 		{name: "not an object", notice: `[]`, again: emptyGrace},
 		{name: "invalid for too long", notice: "locked", unchanged: emptyGrace, stale: true},
-		{name: "too large", notice: `{"process":"` + strings.Repeat("x", 5000) + `"}`, unchanged: emptyGrace, again: timeout - emptyGrace},
-		{name: "too large for too long", notice: `{"process":"` + strings.Repeat("x", 5000) + `"}`, unchanged: timeout, stale: true},
+		{name: "too large", notice: `{"process":"` + strings.Repeat("x", 5000) + `"}`, unchanged: emptyGrace, again: timeout},
+		{name: "too large for too long", notice: `{"process":"` + strings.Repeat("x", 5000) + `"}`, unchanged: timeout, again: timeout},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			v := judgement{me: me, now: ms(now), unchanged: c.unchanged, timeout: timeout, byAge: c.byAge, room: !c.noRoom}.of(sighting([]byte(c.notice)))

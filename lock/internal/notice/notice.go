@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -142,10 +143,37 @@ func Parse(b []byte) (Info, error) {
 	_ = json.Unmarshal(fields["host"], &i.Host)
 	_ = json.Unmarshal(fields["process"], &i.Process)
 	var d Dblock
-	if raw, ok := fields["dblock"]; ok && json.Unmarshal(raw, &d) == nil && d.Version > 0 && d.ID != "" {
+	if raw, ok := fields["dblock"]; ok && json.Unmarshal(raw, &d) == nil && d.Version > 0 && isID(d.ID) {
 		i.Dblock = &d
 	}
 	return i, nil
+}
+
+// isID reports whether s can be the identity of a hold. It is shown to people and
+// copied into command lines, so nothing else counts as one.
+func isID(s string) bool {
+	return len(s) == 16 && strings.Trim(s, "0123456789abcdef") == ""
+}
+
+// Alien says why the file is no lock file at all, nor one that is half written or
+// was damaged; it is empty where that cannot be said. named means that the user has
+// named this file, and may have named another than he thinks: his database.
+func (s *Sighting) Alien(named bool) string {
+	text := bytes.TrimLeft(s.Bytes, " \t\r\n")
+	object := bytes.HasPrefix(text, []byte("{"))
+	switch {
+	case s.Clipped:
+		return fmt.Sprintf("it is larger than %d bytes", MaxSize)
+	case len(text) == 0 || object && !named:
+		return ""
+	case object && s.Err == nil && s.Info.PID == 0 && !s.Info.Dated:
+		return "it is JSON, but names neither a process nor a time"
+	case !object && named:
+		return "it does not begin with {"
+	case !object && bytes.IndexByte(bytes.TrimRight(text, "\x00"), 0) >= 0:
+		return "it is not text"
+	}
+	return ""
 }
 
 func number(raw json.RawMessage) (float64, bool) {

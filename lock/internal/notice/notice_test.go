@@ -104,9 +104,12 @@ func TestParse(t *testing.T) {
 		`{"process":"\u001b[31m\ud800"}`:                           {Process: "\x1b[31m\ufffd"},
 		`{"dblock":{}}`:                                            nothing,
 		`{"dblock":{"version":1}}`:                                 nothing,
-		`{"dblock":{"version":1,"id":"x","token":"no"}}`:           nothing,
-		`{"dblock":null}`:                                          nothing,
-		`{"dblock":{"version":2,"id":"x","future":[]}}`:            {Dblock: &Dblock{Version: 2, ID: "x"}},
+		`{"dblock":{"version":1,"id":"0123456789abcdef","token":"no"}}`: nothing,
+		`{"dblock":null}`: nothing,
+		`{"dblock":{"version":2,"id":"0123456789abcdef","future":[]}}`:                    {Dblock: &Dblock{Version: 2, ID: "0123456789abcdef"}},
+		`{"dblock":{"version":1,"id":"x"}}`:                                               nothing,
+		`{"dblock":{"version":1,"id":"0123456789ABCDEF"}}`:                                nothing,
+		`{"dblock":{"version":1,"id":"\u001b[2J0123456789"}}`:                             nothing,
 		`{"extra":` + strings.Repeat("[", 1500) + strings.Repeat("]", 1500) + `,"pid":3}`: {PID: 3},
 	} {
 		got, err := Parse([]byte(in))
