@@ -10,8 +10,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dblock-dev/dblock/internal/tree"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
 	"github.com/dblock-dev/dblock/lock/internal/proc"
+	"github.com/dblock-dev/dblock/lock/internal/queue"
 )
 
 // State is what a lock is found to be in.
@@ -53,6 +55,8 @@ type Process struct {
 	Mode     Mode
 	Priority Priority
 	Age      time.Duration // since it was started
+	UID      int           // whose it is; -1 if that is not known
+	Stopped  bool          // it does not run until it is continued
 }
 
 // Report is what Inspect found.
@@ -68,6 +72,12 @@ type Report struct {
 	Readers []Process // all readers of a shared hold
 	Orphans []int     // pids that keep an orphaned lock
 	Waiters []Process // in the order in which they will go
+	// Remaining is what a holder waits for whose command was ended: what that has
+	// left running. Only while it does.
+	Remaining []Process
+	// Stopped are processes that keep others waiting, because they were stopped
+	// while they had the lock or a place in the queue that nobody else passes.
+	Stopped []Process
 	// WaitersKnown is false where the system does not tell who waits, and who
 	// reads: no /proc/locks.
 	WaitersKnown bool
@@ -203,6 +213,7 @@ func (r *Report) stateOfDblock(j judgement, inRoom []proc.Claim) {
 			r.Evidence = "one reader holds the kernel lock"
 		}
 	case alive:
+		r.lookAtRest()
 		r.Evidence = fmt.Sprintf("process %d is alive and holds the kernel lock", i.PID)
 		if st, ok := proc.Stat(i.PID); ok {
 			if age, ok := proc.Age(st.Started); ok {
@@ -210,7 +221,9 @@ func (r *Report) stateOfDblock(j judgement, inRoom []proc.Claim) {
 			}
 		}
 	case len(inRoom) > 0 && proc.Look(i.PID) != proc.Alive:
-		r.Orphans = proc.Holding(room)
+		for _, h := range proc.Holding(room) {
+			r.Orphans = append(r.Orphans, h.PID)
+		}
 		if slices.ContainsFunc(inRoom, func(c proc.Claim) bool { return proc.Look(c.PID) == proc.Alive }) {
 			// The next one has the room in hand and is about to take over.
 			r.State, r.Stale, r.Evidence, r.Orphans = StateStale, true, "its dblock has gone", nil
@@ -225,9 +238,30 @@ func (r *Report) stateOfDblock(j judgement, inRoom []proc.Claim) {
 	}
 }
 
+// lookAtRest lists what a holder waits for whose command was ended.
+func (r *Report) lookAtRest() {
+	dir, err := notice.OpenDir(r.Names.State)
+	if err != nil {
+		return
+	}
+	defer dir.Close()
+	room, err := queue.Existing(dir.At(roomName))
+	if err != nil {
+		return
+	}
+	defer room.Close()
+	if ending, _ := room.Shown(queue.Ending); !ending {
+		return
+	}
+	members, _ := tree.Of(r.Holder.PID, 0)
+	for _, p := range members {
+		r.Remaining = append(r.Remaining, member(p))
+	}
+}
+
 // lookAtQueue lists who waits, in order, and returns who is in the room.
 func (r *Report) lookAtQueue() (inRoom []proc.Claim) {
-	r.Waiters, r.WaitersKnown = nil, true
+	r.Waiters, r.Stopped, r.WaitersKnown = nil, nil, true
 	dir, err := notice.OpenDir(r.Names.State)
 	if err != nil {
 		r.WaitersKnown = isGone(err)
@@ -249,6 +283,7 @@ func (r *Report) lookAtQueue() (inRoom []proc.Claim) {
 		}
 		// A table that changes while it is read can show a line twice.
 		for _, c := range claims {
+			r.noteStopped(c)
 			switch {
 			case c.Waiting && !slices.ContainsFunc(r.Waiters, func(p Process) bool { return p.PID == c.PID }):
 				p := describe(c.PID)
@@ -265,6 +300,13 @@ func (r *Report) lookAtQueue() (inRoom []proc.Claim) {
 		}
 	}
 	return inRoom
+}
+
+// noteStopped lists one that has locked a file of the queue and does not run.
+func (r *Report) noteStopped(c proc.Claim) {
+	if !c.Waiting && proc.Stopped(c.PID) && !slices.ContainsFunc(r.Stopped, func(p Process) bool { return p.PID == c.PID }) {
+		r.Stopped = append(r.Stopped, describe(c.PID))
+	}
 }
 
 // waitBefore counts those who have the room, but wait for a foreign holder, as
@@ -308,7 +350,7 @@ func identity(s *notice.Sighting) string {
 
 // describe finds out what can be known of a process from its command line.
 func describe(pid int) Process {
-	p := Process{PID: pid}
+	p := Process{PID: pid, UID: proc.Owner(pid), Stopped: proc.Stopped(pid)}
 	if st, ok := proc.Stat(pid); ok {
 		p.Age, _ = proc.Age(st.Started)
 	}

@@ -1,0 +1,135 @@
+//go:build linux
+
+package lock
+
+import (
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/dblock-dev/dblock/lock/internal/notice"
+	"github.com/dblock-dev/dblock/lock/internal/proc"
+)
+
+func yes(*Report) bool { return true }
+
+// A lock file is anybody's text: what it names is not ended for it. Not by root
+// either, who may end everybody's processes.
+func TestBreakSparesWhoHasNoLock(t *testing.T) {
+	t.Parallel()
+	users := []uint32{uint32(os.Getuid())}
+	if os.Getuid() == 0 {
+		users = append(users, 65534)
+	}
+	for _, mode := range []string{notice.Exclusive, notice.Shared} {
+		for _, uid := range users {
+			db, n := database(t)
+			require.NoError(t, attemptOnce(t, db, Options{}))
+			// It even has the room, and the notice, open; but no lock of the one, and
+			// the other only to read.
+			room, err := os.OpenFile(n.room(), os.O_RDWR, 0)
+			require.NoError(t, err)
+			defer room.Close()
+			require.NoError(t, os.WriteFile(n.Notice, nil, 0o644))
+			read, err := os.Open(n.Notice)
+			require.NoError(t, err)
+			defer read.Close()
+			innocent := exec.Command("sleep", "1000")
+			innocent.ExtraFiles = []*os.File{room, read}
+			innocent.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid, NoSetGroups: true}}
+			require.NoError(t, innocent.Start())
+			pid := innocent.Process.Pid
+			t.Cleanup(func() { _ = innocent.Process.Kill(); _ = innocent.Wait() })
+
+			started, _ := statOf(pid)
+			require.NoError(t, os.WriteFile(n.Notice, []byte(dblockNotice(t, func(i *notice.Info) {
+				i.PID, i.Dblock.Started, i.Dblock.UID, i.Dblock.Mode = pid, started, int(uid), mode
+			})), 0o644))
+			b, err := Break(t.Context(), db, BreakOptions{Consent: yes, KillAfter: time.Second})
+			require.NoError(t, err)
+			require.Equal(t, proc.Alive, proc.Look(pid), "it has no lock")
+			require.Empty(t, b.Ended)
+			if b.Report.State == StateHeld || b.Report.State == StateShared {
+				require.Equal(t, pid, b.Spared)
+			}
+			require.NoFileExists(t, n.Notice)
+		}
+	}
+}
+
+// A holder whose state directory was deleted has no lock of the room that others
+// see, but its notice open.
+func TestBreakHolderWithoutRoom(t *testing.T) {
+	t.Parallel()
+	db, n := database(t)
+	h := holding(t, config{DB: db})
+	require.NoError(t, h.Process.Signal(unix.SIGSTOP)) // or it would find out and end
+	require.True(t, eventually(func() bool { return proc.Stopped(h.Process.Pid) }))
+	require.NoError(t, os.RemoveAll(n.State))
+	b, err := Break(t.Context(), db, BreakOptions{Consent: yes})
+	require.NoError(t, err)
+	require.Equal(t, []int{h.Process.Pid}, b.Ended)
+	require.NoFileExists(t, n.Notice)
+}
+
+// One that waits and is stopped keeps the turnstiles that it has passed: nobody gets
+// in, though nobody holds the lock.
+func TestStoppedWaiter(t *testing.T) {
+	t.Parallel()
+	db, n := database(t)
+	h := holding(t, config{DB: db})
+	w := start(t, "hold", config{DB: db, Wait: Forever})
+	waiting(t, n, 1)
+	require.NoError(t, w.Process.Signal(unix.SIGSTOP))
+	require.True(t, eventually(func() bool { return proc.Stopped(w.Process.Pid) }))
+	h.say(t, "release")
+	require.NoError(t, h.Wait())
+
+	held := mustHeld(t, attemptOnce(t, db, Options{}))
+	require.Len(t, held.Report.Stopped, 1, "who waits is told")
+	r := inspected(t, db, Options{})
+	require.Equal(t, StateFree, r.State)
+	require.Len(t, r.Stopped, 1)
+	require.Equal(t, w.Process.Pid, r.Stopped[0].PID)
+	require.True(t, r.Stopped[0].Stopped)
+
+	_, err := Break(t.Context(), db, BreakOptions{})
+	mustHeld(t, err)
+	_, err = Break(t.Context(), db, BreakOptions{IfStale: true})
+	mustHeld(t, err)
+	b, err := Break(t.Context(), db, BreakOptions{Consent: yes})
+	require.NoError(t, err)
+	require.True(t, b.Removed)
+	require.Equal(t, []int{w.Process.Pid}, b.Ended)
+	require.NoError(t, attemptOnce(t, db, Options{}))
+	require.Empty(t, inspected(t, db, Options{}).Stopped)
+}
+
+// A live dblock in a container is not ended from outside, and puts its notice back:
+// that is not called a success.
+func TestBreakInAnotherNamespace(t *testing.T) {
+	t.Parallel()
+	if exec.Command("unshare", "--pid", "--fork", "true").Run() != nil {
+		t.Skip("no pid namespace can be made here")
+	}
+	db, n := database(t)
+	h := start(t, "hold", config{DB: db}, "unshare", "--pid", "--fork", "--kill-child")
+	require.Contains(t, h.line(t), "held ")
+	require.True(t, eventually(func() bool { return contents(t, n.Notice) != "" }))
+	_, err := Break(t.Context(), db, BreakOptions{})
+	mustHeld(t, err)
+	require.FileExists(t, n.Notice)
+	var steps []BreakStep
+	b, err := Break(t.Context(), db, BreakOptions{Consent: yes, Tell: func(s BreakStep, _ []Process) { steps = append(steps, s) }})
+	mustHeld(t, err)
+	require.True(t, b.Restored)
+	require.Equal(t, []BreakStep{BreakLooking}, steps)
+	require.True(t, eventually(func() bool { return inspected(t, db, Options{}).State == StateHeld }))
+	h.say(t, "release")
+	require.Contains(t, h.line(t), "released <nil>")
+}
