@@ -133,3 +133,53 @@ func TestBreakInAnotherNamespace(t *testing.T) {
 	h.say(t, "release")
 	require.Contains(t, h.line(t), "released <nil>")
 }
+
+// The state directory was removed while the holder, in another container, is stopped
+// and cannot notice it: a lock of the new room proves nothing about that one.
+func TestRoomRemovedUnderAHolderElsewhere(t *testing.T) {
+	t.Parallel()
+	if exec.Command("unshare", "--pid", "--fork", "true").Run() != nil {
+		t.Skip("no pid namespace can be made here")
+	}
+	db, n := database(t)
+	h := start(t, "hold", config{DB: db}, "unshare", "--pid", "--fork", "--kill-child")
+	require.Contains(t, h.line(t), "held ")
+	holder := proc.FirstChild(h.Process.Pid)
+	require.NoError(t, unix.Kill(holder, unix.SIGSTOP))
+	require.True(t, eventually(func() bool { return proc.Stopped(holder) }))
+	require.NoError(t, os.RemoveAll(n.State))
+	id := inode(t, n.Notice)
+	mustHeld(t, attemptOnce(t, db, Options{}))
+	require.Equal(t, id, inode(t, n.Notice))
+	begin := time.Now()
+	l := New(db, Options{StaleTimeout: time.Second, Wait: patience})
+	require.NoError(t, l.Acquire(t.Context()), "it gives no sign of life")
+	require.GreaterOrEqual(t, time.Since(begin), time.Second)
+	require.NoError(t, l.Release())
+}
+
+// Without a ledger nobody knows whether the clock was set since a living peer dated
+// its notice.
+func TestClockSetBeforeTheFirstHold(t *testing.T) {
+	t.Parallel()
+	needsSight(t)
+	for _, ledger := range []string{"", "damaged"} {
+		db, n := database(t)
+		peer := live(t)
+		var clock clock
+		put(t, n.Notice, peerNotice(peer.Process.Pid, host(), ms(clock.now())))
+		if ledger != "" {
+			require.NoError(t, os.Mkdir(n.State, 0o700))
+			require.NoError(t, os.WriteFile(n.token(), []byte(ledger), 0o600))
+		}
+		clock.jump(time.Hour)
+		require.Equal(t, StateForeign, inspected(t, db, Options{Now: clock.now}).State)
+		mustHeld(t, attemptOnce(t, db, Options{Now: clock.now}))
+		require.FileExists(t, n.Notice)
+		// From the first hold on the clock is known.
+		require.NoError(t, os.Remove(n.Notice))
+		require.NoError(t, attemptOnce(t, db, Options{Now: clock.now}))
+		put(t, n.Notice, peerNotice(peer.Process.Pid, host(), ms(clock.now())-3600_000))
+		require.NoError(t, attemptOnce(t, db, Options{Now: clock.now}), "its number was given to another process")
+	}
+}

@@ -36,6 +36,7 @@ type judgement struct {
 	moved     bool          // the wall clock was set lately
 	named     bool          // the file was named by the user, and may be anything
 	room      bool          // we hold the room: no dblock of this kernel is in
+	inRoom    uint64        // its inode
 }
 
 func (a *attempt) judge(seen *notice.Sighting) verdict {
@@ -44,7 +45,7 @@ func (a *attempt) judge(seen *notice.Sighting) verdict {
 	}
 	return judgement{
 		me: a.me, now: a.now(), unchanged: time.Since(a.since), timeout: a.opts.StaleTimeout,
-		byAge: a.opts.Stale == StaleAge, moved: a.clockMoved, named: a.names.named(), room: a.room != nil,
+		byAge: a.opts.Stale == StaleAge, moved: a.clockMoved, named: a.names.named(), room: a.room != nil, inRoom: a.roomID.Ino,
 	}.of(seen)
 }
 
@@ -85,10 +86,12 @@ func (j judgement) ofDblock(i notice.Info) verdict {
 		// Its room was deleted under it, or there is no kernel lock here. It will
 		// find out and end; until then it is as alive as any holder.
 		return verdict{again: j.timeout, why: fmt.Sprintf("process %d is alive and refreshes it", i.PID)}
-	case thisBoot && j.room:
+	case thisBoot && j.room && j.sameRoom(d):
 		return verdict{stale: true, why: "its dblock has gone"}
-	case thisBoot && j.sees(d) && proc.Look(i.PID) == proc.Gone:
+	case thisBoot && j.sees(d) && j.ended(i):
 		return verdict{stale: true, why: fmt.Sprintf("process %d has gone", i.PID)}
+	case thisBoot && j.room:
+		return j.silent("its state directory was removed, and its process cannot be seen from here")
 	case !thisBoot && i.Host == j.me.Host && d.Boot != "" && j.me.Boot != "":
 		return verdict{stale: true, why: "this machine has been started anew since"}
 	}
@@ -115,6 +118,19 @@ func (j judgement) owns(i notice.Info) bool {
 	}
 	st, ok := proc.Stat(i.PID)
 	return !ok || i.Dblock.Mode == notice.Shared || st.Started == i.Dblock.Started
+}
+
+// sameRoom reports whether the lock that we have would be the holder's. The state
+// directory may have been made anew under him, who may not have noticed yet. Older
+// versions do not name their room.
+func (j judgement) sameRoom(d *notice.Dblock) bool {
+	return d.Room == 0 || d.Room == j.inRoom // check: same-room: d.Room == 0 -> true
+}
+
+// ended reports whether the notice's process has ended, its number having been given
+// to another one or not.
+func (j judgement) ended(i notice.Info) bool {
+	return proc.Look(i.PID) == proc.Gone || i.PID > 0 && !j.owns(i)
 }
 
 func (j judgement) fresh(i notice.Info) bool {
@@ -145,7 +161,11 @@ func (j judgement) ofPeer(i notice.Info) verdict {
 	if j.byAge {
 		again = j.timeout - age
 	}
-	return verdict{again: max(again, time.Millisecond), why: fmt.Sprintf("process %d was started before the lock was taken and is alive", i.PID)}
+	why := fmt.Sprintf("process %d was started before the lock was taken and is alive", i.PID)
+	if j.moved {
+		why = fmt.Sprintf("process %d is alive; that it is another one by now cannot be told, as the clock may have been set", i.PID)
+	}
+	return verdict{again: max(again, time.Millisecond), why: why}
 }
 
 // old judges by age what cannot be proved. A date in the future proves nothing

@@ -51,8 +51,12 @@ type Dblock struct {
 	Started  uint64 `json:"started"`  // start of the holder's process, clock ticks since boot
 	Boot     string `json:"boot"`     // boot id of the holder's kernel
 	PIDNS    uint64 `json:"pidns"`    // inode of the holder's pid namespace
-	UID      int    `json:"uid"`
-	Command  string `json:"command"` // base name only: arguments can hold secrets
+	// Room is the inode of the room that the holder has locked; 0 without one. The
+	// holder keeps it open, so nobody else's room on this filesystem has its number.
+	// The device would say less: one filesystem can have several numbers.
+	Room    uint64 `json:"room"`
+	UID     int    `json:"uid"`
+	Command string `json:"command"` // base name only: arguments can hold secrets
 }
 
 // The layout. A reader copies the file while the holder rewrites its timestamp,
@@ -89,8 +93,8 @@ func Format(i Info) []byte {
 	b = append(b, `,"process":`...)
 	b = append(b, quote(i.Process)...)
 	if d := i.Dblock; d != nil {
-		b = fmt.Appendf(b, `,"dblock":{"version":%d,"mode":%s,"token":%d,"id":%s,"acquired":%d,"started":%d,"boot":%s,"pidns":%d,"uid":%d,"command":%s}`,
-			d.Version, quote(d.Mode), d.Token, quote(d.ID), d.Acquired, d.Started, quote(d.Boot), d.PIDNS, d.UID, quote(d.Command))
+		b = fmt.Appendf(b, `,"dblock":{"version":%d,"mode":%s,"token":%d,"id":%s,"acquired":%d,"started":%d,"boot":%s,"pidns":%d,"room":%d,"uid":%d,"command":%s}`,
+			d.Version, quote(d.Mode), d.Token, quote(d.ID), d.Acquired, d.Started, quote(d.Boot), d.PIDNS, d.Room, d.UID, quote(d.Command))
 	}
 	return append(b, '}', '\n')
 }
