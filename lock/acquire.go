@@ -504,7 +504,7 @@ func (a *attempt) createSpare() (*notice.File, error) {
 // of somebody who lives there, and its own at the path.
 func (a *attempt) restore() {
 	out, err := a.spareFile().Read()
-	if err != nil || out.Info.Dblock != nil || a.judge(out).stale {
+	if errors.Is(err, fs.ErrNotExist) || err == nil && (out.Info.Dblock != nil || a.judge(out).stale) {
 		return
 	}
 	now, err := notice.Read(a.names.Notice)
@@ -647,12 +647,12 @@ func (a *attempt) putBack() error {
 		if err != nil {
 			return err
 		}
-		out, err := a.spareFile().Read()
-		if err == nil && out.ID == a.file.ID() {
+		if id, err := a.spareFile().Identify(); err == nil && id == a.file.ID() {
 			a.linked = true
 			return nil
 		}
-		if err != nil || a.judge(out).stale { // check: put-back-again
+		// What cannot be read is somebody's all the same.
+		if out, err := a.spareFile().Read(); errors.Is(err, fs.ErrNotExist) || err == nil && a.judge(out).stale { // check: put-back-again
 			return nil
 		}
 	}

@@ -3,8 +3,13 @@
 package lock
 
 import (
+	"context"
+	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"runtime"
 	"syscall"
 	"testing"
 	"time"
@@ -14,6 +19,7 @@ import (
 
 	"github.com/dblock-dev/dblock/lock/internal/notice"
 	"github.com/dblock-dev/dblock/lock/internal/proc"
+	"github.com/dblock-dev/dblock/lock/internal/queue"
 )
 
 func yes(*Report) bool { return true }
@@ -182,4 +188,55 @@ func TestClockSetBeforeTheFirstHold(t *testing.T) {
 		put(t, n.Notice, peerNotice(peer.Process.Pid, host(), ms(clock.now())-3600_000))
 		require.NoError(t, attemptOnce(t, db, Options{Now: clock.now}), "its number was given to another process")
 	}
+}
+
+// What came in between and cannot be read goes back, like what can.
+func TestTakeOverPutsBackWhatItCannotRead(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can arrange this")
+	}
+	db, n := database(t)
+	dir := filepath.Dir(db)
+	require.NoError(t, os.Chmod(filepath.Dir(dir), 0o755))
+	require.NoError(t, os.Chown(dir, 65534, 65534))
+	require.NoError(t, attemptOnce(t, db, Options{})) // the state directory is that user's, too
+	done := make(chan error)
+	go func() {
+		// Root reads everything. The thread is another user from here on, and ends
+		// with this goroutine.
+		runtime.LockOSThread()
+		_ = unix.Setfsgid(65534)
+		_ = unix.Setfsuid(65534)
+		_ = os.WriteFile(n.Notice, []byte(peerNotice(1, "elsewhere", 1)), 0o644)
+		l := at(New(db, Options{Wait: NoWait}), "judged", func() {
+			_ = os.WriteFile(n.Notice+".tmp", []byte("somebody's"), 0)
+			_ = os.Rename(n.Notice+".tmp", n.Notice)
+		})
+		done <- l.Acquire(context.Background())
+	}()
+	require.ErrorIs(t, <-done, fs.ErrPermission)
+	require.Equal(t, "somebody's", contents(t, n.Notice))
+}
+
+// What a holder waits for whose command was ended is named.
+func TestInspectNamesWhatRemains(t *testing.T) {
+	t.Parallel()
+	db, n := database(t)
+	h := start(t, "wrap", config{DB: db, Run: "linger"})
+	var pid int
+	_, err := fmt.Sscanf(h.line(t), "running %d", &pid)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = unix.Kill(pid, unix.SIGKILL) })
+	require.Empty(t, inspected(t, db, Options{}).Remaining)
+	room, err := queue.Existing(stateFile(t, n.room()))
+	require.NoError(t, err)
+	defer room.Close()
+	room.Show(queue.Ending) // as the holder does
+	r := inspected(t, db, Options{})
+	require.Equal(t, StateHeld, r.State)
+	require.Len(t, r.Remaining, 1)
+	require.Equal(t, pid, r.Remaining[0].PID)
+	require.NotEmpty(t, r.Remaining[0].Command)
+	room.Hide(queue.Ending)
+	require.Empty(t, inspected(t, db, Options{}).Remaining)
 }

@@ -259,7 +259,8 @@ func (e *ending) remember() {
 	}
 }
 
-// wait is woken by the end of a process.
+// wait looks again when a root ends, and else less and less often: each look is one
+// at all processes.
 func (e *ending) wait(ctx context.Context, patience time.Duration, done func() bool) bool {
 	pause := 10 * time.Millisecond
 	for end := time.Now().Add(patience); !done(); pause = min(2*pause, maxPause) {
@@ -272,7 +273,7 @@ func (e *ending) wait(ctx context.Context, patience time.Duration, done func() b
 			e.opts.Tell(BreakWaiting, e.left())
 		}
 		var hs []*proc.Handle
-		for _, t := range living(slices.Concat(e.roots, e.rest)) {
+		for _, t := range living(e.roots) {
 			hs = append(hs, t.handle)
 		}
 		proc.Await(hs, min(pause, left))
