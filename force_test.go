@@ -194,3 +194,56 @@ func TestDatabaseAsLockFile(t *testing.T) {
 	}
 	require.False(t, exists(dir, "ran"))
 }
+
+// status only looks, wherever it may not do even that.
+func TestStatusWhereItMayNotLook(t *testing.T) {
+	t.Parallel()
+	needRoot(t)
+	need(t, "setpriv")
+	for _, c := range []struct {
+		name  string
+		lock  func(t *testing.T, dir string)
+		mode  os.FileMode
+		state os.FileMode // of the state directory
+		code  int
+		says  string
+	}{
+		{"nothing there", func(*testing.T, string) {}, 0o711, 0, 0, "Database is not locked\n"},
+		{"no way in", func(*testing.T, string) {}, 0o700, 0, 77, "permission denied"},
+		{"held", func(t *testing.T, dir string) { hold(t, dir, "-d", "x.db", "-p", "label") }, 0o711, 0o700, 0, "  Process: label\n"},
+		{"held, no way in", func(t *testing.T, dir string) { hold(t, dir, "-d", "x.db") }, 0o700, 0o700, 77, "permission denied"},
+		{"an unreadable notice", func(t *testing.T, dir string) {
+			require.NoError(t, os.WriteFile(filepath.Join(dir, ".x.lock"), []byte("{}"), 0))
+		}, 0o755, 0, 77, "permission denied"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			dir, err := os.MkdirTemp("", "dblock")
+			require.NoError(t, err)
+			t.Cleanup(func() { letGo(t, dir); _ = os.RemoveAll(dir) })
+			c.lock(t, dir)
+			if c.state != 0 {
+				require.NoError(t, os.Chmod(filepath.Join(dir, ".x.lock.d"), c.state))
+			}
+			require.NoError(t, os.Chmod(dir, c.mode))
+			list := func() (names []string) {
+				entries, err := os.ReadDir(dir)
+				require.NoError(t, err)
+				for _, e := range entries {
+					names = append(names, e.Name())
+				}
+				return names
+			}
+			before := list()
+			for _, flags := range [][]string{nil, {"-v"}, {"--json"}} {
+				args := append([]string{"--reuid", "65534", "--regid", "65534", "--clear-groups", binary, "status", "-d", filepath.Join(dir, "x.db")}, flags...)
+				r := finish(t, exec.Command("setpriv", args...))
+				require.Equal(t, c.code, r.code(), r.stdout+r.stderr)
+				if flags == nil {
+					require.Contains(t, r.stdout+r.stderr, c.says)
+				}
+			}
+			require.Equal(t, before, list())
+		})
+	}
+}

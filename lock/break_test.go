@@ -68,6 +68,36 @@ func TestBreakSparesWhoHasNoLock(t *testing.T) {
 	}
 }
 
+// Nor is somebody who has locked another file, which was given the name of the room.
+func TestBreakSparesWhoHasAnotherLock(t *testing.T) {
+	t.Parallel()
+	db, n := database(t)
+	require.NoError(t, os.Chmod(filepath.Dir(db), 0o777))
+	require.NoError(t, attemptOnce(t, db, Options{}))
+	other := filepath.Join(filepath.Dir(db), "other")
+	require.NoError(t, os.WriteFile(other, nil, 0o666))
+	require.NoError(t, os.Remove(n.room()))
+	require.NoError(t, os.Link(other, n.room()))
+	innocent := exec.Command("flock", other, "-c", "echo; exec sleep 1000")
+	out, err := innocent.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, innocent.Start())
+	t.Cleanup(func() {
+		_ = unix.Kill(proc.FirstChild(innocent.Process.Pid), unix.SIGKILL)
+		_ = innocent.Process.Kill()
+		_ = innocent.Wait()
+	})
+	_, err = out.Read(make([]byte, 1))
+	require.NoError(t, err)
+	pid := innocent.Process.Pid
+	started, _ := statOf(pid)
+	put(t, n.Notice, dblockNotice(t, func(i *notice.Info) { i.PID, i.Dblock.Started = pid, started }))
+	require.Equal(t, StateHeld, inspected(t, db, Options{}).State)
+	_, err = Break(t.Context(), db, BreakOptions{Consent: yes, KillAfter: time.Second})
+	require.ErrorIs(t, err, queue.ErrLinks)
+	require.Equal(t, proc.Alive, proc.Look(pid))
+}
+
 // A holder whose state directory was deleted has no lock of the room that others
 // see, but its notice open.
 func TestBreakHolderWithoutRoom(t *testing.T) {

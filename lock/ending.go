@@ -16,6 +16,7 @@ import (
 	"github.com/dblock-dev/dblock/internal/tree"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
 	"github.com/dblock-dev/dblock/lock/internal/proc"
+	"github.com/dblock-dev/dblock/lock/internal/queue"
 )
 
 // unstuck is how long a dblock has to let go when all that it waits for has gone.
@@ -38,6 +39,7 @@ type target struct {
 	process Process
 	started uint64 // clock ticks since boot, where it is one of a tree
 	stopped bool   // it was found stopped in the queue
+	told    bool   // it got a signal
 }
 
 // end ends all who are shown to have the lock: SIGTERM to the dblocks, which pass it
@@ -47,7 +49,7 @@ type target struct {
 func (r *Report) end(ctx context.Context, opts BreakOptions, b *Broken) error {
 	e := &ending{Report: r, opts: opts, begin: time.Now()}
 	defer e.close()
-	room, err := r.identifyRoom()
+	room, err := r.genuine(roomName)
 	if err != nil && !isGone(err) {
 		return err
 	}
@@ -149,10 +151,26 @@ func (e *ending) shows(pid int) (bool, error) {
 	return proc.Writes(pid, e.seen.ID, e.Notice, filepath.Join(e.Names.State, spareName)) && (owner == -1 || owner == e.seen.UID), nil
 }
 
+// genuine identifies a state file, which must be one: somebody may have given that name
+// to a file that another process, which has nothing to do with this lock, has locked.
+func (n Names) genuine(name string) (notice.ID, error) {
+	dir, err := notice.OpenDir(n.State)
+	if err != nil {
+		return notice.ID{}, err
+	}
+	defer dir.Close()
+	f, err := queue.Existing(dir.At(name))
+	if err != nil {
+		return notice.ID{}, err
+	}
+	defer f.Close()
+	return f.ID()
+}
+
 // queues reports whether a stopped process has a place in the queue.
 func (e *ending) queues(pid int) (bool, error) {
 	for _, name := range []string{roomName, turnstileName(High), turnstileName(Normal), turnstileName(Low)} {
-		id, err := e.identify(name)
+		id, err := e.genuine(name)
 		if err != nil {
 			continue
 		}
@@ -232,6 +250,7 @@ func (e *ending) ask() error {
 
 func (t *target) send(sig unix.Signal) error {
 	err := t.handle.Signal(sig)
+	t.told = t.told || err == nil
 	switch {
 	case errors.Is(err, unix.ESRCH):
 		return nil
@@ -254,6 +273,13 @@ func (e *ending) ended() bool {
 
 // remember notes what the roots have started, as long as that can be found out.
 func (e *ending) remember() {
+	e.rest = slices.DeleteFunc(e.rest, func(t *target) bool {
+		ended := !t.told && t.handle.Ended()
+		if ended {
+			t.handle.Close()
+		}
+		return ended
+	})
 	for _, root := range living(e.roots) {
 		e.addTree(root.handle.PID, &e.rest)
 	}
@@ -354,10 +380,13 @@ func (e *ending) clear(ctx context.Context) error {
 	return &HeldError{Path: e.Notice, Report: e.Report}
 }
 
+// pids are those that got a signal.
 func (e *ending) pids() []int {
 	var pids []int
 	for _, t := range slices.Concat(e.roots, e.rest) {
-		pids = append(pids, t.handle.PID)
+		if t.told {
+			pids = append(pids, t.handle.PID)
+		}
 	}
 	return pids
 }
