@@ -98,6 +98,37 @@ func TestBreakSparesWhoHasAnotherLock(t *testing.T) {
 	require.Equal(t, proc.Alive, proc.Look(pid))
 }
 
+// A holder that does not let go, though it has nothing to wait for, is killed, and then
+// what it has left with its lock.
+func TestBreakStuck(t *testing.T) {
+	t.Parallel()
+	for _, what := range []string{"hold", "wrap"} {
+		db, n := database(t)
+		h := start(t, what, config{DB: db, Run: "daemon", Deaf: true})
+		h.line(t)
+		var left []int
+		if what == "wrap" {
+			for _, p := range proc.Holding(inode(t, n.room())) {
+				if p.PID != h.Process.Pid {
+					left = append(left, p.PID)
+				}
+			}
+			require.NotEmpty(t, left)
+		}
+		var steps []BreakStep
+		b, err := Break(t.Context(), db, BreakOptions{KillAfter: 100 * time.Millisecond, Consent: yes, Tell: func(s BreakStep, _ []Process) { steps = append(steps, s) }})
+		require.NoError(t, err)
+		require.True(t, b.Removed)
+		require.Contains(t, b.Ended, h.Process.Pid)
+		require.Contains(t, steps, BreakWaiting)
+		for _, pid := range left {
+			require.NotEqual(t, proc.Alive, proc.Look(pid))
+		}
+		require.NoFileExists(t, n.Notice)
+		require.NoError(t, attemptOnce(t, db, Options{}))
+	}
+}
+
 // A holder whose state directory was deleted has no lock of the room that others
 // see, but its notice open.
 func TestBreakHolderWithoutRoom(t *testing.T) {
