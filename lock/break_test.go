@@ -279,25 +279,28 @@ func TestTakeOverPutsBackWhatItCannotRead(t *testing.T) {
 	require.Equal(t, "somebody's", contents(t, n.Notice))
 }
 
-// What a holder waits for whose command was ended is named.
+// What a holder waits for whose command was ended is named; not what other readers run.
 func TestInspectNamesWhatRemains(t *testing.T) {
 	t.Parallel()
-	db, n := database(t)
-	h := start(t, "wrap", config{DB: db, Run: "linger"})
-	var pid int
-	_, err := fmt.Sscanf(h.line(t), "running %d", &pid)
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = unix.Kill(pid, unix.SIGKILL) })
-	require.Empty(t, inspected(t, db, Options{}).Remaining)
-	room, err := queue.Existing(stateFile(t, n.room()))
-	require.NoError(t, err)
-	defer room.Close()
-	room.Show(queue.Ending) // as the holder does
-	r := inspected(t, db, Options{})
-	require.Equal(t, StateHeld, r.State)
-	require.Len(t, r.Remaining, 1)
-	require.Equal(t, pid, r.Remaining[0].PID)
-	require.NotEmpty(t, r.Remaining[0].Command)
-	room.Hide(queue.Ending)
-	require.Empty(t, inspected(t, db, Options{}).Remaining)
+	for _, mode := range []Mode{Exclusive, Shared} {
+		db, n := database(t)
+		run := func(ending bool) int {
+			h := start(t, "wrap", config{DB: db, Run: "linger", Mode: mode, Ending: ending})
+			var pid int
+			_, err := fmt.Sscanf(h.line(t), "running %d", &pid)
+			require.NoError(t, err)
+			t.Cleanup(func() { _ = unix.Kill(pid, unix.SIGKILL) })
+			return pid
+		}
+		if mode == Shared {
+			run(false)
+			require.Empty(t, inspected(t, db, Options{}).Remaining)
+		}
+		pid := run(true)
+		r := inspected(t, db, Options{})
+		require.Len(t, r.Remaining, 1)
+		require.Equal(t, pid, r.Remaining[0].PID)
+		require.NotEmpty(t, r.Remaining[0].Command)
+		require.False(t, proc.Signs(os.Getpid(), inode(t, n.room()), int(queue.Ending)))
+	}
 }

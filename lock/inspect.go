@@ -212,6 +212,7 @@ func (r *Report) stateOfDblock(j judgement, inRoom []proc.Claim) {
 		if len(r.Readers) == 1 {
 			r.Evidence = "one reader holds the kernel lock"
 		}
+		r.lookAtRest()
 	case alive:
 		r.lookAtRest()
 		r.Evidence = fmt.Sprintf("process %d is alive and holds the kernel lock", i.PID)
@@ -253,9 +254,20 @@ func (r *Report) lookAtRest() {
 	if ending, _ := room.Shown(queue.Ending); !ending {
 		return
 	}
-	members, _ := tree.Of(r.Holder.PID, 0)
-	for _, p := range members {
-		r.Remaining = append(r.Remaining, member(p))
+	holders := []int{r.Holder.PID}
+	if id, err := room.ID(); err == nil && r.State == StateShared {
+		holders = nil
+		for _, p := range r.Readers {
+			if proc.Signs(p.PID, id, int(queue.Ending)) {
+				holders = append(holders, p.PID)
+			}
+		}
+	}
+	for _, pid := range holders {
+		members, _ := tree.Of(pid, 0)
+		for _, p := range members {
+			r.Remaining = append(r.Remaining, member(p))
+		}
 	}
 }
 

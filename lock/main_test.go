@@ -49,6 +49,7 @@ type config struct {
 	Reads        int
 	Run          string // the role of the command that "wrap" runs
 	Deaf         bool   // it ignores SIGTERM
+	Ending       bool   // it shows that its command has ended
 }
 
 func TestMain(m *testing.M) {
@@ -137,9 +138,12 @@ func childDaemon() int {
 func childWrap() int {
 	c := childConfig()
 	c.deafen()
-	l := New(c.DB, Options{Wait: c.Wait})
+	l := New(c.DB, Options{Wait: c.Wait, Mode: c.Mode})
 	if err := l.Acquire(context.Background()); err != nil {
 		return 1
+	}
+	if c.Ending {
+		l.hold.room.Show(queue.Ending)
 	}
 	fd, err := dup(l.Descriptor())
 	if err != nil {

@@ -109,7 +109,6 @@ func Claims(id notice.ID) (claims []Claim, known bool) {
 	if err != nil {
 		return nil, false
 	}
-	want := strconv.FormatUint(id.Ino, 10)
 	for line := range strings.Lines(string(b)) {
 		// 1: FLOCK  ADVISORY  WRITE 4711 fe:01:131 0 EOF
 		// 1: -> FLOCK  ADVISORY  WRITE 4712 fe:01:131 0 EOF
@@ -125,8 +124,7 @@ func Claims(id notice.ID) (claims []Claim, known bool) {
 		if len(f) < 5 || f[0] != "FLOCK" {
 			continue
 		}
-		inode := strings.Split(f[4], ":")
-		if len(inode) != 3 || inode[2] != want || !sameDevice(inode[0], inode[1], id.Dev) {
+		if !same(f[4], id) {
 			continue
 		}
 		pid, _ := strconv.Atoi(f[3])
@@ -187,16 +185,11 @@ func Has(process string, id notice.ID) (yes, known bool) {
 // It asks the kernel and not the file: to stat what a descriptor refers to is to ask
 // its filesystem, and there may be one that does not answer any more (FUSE, NFS).
 func locks(dir string, id notice.ID) (takers []int, err error) {
-	want := strconv.FormatUint(id.Ino, 10)
 	err = eachInfo(dir, func(_ string, info []byte) bool {
 		for line := range bytes.Lines(info) {
 			// lock:	1: FLOCK  ADVISORY  WRITE 4711 fe:01:131 0 EOF
 			f := strings.Fields(string(line))
-			if len(f) < 7 || f[0] != "lock:" || f[2] != "FLOCK" {
-				continue
-			}
-			inode := strings.Split(f[6], ":")
-			if len(inode) == 3 && inode[2] == want && sameDevice(inode[0], inode[1], id.Dev) {
+			if len(f) >= 7 && f[0] == "lock:" && f[2] == "FLOCK" && same(f[6], id) {
 				taker, _ := strconv.Atoi(f[5])
 				takers = append(takers, max(taker, 0))
 			}
@@ -204,6 +197,32 @@ func locks(dir string, id notice.ID) (takers []int, err error) {
 		return true
 	})
 	return takers, err
+}
+
+// Signs reports whether a process shows a sign on the file: a read lock, by the open
+// file, of one byte.
+func Signs(pid int, id notice.ID, at int) bool {
+	shown := false
+	_ = eachInfo("/proc/"+strconv.Itoa(pid), func(_ string, info []byte) bool {
+		for line := range bytes.Lines(info) {
+			// lock:	2: OFDLCK ADVISORY  READ -1 fe:01:131 3 3
+			f := strings.Fields(string(line))
+			if len(f) < 9 || f[0] != "lock:" || f[2] != "OFDLCK" || !same(f[6], id) {
+				continue
+			}
+			from, err1 := strconv.Atoi(f[7])
+			to, err2 := strconv.Atoi(f[8]) // "EOF" is an error
+			shown = shown || err1 == nil && from <= at && (err2 != nil || at <= to)
+		}
+		return !shown
+	})
+	return shown
+}
+
+// same reports whether a line of the kernel's means the file.
+func same(inode string, id notice.ID) bool {
+	f := strings.Split(inode, ":")
+	return len(f) == 3 && f[2] == strconv.FormatUint(id.Ino, 10) && sameDevice(f[0], f[1], id.Dev)
 }
 
 // Writes reports whether the process has the file, which is at one of the paths and
