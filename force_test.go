@@ -135,6 +135,11 @@ func TestForceEndsAStoppedWaiter(t *testing.T) {
 	require.Contains(t, r.stdout, fmt.Sprintf("Database is not locked, but pid %d, which is stopped, blocks the queue\n", w.Process.Pid))
 	r = execute(t, dir, "status", "--json", "-d", "x.db")
 	require.Regexp(t, fmt.Sprintf(`"stopped": \[\s*\{\s*"pid": %d,`, w.Process.Pid), r.stdout)
+	for _, wait := range []string{"0", "0.5"} {
+		r = execute(t, dir, "-w", wait, "-d", "x.db", "--", "true")
+		require.Equal(t, 75, r.code())
+		require.Contains(t, r.stderr, fmt.Sprintf("(pid %d), which is stopped, blocks the queue", w.Process.Pid))
+	}
 	r = execute(t, dir, "force", "-d", "x.db")
 	require.Equal(t, 75, r.code())
 	require.Contains(t, r.stderr, fmt.Sprintf("(pid %d), which is stopped, keeps others waiting", w.Process.Pid))

@@ -67,35 +67,15 @@ func (f *Force) progress(step lock.BreakStep, ps []lock.Process) {
 	case step == lock.BreakEnding:
 		for _, p := range ps {
 			if p.UID >= 0 && p.UID != os.Getuid() {
-				fmt.Fprintf(os.Stderr, "dblock: ending %s of user %s\n", name(p), userName(p.UID))
+				fmt.Fprintf(os.Stderr, "dblock: ending %s of user %s\n", run.Name(p), userName(p.UID))
 			}
 		}
 	case f.Quiet:
 	case step == lock.BreakLooking:
 		fmt.Fprintln(os.Stderr, "dblock: waiting to see whether its holder puts the lock file back")
 	case step == lock.BreakWaiting:
-		fmt.Fprintf(os.Stderr, "dblock: waiting for %s to end; after %s it is killed\n", names(ps), term.Ago(time.Duration(f.KillAfter)))
+		fmt.Fprintf(os.Stderr, "dblock: waiting for %s to end; after %s it is killed\n", run.NamesOf(ps), term.Ago(time.Duration(f.KillAfter)))
 	}
-}
-
-// name is a process as a message names it: its program, and its number.
-func name(p lock.Process) string {
-	if p.Command == "" {
-		return fmt.Sprintf("pid %d", p.PID)
-	}
-	return fmt.Sprintf("%s (pid %d)", term.Clean(p.Command), p.PID)
-}
-
-func names(ps []lock.Process) string {
-	const most = 5
-	var s []string
-	for _, p := range ps[:min(len(ps), most)] {
-		s = append(s, name(p))
-	}
-	if len(ps) > most {
-		s = append(s, fmt.Sprintf("%d more", len(ps)-most))
-	}
-	return strings.Join(s, ", ")
 }
 
 // ask gets consent for a holder that is alive.
@@ -107,7 +87,7 @@ func (f *Force) ask(r *lock.Report) bool {
 		return false
 	}
 	if r.Holder == nil || r.State == lock.StateStale {
-		return f.confirm("%s, which is stopped, keeps others waiting.\nIt will be ended.", names(r.Stopped))
+		return f.confirm("%s, which is stopped, keeps others waiting.\nIt will be ended.", run.NamesOf(r.Stopped))
 	}
 	what := "Its lock file will be removed, but its process goes on."
 	if r.Holder.Dblock {
@@ -140,13 +120,13 @@ func (f *Force) refused(b *lock.Broken, err error) error {
 		e.Text = fmt.Sprintf("%s was put back at once by its holder, %s: nothing has changed", term.Path(held.Path), run.Who(r.Holder))
 		e.Hint = "end it where it runs"
 	case b != nil:
-		what := names(b.Left)
+		what := run.NamesOf(b.Left)
 		if what == "" {
 			what = "what has its lock"
 		}
 		e.Text = fmt.Sprintf("%s is still locked: %s cannot be ended", term.Path(held.Path), what)
 	case r.Holder == nil || r.State == lock.StateStale:
-		e.Text = fmt.Sprintf("%s is not held, but %s, which is stopped, keeps others waiting", term.Path(held.Path), names(r.Stopped))
+		e.Text = fmt.Sprintf("%s is not held, but %s, which is stopped, keeps others waiting", term.Path(held.Path), run.NamesOf(r.Stopped))
 		e.Hint = "to end it, give --yes; to let it go on, send it SIGCONT"
 	case f.ID != "" && f.ID != r.ID:
 		e.Text = fmt.Sprintf("%s is another lock by now: its id is %s", term.Path(held.Path), r.ID)

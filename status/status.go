@@ -113,10 +113,10 @@ func (c *Command) text(r *lock.Report, s style) string {
 		line("Still running", "%s", pids(r.Orphans))
 	}
 	if len(r.Remaining) > 0 {
-		line("Still running", "%s; the command has ended", names(r.Remaining))
+		line("Still running", "%s; the command has ended", run.NamesOf(r.Remaining))
 	}
 	for _, p := range r.Stopped {
-		line("Stopped", "%s: until it goes on, or is ended, others may wait in vain", name(p))
+		line("Stopped", "%s: until it goes on, or is ended, others may wait in vain", run.Name(p))
 	}
 	if c.Verbose {
 		c.details(r, line)
