@@ -106,7 +106,7 @@ func report(err error) int {
 		return tell(start.Code, err.Error(), "")
 	case errors.Is(err, fs.ErrPermission):
 		return tell(77, err.Error(), "the lock, or the directory of the database, belongs to somebody else")
-	case errors.Is(err, lock.ErrNotRegular):
+	case errors.Is(err, lock.ErrNotRegular), errors.Is(err, lock.ErrNotLockFile):
 		return tell(73, err.Error(), "move it away, or name another lock file with --lock-file")
 	case errors.Is(err, syscall.ENOENT):
 		return tell(73, err.Error(), "create the directory of the database first")

@@ -63,6 +63,7 @@ func TestStates(t *testing.T) {
 		{"foreign, dead", func(t *testing.T, dir string) { foreign(t, dir, deadPID(t), thisHost(t), 0) },
 			"stale", "✅ Database is not locked: its lock is stale\n", false, true, 0, 0, 0},
 		{"foreign, its pid is another's", func(t *testing.T, dir string) {
+			require.Zero(t, execute(t, dir, "-d", "x.db", "--", "true").code()) // since then the clock is known
 			foreign(t, dir, oldProcess(t).Process.Pid, thisHost(t), time.Hour)
 		}, "stale", "✅ Database is not locked: its lock is stale\n", false, true, 0, 0, 0},
 		{"remote, fresh", func(t *testing.T, dir string) { foreign(t, dir, 1, "elsewhere", 0) },

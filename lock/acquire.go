@@ -38,6 +38,7 @@ type attempt struct {
 	turnstiles []*queue.File // those passed, from the lowest
 	awaited    bool          // somebody waited at the one that was opened last
 	room       *queue.File   // nil where flock does not work
+	roomID     notice.ID     // what it is
 	degraded   error
 
 	ledger  ledger
@@ -256,6 +257,7 @@ func (a *attempt) roomStands() bool {
 	if err != nil {
 		return false
 	}
+	a.roomID = open
 	named, err := notice.Identify(a.names.room())
 	return err == nil && named == open
 }
@@ -429,12 +431,18 @@ func (a *attempt) drawToken() error {
 			led.idle = now // nobody had it for a while: peers had their chance
 		}
 		booted, boot := a.me.Booted(now)
-		a.clockMoved = led.clockMoved(booted, boot)
+		a.clockMoved = led.clockMoved(booted, boot) && a.inTheWay()
 		if !a.clockMoved {
 			led.booted, led.boot = booted, boot
 		}
 		a.ledger = *led
 	})
+}
+
+// inTheWay reports whether there is a notice that may have been dated by another clock.
+func (a *attempt) inTheWay() bool {
+	_, err := notice.Identify(a.names.Notice)
+	return !isGone(err)
 }
 
 func (a *attempt) now() int64 { return a.opts.Now().UnixMilli() }
@@ -446,7 +454,7 @@ func (a *attempt) describe() notice.Info {
 		PID: a.me.PID, Timestamp: now, Dated: true, Host: a.me.Host, Process: a.opts.Process,
 		Dblock: &notice.Dblock{
 			Version: notice.Version, Mode: a.opts.Mode.String(), Token: a.ledger.token, ID: a.grantID,
-			Acquired: now, Started: a.me.Started, Boot: a.me.Boot, PIDNS: a.me.PIDNS,
+			Acquired: now, Started: a.me.Started, Boot: a.me.Boot, PIDNS: a.me.PIDNS, Room: a.roomID.Ino,
 			UID: a.me.UID, Command: a.opts.Command,
 		},
 	}
@@ -496,7 +504,7 @@ func (a *attempt) createSpare() (*notice.File, error) {
 // of somebody who lives there, and its own at the path.
 func (a *attempt) restore() {
 	out, err := a.spareFile().Read()
-	if err != nil || out.Info.Dblock != nil || a.judge(out).stale {
+	if errors.Is(err, fs.ErrNotExist) || err == nil && (out.Info.Dblock != nil || a.judge(out).stale) {
 		return
 	}
 	now, err := notice.Read(a.names.Notice)
@@ -556,6 +564,9 @@ func (a *attempt) confront(ctx context.Context) (done bool, err error) {
 		a.met = true
 	}
 	v := a.judge(seen)
+	if v.alien {
+		return false, notLockFile("lock", a.names.Notice, v.why)
+	}
 	if seen.Info.Dblock == nil {
 		a.ledger.gap = a.now() // a peer has, or had, its turn
 	}
@@ -636,12 +647,12 @@ func (a *attempt) putBack() error {
 		if err != nil {
 			return err
 		}
-		out, err := a.spareFile().Read()
-		if err == nil && out.ID == a.file.ID() {
+		if id, err := a.spareFile().Identify(); err == nil && id == a.file.ID() {
 			a.linked = true
 			return nil
 		}
-		if err != nil || a.judge(out).stale { // check: put-back-again
+		// What cannot be read is somebody's all the same.
+		if out, err := a.spareFile().Read(); errors.Is(err, fs.ErrNotExist) || err == nil && a.judge(out).stale { // check: put-back-again
 			return nil
 		}
 	}

@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
-	"slices"
 	"syscall"
 	"time"
 
@@ -33,52 +31,113 @@ type BreakOptions struct {
 	// KillAfter is how long a live dblock and its command have to end; 0 is
 	// DefaultKillAfter.
 	KillAfter time.Duration
+	// Tell, if it is not nil, is told what Break does or waits for.
+	Tell func(BreakStep, []Process)
 }
+
+// BreakStep is what Break is at.
+type BreakStep int
+
+// The steps.
+const (
+	BreakEnding  BreakStep = iota // the processes are about to be ended
+	BreakWaiting                  // they have been told, and are waited for, for a second by now
+	BreakLooking                  // nobody was ended: does the holder put its lock file back?
+)
 
 // Broken is what Break did.
 type Broken struct {
-	Report  *Report // what was found
-	Removed bool    // there was a lock, and it is gone
-	Ended   []int   // processes that were ended
-	Running int     // the pid of a holder that still runs, and works unlocked now; or 0
+	Report   *Report   // what was found
+	Removed  bool      // there was a lock, and it is gone
+	Ended    []int     // processes that were ended
+	Running  int       // the pid of a holder that still runs, and works unlocked now; or 0
+	Spared   int       // the pid that the lock file named, of a process that was not shown to have the lock; or 0
+	Left     []Process // processes that have not ended, although they were killed
+	Restored bool      // its holder has put the lock file back: nothing is gained
 }
 
 // Break removes a lock that is stuck, by compare and swap against what it judged:
 // never somebody's newer lock. A live dblock on this host is ended, with consent,
-// before its lock is removed, so that two commands never run at once. Another
-// live holder is not ended: its lock file is removed.
+// and all that it has started with it, before its lock is removed, so that two
+// commands never run at once. Another live holder is not ended: its lock file is
+// removed. Only processes that are shown to have the lock are ended, whatever the
+// lock file says.
 //
-// The error is a *HeldError if the lock may not be broken, or a *fs.PathError.
+// The error is a *HeldError if the lock may not be broken, or is held nevertheless
+// (then there is a Broken as well), a *fs.PathError, or one that is
+// fs.ErrPermission for somebody else's process.
 func Break(ctx context.Context, db string, opts BreakOptions) (*Broken, error) {
 	n, err := Resolve(db, opts.LockFile)
 	if err != nil {
 		return nil, err
 	}
 	o := opts.Options.withDefaults()
+	if opts.Tell == nil {
+		opts.Tell = func(BreakStep, []Process) {}
+	}
+	if opts.KillAfter <= 0 {
+		opts.KillAfter = DefaultKillAfter
+	}
 	r, err := inspect(n, o)
 	if err != nil {
 		return nil, err
 	}
-	b := &Broken{Report: r}
-	if r.State == StateInvalid && r.seen == nil {
+	switch {
+	case r.State == StateInvalid && r.seen == nil:
 		return nil, &fs.PathError{Op: "remove", Path: n.Notice, Err: ErrNotRegular}
-	}
-	if r.State == StateFree {
-		return b, nil
-	}
-	if !r.mayBreak(opts) {
+	case r.alien:
+		return nil, notLockFile("remove", n.Notice, r.seen.Alien(n.named()))
+	case r.State == StateInvalid && !r.Stale && !opts.IfStale && !r.settled(ctx):
+		return Break(ctx, db, opts)
+	case r.State == StateFree && len(r.Stopped) == 0:
+		return &Broken{Report: r}, nil
+	case !r.mayBreak(opts):
 		return nil, &HeldError{Path: n.Notice, Report: r}
 	}
-	if r.ends() {
-		if b.Ended, err = r.end(ctx, opts.KillAfter); err != nil {
-			return nil, err
-		}
-	} else if r.State == StateForeign && r.provenAlive() {
-		b.Running = r.Holder.PID
+	b := &Broken{Report: r}
+	err = r.breakUp(ctx, opts, b)
+	if err == nil && b.Restored {
+		err = &HeldError{Path: n.Notice, Report: r}
 	}
-	b.Removed, err = r.remove()
-	b.Removed = b.Removed || len(b.Ended) > 0
 	return b, err
+}
+
+// breakUp ends who is to be ended and removes the notice.
+func (r *Report) breakUp(ctx context.Context, opts BreakOptions, b *Broken) (err error) {
+	ends := r.ends()
+	if ends || len(r.Stopped) > 0 && !opts.IfStale {
+		if err := r.end(ctx, opts, b); err != nil {
+			return err
+		}
+	}
+	ends = ends && len(b.Ended) > 0
+	switch {
+	case r.State == StateFree:
+		b.Removed = len(b.Ended) > 0
+		return nil
+	case r.State == StateForeign && r.provenAlive():
+		b.Running = r.Holder.PID
+	case r.ends() && !ends:
+		b.Spared = r.Holder.PID
+	}
+	if b.Removed, err = r.remove(); err != nil {
+		return err
+	}
+	b.Removed = b.Removed || ends
+	if !ends && r.live() {
+		opts.Tell(BreakLooking, nil)
+		b.Restored = r.restored(ctx)
+	}
+	return nil
+}
+
+// settled waits until a file that is no notice, but may be one in the making, has
+// stayed as it is for long enough to be none. False: it has changed.
+func (r *Report) settled(ctx context.Context) bool {
+	return !waitUntil(ctx, emptyGrace, func() bool {
+		now, err := notice.Read(r.Notice)
+		return err != nil || !now.Same(r.seen)
+	})
 }
 
 // mayBreak decides whether the lock may be broken without, or with, consent.
@@ -88,9 +147,12 @@ func (r *Report) mayBreak(opts BreakOptions) bool {
 		return false
 	case opts.IfStale:
 		return r.Stale
-	case opts.ID != "" || r.Stale || r.State == StateStale || r.State == StateInvalid:
+	case opts.ID != "":
 		return true
-	case r.State == StateForeign && !r.provenAlive() || r.State == StateHeld && !r.ends():
+	case len(r.Stopped) > 0: // somebody would be ended
+	case r.Stale || r.State == StateStale || r.State == StateInvalid:
+		return true
+	case r.State == StateForeign && !r.provenAlive():
 		return true // on another host, as far as anybody knows
 	}
 	return opts.Consent != nil && opts.Consent(r)
@@ -102,7 +164,7 @@ func (r *Report) provenAlive() bool {
 	return r.Holder.Host == me.Host && proc.Seen() && proc.Look(r.Holder.PID) == proc.Alive
 }
 
-// ends reports whether the lock's holders are processes of this host that can be
+// ends reports whether the lock's holders may be processes of this host that can be
 // ended.
 func (r *Report) ends() bool {
 	if r.State != StateHeld && r.State != StateShared && r.State != StateOrphaned {
@@ -112,89 +174,20 @@ func (r *Report) ends() bool {
 	return d.Boot == me.Boot && d.PIDNS == me.PIDNS && (d.Boot != "" || r.Holder.Host == me.Host)
 }
 
-// end ends all who hold the room or are said to: SIGTERM to the dblocks, which
-// pass it on and wait, then SIGKILL to whatever still has the lock.
-func (r *Report) end(ctx context.Context, patience time.Duration) ([]int, error) {
-	if patience <= 0 {
-		patience = DefaultKillAfter
+// live reports whether the notice is that of a dblock which gives signs of life.
+func (r *Report) live() bool { return r.State == StateHeld || r.State == StateShared }
+
+// restored waits for as long as a live dblock may need to put back its notice: on
+// this kernel it is told at once that it is missing, elsewhere it looks at each beat.
+func (r *Report) restored(ctx context.Context) bool {
+	soon := time.Second
+	if r.seen.Info.Dblock.Boot != proc.Self().Boot {
+		soon += maxBeat
 	}
-	room, rerr := r.identifyRoom()
-	holding := func() []int {
-		var pids []int
-		if rerr == nil {
-			pids = proc.Holding(room)
-		}
-		if r.State != StateOrphaned && proc.Look(r.Holder.PID) == proc.Alive && !slices.Contains(pids, r.Holder.PID) && r.stands() {
-			pids = append(pids, r.Holder.PID)
-		}
-		return slices.DeleteFunc(pids, func(pid int) bool { return pid == os.Getpid() })
-	}
-	owners := r.owners()
-	// A process that ends has closed its files, as far as one can see, a moment before
-	// the kernel lets go of its locks.
-	free := func() bool { return !intersects(r.owners(), owners) }
-	first := r.dblocks(holding())
-	if err := signalAll(first, unix.SIGTERM); err != nil {
-		return nil, err
-	}
-	ended := slices.Clone(first)
-	if wait(ctx, patience, func() bool { return !intersects(holding(), first) && !r.holds(holding()) && free() }) {
-		return ended, ctx.Err()
-	}
-	var err error
-	// Nobody can refuse this, however impatient the caller is.
-	wait(ctx, max(patience, DefaultKillAfter), func() bool {
-		// If the old owners still have the room after we have looked who holds it,
-		// it is they, and what they started; that may have happened just now. Else
-		// it may be the next dblock, and only those that we know are meant.
-		rest := holding()
-		if !r.stands() || len(owners) > 0 && free() {
-			rest = slices.DeleteFunc(rest, func(pid int) bool { return !slices.Contains(ended, pid) })
-		}
-		err = signalAll(rest, unix.SIGKILL)
-		for _, pid := range rest {
-			if !slices.Contains(ended, pid) {
-				ended = append(ended, pid)
-			}
-		}
-		return err != nil || len(rest) == 0 && free()
+	return waitUntil(ctx, soon, func() bool {
+		now, err := notice.Read(r.Notice)
+		return err == nil && now.Info.Dblock != nil && identity(now) == r.ID
 	})
-	if err == nil {
-		err = ctx.Err()
-	}
-	return ended, err
-}
-
-// owners are the processes that took the locks of the room that are held now. They
-// need not live any more.
-func (r *Report) owners() []int {
-	room, err := r.identifyRoom()
-	if err != nil {
-		return nil
-	}
-	var pids []int
-	claims, _ := proc.Claims(room)
-	for _, c := range claims {
-		if !c.Waiting {
-			pids = append(pids, c.PID)
-		}
-	}
-	return pids
-}
-
-// dblocks are those of the holding processes that are asked first: the dblocks,
-// which then see to their commands; if none is left, the commands themselves.
-func (r *Report) dblocks(pids []int) []int {
-	var first []int
-	for _, pid := range pids {
-		if pid == r.Holder.PID || slices.ContainsFunc(r.Readers, func(p Process) bool { return p.PID == pid }) {
-			first = append(first, pid)
-		}
-	}
-	if len(first) == 0 {
-		return pids
-	}
-	return first
 }
 
 // stands reports whether the judged notice is still at the path.
@@ -203,46 +196,25 @@ func (r *Report) stands() bool {
 	return err == nil && id == r.seen.ID
 }
 
-// holds reports whether the judged hold still goes on: its notice stands and
-// somebody keeps the room.
-func (r *Report) holds(pids []int) bool { return r.stands() && len(pids) > 0 }
-
-func intersects(a, b []int) bool {
-	return slices.ContainsFunc(a, func(pid int) bool { return slices.Contains(b, pid) })
-}
-
-// wait looks every few milliseconds whether done has become true.
-func wait(ctx context.Context, patience time.Duration, done func() bool) bool {
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(patience); ; {
-		if done() {
-			return true
+// waitUntil looks again and again, less and less often, whether done has become true.
+func waitUntil(ctx context.Context, patience time.Duration, done func() bool) bool {
+	pause := 5 * time.Millisecond
+	for end := time.Now().Add(patience); !done(); pause = min(2*pause, maxPause) {
+		left := time.Until(end)
+		if left <= 0 {
+			return false
 		}
 		select {
-		case <-tick.C:
-			if time.Now().After(end) {
-				return false
-			}
+		case <-time.After(min(pause, left)):
 		case <-ctx.Done():
 			return false
 		}
 	}
+	return true
 }
 
-func signalAll(pids []int, sig unix.Signal) error {
-	for _, pid := range pids {
-		h, err := proc.Hold(pid)
-		if err == nil {
-			err = h.Signal(sig)
-			h.Close()
-		}
-		if err != nil && !errors.Is(err, unix.ESRCH) {
-			return err
-		}
-	}
-	return nil
-}
+// maxPause is the longest time between two looks at what is waited for.
+const maxPause = 100 * time.Millisecond
 
 // remove takes the judged notice away. Moving it aside first and looking at what
 // was moved means that a newer one can be put back.
@@ -259,7 +231,7 @@ func (r *Report) remove() (bool, error) {
 	if err != nil {
 		return false, &fs.PathError{Op: "remove", Path: r.Notice, Err: err}
 	}
-	if now, err := notice.Read(aside); err == nil && identity(now) != r.ID { // check: compare-before-break
+	if now, err := notice.Read(aside); err != nil || identity(now) != r.ID { // check: compare-before-break
 		_, err := notice.Link(notice.Path(aside), notice.Path(r.Notice))
 		_ = notice.Remove(aside)
 		if errors.Is(err, fs.ErrExist) {

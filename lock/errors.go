@@ -23,6 +23,9 @@ var (
 	// ErrNotRegular: something that is not a regular file is where the lock
 	// file should be. It is neither read nor removed.
 	ErrNotRegular = notice.ErrNotRegular
+	// ErrNotLockFile: what is where the lock file should be is another file, perhaps
+	// the database itself. It is never removed.
+	ErrNotLockFile = errors.New("not a lock file")
 	// ErrAcquired: this Lock is held already.
 	ErrAcquired = errors.New("this Lock is acquired already")
 	// ErrName: the database has no name to derive a lock file from.

@@ -10,8 +10,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dblock-dev/dblock/internal/tree"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
 	"github.com/dblock-dev/dblock/lock/internal/proc"
+	"github.com/dblock-dev/dblock/lock/internal/queue"
 )
 
 // State is what a lock is found to be in.
@@ -53,6 +55,8 @@ type Process struct {
 	Mode     Mode
 	Priority Priority
 	Age      time.Duration // since it was started
+	UID      int           // whose it is; -1 if that is not known
+	Stopped  bool          // it does not run until it is continued
 }
 
 // Report is what Inspect found.
@@ -68,11 +72,18 @@ type Report struct {
 	Readers []Process // all readers of a shared hold
 	Orphans []int     // pids that keep an orphaned lock
 	Waiters []Process // in the order in which they will go
+	// Remaining is what a holder waits for whose command was ended: what that has
+	// left running. Only while it does.
+	Remaining []Process
+	// Stopped are processes that keep others waiting, because they were stopped
+	// while they had the lock or a place in the queue that nobody else passes.
+	Stopped []Process
 	// WaitersKnown is false where the system does not tell who waits, and who
 	// reads: no /proc/locks.
 	WaitersKnown bool
 
-	seen *notice.Sighting
+	seen  *notice.Sighting
+	alien bool // what is at the path is no lock file
 }
 
 // Locked reports whether somebody has the lock.
@@ -134,13 +145,16 @@ func look(n Names, opts Options) (*Report, error) {
 		return nil, err
 	}
 	r.seen, r.ID = seen, identity(seen)
-	j := judgement{me: proc.Self(), now: opts.Now().UnixMilli(), timeout: opts.StaleTimeout, byAge: opts.Stale == StaleAge}
+	j := judgement{me: proc.Self(), now: opts.Now().UnixMilli(), timeout: opts.StaleTimeout, byAge: opts.Stale == StaleAge, named: n.named()}
 	j.moved = lastLedger(r.Names).clockMoved(j.me.Booted(j.now))
 	r.Age = max(0, since(j.now, seen.Info.Timestamp))
-	if seen.Err != nil {
+	if why := seen.Alien(j.named); why != "" || seen.Err != nil {
 		j.unchanged = max(0, time.Duration(j.now-seen.Changed)*time.Millisecond)
 		v := j.of(seen)
-		r.State, r.Stale, r.Evidence, r.Age = StateInvalid, v.stale, v.why, j.unchanged
+		r.State, r.Stale, r.Evidence, r.Age, r.alien = StateInvalid, v.stale, v.why, j.unchanged, v.alien
+		if r.alien {
+			r.Evidence = "it is not a lock file: " + v.why
+		}
 		r.waitBefore(queued)
 		return r, nil
 	}
@@ -198,7 +212,9 @@ func (r *Report) stateOfDblock(j judgement, inRoom []proc.Claim) {
 		if len(r.Readers) == 1 {
 			r.Evidence = "one reader holds the kernel lock"
 		}
+		r.lookAtRest()
 	case alive:
+		r.lookAtRest()
 		r.Evidence = fmt.Sprintf("process %d is alive and holds the kernel lock", i.PID)
 		if st, ok := proc.Stat(i.PID); ok {
 			if age, ok := proc.Age(st.Started); ok {
@@ -206,7 +222,9 @@ func (r *Report) stateOfDblock(j judgement, inRoom []proc.Claim) {
 			}
 		}
 	case len(inRoom) > 0 && proc.Look(i.PID) != proc.Alive:
-		r.Orphans = proc.Holding(room)
+		for _, h := range proc.Holding(room) {
+			r.Orphans = append(r.Orphans, h.PID)
+		}
 		if slices.ContainsFunc(inRoom, func(c proc.Claim) bool { return proc.Look(c.PID) == proc.Alive }) {
 			// The next one has the room in hand and is about to take over.
 			r.State, r.Stale, r.Evidence, r.Orphans = StateStale, true, "its dblock has gone", nil
@@ -221,9 +239,41 @@ func (r *Report) stateOfDblock(j judgement, inRoom []proc.Claim) {
 	}
 }
 
+// lookAtRest lists what a holder waits for whose command was ended.
+func (r *Report) lookAtRest() {
+	dir, err := notice.OpenDir(r.Names.State)
+	if err != nil {
+		return
+	}
+	defer dir.Close()
+	room, err := queue.Existing(dir.At(roomName))
+	if err != nil {
+		return
+	}
+	defer room.Close()
+	if ending, _ := room.Shown(queue.Ending); !ending {
+		return
+	}
+	holders := []int{r.Holder.PID}
+	if id, err := room.ID(); err == nil && r.State == StateShared {
+		holders = nil
+		for _, p := range r.Readers {
+			if proc.Signs(p.PID, id, int(queue.Ending)) {
+				holders = append(holders, p.PID)
+			}
+		}
+	}
+	for _, pid := range holders {
+		members, _ := tree.Of(pid, 0)
+		for _, p := range members {
+			r.Remaining = append(r.Remaining, member(p))
+		}
+	}
+}
+
 // lookAtQueue lists who waits, in order, and returns who is in the room.
 func (r *Report) lookAtQueue() (inRoom []proc.Claim) {
-	r.Waiters, r.WaitersKnown = nil, true
+	r.Waiters, r.Stopped, r.WaitersKnown = nil, nil, true
 	dir, err := notice.OpenDir(r.Names.State)
 	if err != nil {
 		r.WaitersKnown = isGone(err)
@@ -245,6 +295,7 @@ func (r *Report) lookAtQueue() (inRoom []proc.Claim) {
 		}
 		// A table that changes while it is read can show a line twice.
 		for _, c := range claims {
+			r.noteStopped(c)
 			switch {
 			case c.Waiting && !slices.ContainsFunc(r.Waiters, func(p Process) bool { return p.PID == c.PID }):
 				p := describe(c.PID)
@@ -261,6 +312,13 @@ func (r *Report) lookAtQueue() (inRoom []proc.Claim) {
 		}
 	}
 	return inRoom
+}
+
+// noteStopped lists one that has locked a file of the queue and does not run.
+func (r *Report) noteStopped(c proc.Claim) {
+	if !c.Waiting && proc.Stopped(c.PID) && !slices.ContainsFunc(r.Stopped, func(p Process) bool { return p.PID == c.PID }) {
+		r.Stopped = append(r.Stopped, describe(c.PID))
+	}
 }
 
 // waitBefore counts those who have the room, but wait for a foreign holder, as
@@ -304,7 +362,7 @@ func identity(s *notice.Sighting) string {
 
 // describe finds out what can be known of a process from its command line.
 func describe(pid int) Process {
-	p := Process{PID: pid}
+	p := Process{PID: pid, UID: proc.Owner(pid), Stopped: proc.Stopped(pid)}
 	if st, ok := proc.Stat(pid); ok {
 		p.Age, _ = proc.Age(st.Started)
 	}

@@ -2,6 +2,8 @@ package lock
 
 import (
 	"fmt"
+	"io/fs"
+	"path/filepath"
 	"time"
 
 	"github.com/dblock-dev/dblock/lock/internal/notice"
@@ -19,6 +21,7 @@ const clockSlack = time.Second
 // verdict is what a foreign notice means to somebody who has the room in hand.
 type verdict struct {
 	stale bool          // it may be taken over now
+	alien bool          // it is no lock file: never touched
 	again time.Duration // else: judge again after this, even if nothing changes
 	why   string        // the evidence, for people
 }
@@ -31,7 +34,9 @@ type judgement struct {
 	timeout   time.Duration // the stale timeout
 	byAge     bool          // Options.Stale is StaleAge
 	moved     bool          // the wall clock was set lately
+	named     bool          // the file was named by the user, and may be anything
 	room      bool          // we hold the room: no dblock of this kernel is in
+	inRoom    uint64        // its inode
 }
 
 func (a *attempt) judge(seen *notice.Sighting) verdict {
@@ -40,14 +45,15 @@ func (a *attempt) judge(seen *notice.Sighting) verdict {
 	}
 	return judgement{
 		me: a.me, now: a.now(), unchanged: time.Since(a.since), timeout: a.opts.StaleTimeout,
-		byAge: a.opts.Stale == StaleAge, moved: a.clockMoved, room: a.room != nil,
+		byAge: a.opts.Stale == StaleAge, moved: a.clockMoved, named: a.names.named(), room: a.room != nil, inRoom: a.roomID.Ino,
 	}.of(seen)
 }
 
 func (j judgement) of(seen *notice.Sighting) verdict {
+	if why := seen.Alien(j.named); why != "" { // check: alien
+		return verdict{alien: true, again: j.timeout, why: why}
+	}
 	switch {
-	case seen.Err != nil && seen.Clipped:
-		return j.silent("it is too large to be read")
 	case seen.Err != nil:
 		if left := emptyGrace - j.unchanged; left > 0 { // check: empty-grace
 			return verdict{again: left, why: "not a valid lock file, perhaps one that is being written"}
@@ -57,6 +63,17 @@ func (j judgement) of(seen *notice.Sighting) verdict {
 		return j.ofDblock(seen.Info)
 	}
 	return j.ofPeer(seen.Info)
+}
+
+// notLockFile is the error about a file that is none.
+func notLockFile(op, path, why string) error {
+	return &fs.PathError{Op: op, Path: path, Err: fmt.Errorf("%w: %s", ErrNotLockFile, why)}
+}
+
+// named reports whether the lock file was named by the user. Where its name was made
+// of the database's nobody keeps a file of another kind.
+func (n Names) named() bool {
+	return n.DB == "" || n.DB == n.Notice || n.Notice != filepath.Join(filepath.Dir(n.DB), "."+stem(filepath.Base(n.DB))+".lock")
 }
 
 // ofDblock judges a notice that a dblock wrote. The kernel lock is the proof that
@@ -69,10 +86,12 @@ func (j judgement) ofDblock(i notice.Info) verdict {
 		// Its room was deleted under it, or there is no kernel lock here. It will
 		// find out and end; until then it is as alive as any holder.
 		return verdict{again: j.timeout, why: fmt.Sprintf("process %d is alive and refreshes it", i.PID)}
-	case thisBoot && j.room:
+	case thisBoot && j.room && j.sameRoom(d):
 		return verdict{stale: true, why: "its dblock has gone"}
-	case thisBoot && j.sees(d) && proc.Look(i.PID) == proc.Gone:
+	case thisBoot && j.sees(d) && j.ended(i):
 		return verdict{stale: true, why: fmt.Sprintf("process %d has gone", i.PID)}
+	case thisBoot && j.room:
+		return j.silent("its state directory was removed, and its process cannot be seen from here")
 	case !thisBoot && i.Host == j.me.Host && d.Boot != "" && j.me.Boot != "":
 		return verdict{stale: true, why: "this machine has been started anew since"}
 	}
@@ -99,6 +118,19 @@ func (j judgement) owns(i notice.Info) bool {
 	}
 	st, ok := proc.Stat(i.PID)
 	return !ok || i.Dblock.Mode == notice.Shared || st.Started == i.Dblock.Started
+}
+
+// sameRoom reports whether the lock that we have would be the holder's. The state
+// directory may have been made anew under him, who may not have noticed yet. Older
+// versions do not name their room.
+func (j judgement) sameRoom(d *notice.Dblock) bool {
+	return d.Room == 0 || d.Room == j.inRoom // check: same-room: d.Room == 0 -> true
+}
+
+// ended reports whether the notice's process has ended, its number having been given
+// to another one or not.
+func (j judgement) ended(i notice.Info) bool {
+	return proc.Look(i.PID) == proc.Gone || i.PID > 0 && !j.owns(i)
 }
 
 func (j judgement) fresh(i notice.Info) bool {
@@ -129,7 +161,11 @@ func (j judgement) ofPeer(i notice.Info) verdict {
 	if j.byAge {
 		again = j.timeout - age
 	}
-	return verdict{again: max(again, time.Millisecond), why: fmt.Sprintf("process %d was started before the lock was taken and is alive", i.PID)}
+	why := fmt.Sprintf("process %d was started before the lock was taken and is alive", i.PID)
+	if j.moved {
+		why = fmt.Sprintf("process %d is alive; that it is another one by now cannot be told, as the clock may have been set", i.PID)
+	}
+	return verdict{again: max(again, time.Millisecond), why: why}
 }
 
 // old judges by age what cannot be proved. A date in the future proves nothing

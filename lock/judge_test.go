@@ -53,7 +53,10 @@ func TestJudging(t *testing.T) {
 	now := time.Now()
 	peer := live(t)
 	alive, dead := peer.Process.Pid, gone(t)
-	const timeout = 30 * time.Second
+	const (
+		timeout  = 30 * time.Second
+		thisRoom = 4711
+	)
 	ago := func(d time.Duration) int64 { return ms(now.Add(-d)) }
 	dblock := func(change func(*notice.Info)) string { return dblockNotice(t, change) }
 	elsewhere := func(i *notice.Info) { i.Host, i.Dblock.Boot = "elsewhere", "another-boot" }
@@ -76,6 +79,12 @@ func TestJudging(t *testing.T) {
 		{name: "dblock, this boot, stopped by Ctrl-Z", notice: dblock(func(i *notice.Info) { i.Timestamp = ago(-24 * time.Hour) }), again: timeout},
 		{name: "dblock, this boot, other pid namespace", notice: dblock(func(i *notice.Info) { i.Dblock.PIDNS++; i.PID = dead }), stale: true},
 		{name: "dblock, this boot, other pid namespace, no room", notice: dblock(func(i *notice.Info) { i.Dblock.PIDNS++; i.PID = dead }), noRoom: true, again: timeout},
+		{name: "dblock, this boot, other pid namespace, this room", notice: dblock(func(i *notice.Info) { i.Dblock.PIDNS++; i.Dblock.Room = thisRoom }), stale: true},
+		{name: "dblock, this boot, other pid namespace, other room", notice: dblock(func(i *notice.Info) { i.Dblock.PIDNS++; i.Dblock.Room = thisRoom + 1 }), again: timeout},
+		{name: "dblock, this boot, other pid namespace, other room, silent", notice: dblock(func(i *notice.Info) { i.Dblock.PIDNS++; i.Dblock.Room = thisRoom + 1 }), unchanged: timeout, stale: true},
+		{name: "dblock, this boot, gone, other room", notice: dblock(func(i *notice.Info) { i.PID = dead; i.Dblock.Room = thisRoom + 1 }), stale: true},
+		{name: "dblock, this boot, its pid is another process now, other room", notice: dblock(func(i *notice.Info) { i.PID, i.Dblock.Started, i.Dblock.Room = alive, 1, thisRoom+1 }), stale: true},
+		{name: "dblock, this boot, alive, other room, dated long ago", notice: dblock(func(i *notice.Info) { i.Timestamp, i.Dblock.Room = ago(time.Hour), thisRoom+1 }), again: timeout},
 		{name: "dblock, older boot", notice: dblock(func(i *notice.Info) { i.Dblock.Boot = "another-boot"; i.PID = alive }), stale: true},
 		{name: "dblock, other host, young", notice: dblock(elsewhere), again: timeout},
 		{name: "dblock, other host, old but just seen", notice: dblock(func(i *notice.Info) { elsewhere(i); i.Timestamp = ago(time.Hour) }), again: timeout},
@@ -119,11 +128,11 @@ func TestJudging(t *testing.T) {
 		{name: "half written", notice: `{"pid":1,"timest`, again: emptyGrace},
 		{name: "not an object", notice: `[]`, again: emptyGrace},
 		{name: "invalid for too long", notice: "locked", unchanged: emptyGrace, stale: true},
-		{name: "too large", notice: `{"process":"` + strings.Repeat("x", 5000) + `"}`, unchanged: emptyGrace, again: timeout - emptyGrace},
-		{name: "too large for too long", notice: `{"process":"` + strings.Repeat("x", 5000) + `"}`, unchanged: timeout, stale: true},
+		{name: "too large", notice: `{"process":"` + strings.Repeat("x", 5000) + `"}`, unchanged: emptyGrace, again: timeout},
+		{name: "too large for too long", notice: `{"process":"` + strings.Repeat("x", 5000) + `"}`, unchanged: timeout, again: timeout},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			v := judgement{me: me, now: ms(now), unchanged: c.unchanged, timeout: timeout, byAge: c.byAge, room: !c.noRoom}.of(sighting([]byte(c.notice)))
+			v := judgement{me: me, now: ms(now), unchanged: c.unchanged, timeout: timeout, byAge: c.byAge, room: !c.noRoom, inRoom: thisRoom}.of(sighting([]byte(c.notice)))
 			require.Equal(t, c.stale, v.stale, v.why)
 			require.NotEmpty(t, v.why)
 			if c.stale {
@@ -149,12 +158,14 @@ func TestTakeOverNow(t *testing.T) {
 		name, notice string
 		opts         Options
 		taken        bool
+		used         bool // the lock has been used before
 	}{
 		{name: "dblock gone", notice: dblockNotice(t, func(i *notice.Info) { i.PID = dead }), taken: true},
 		{name: "dblock of an older boot", notice: dblockNotice(t, func(i *notice.Info) { i.Dblock.Boot = "another-boot" }), taken: true},
 		{name: "dblock elsewhere", notice: dblockNotice(t, func(i *notice.Info) { i.Host, i.Dblock.Boot = "elsewhere", "another-boot" })},
 		{name: "peer gone", notice: peerNotice(dead, host(), now), taken: true},
-		{name: "peer's pid reused", notice: peerNotice(peer.Process.Pid, host(), now-48*3600_000), taken: true},
+		{name: "peer's pid reused", notice: peerNotice(peer.Process.Pid, host(), now-48*3600_000), taken: true, used: true},
+		{name: "peer's pid reused, or the clock was set", notice: peerNotice(peer.Process.Pid, host(), now-48*3600_000)},
 		{name: "peer alive", notice: peerNotice(peer.Process.Pid, host(), now)},
 		{name: "peer alive, old", notice: peerNotice(1, host(), now-31_000)},
 		{name: "peer alive, old, by age", notice: peerNotice(1, host(), now-31_000), opts: Options{Stale: StaleAge}, taken: true},
@@ -168,6 +179,9 @@ func TestTakeOverNow(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			db, n := database(t)
+			if c.used {
+				require.NoError(t, attemptOnce(t, db, Options{}))
+			}
 			before := put(t, n.Notice, c.notice)
 			c.opts.Wait = NoWait
 			l := New(db, c.opts)

@@ -137,11 +137,14 @@ func (led ledger) owesGap(now int64, every time.Duration) bool {
 	return led.peersLately(now) && (now-last > every.Milliseconds() || now < last)
 }
 
-// clockMoved reports whether the wall clock has been set since the last hold of
+// clockMoved reports whether the wall clock may have been set since the last hold of
 // this boot. When it was, times that were written down by it before say nothing
-// about which of two things came first.
+// about which of two things came first. Where no hold is known nor is the clock.
 func (led ledger) clockMoved(booted, boot int64) bool {
-	return led.boot == boot && boot != 0 && max(led.booted-booted, booted-led.booted) > 2*clockSlack.Milliseconds()
+	if led.boot == 0 { // check: no-ledger
+		return boot != 0
+	}
+	return led.boot == boot && max(led.booted-booted, booted-led.booted) > 2*clockSlack.Milliseconds()
 }
 
 // isGone reports an error that says that there is nothing at the path.

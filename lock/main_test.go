@@ -8,11 +8,13 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -46,6 +48,8 @@ type config struct {
 	Process      string
 	Reads        int
 	Run          string // the role of the command that "wrap" runs
+	Deaf         bool   // it ignores SIGTERM
+	Ending       bool   // it shows that its command has ended
 }
 
 func TestMain(m *testing.M) {
@@ -59,6 +63,8 @@ func TestMain(m *testing.M) {
 		fmt.Println("alive")
 		time.Sleep(3 * patience) // until it is killed, and not for ever if nobody does
 		os.Exit(0)
+	case "daemon":
+		os.Exit(childDaemon())
 	case "hold":
 		os.Exit(childHold())
 	case "wrap":
@@ -87,6 +93,7 @@ func childConfig() (c config) {
 func childHold() int {
 	c := childConfig()
 	unix.Umask(c.Umask)
+	c.deafen()
 	l := New(c.DB, Options{Mode: c.Mode, Wait: c.Wait, StaleTimeout: c.StaleTimeout, Process: c.Process})
 	if err := l.Acquire(context.Background()); err != nil {
 		fmt.Println("error", err)
@@ -106,12 +113,37 @@ func childHold() int {
 	return 0
 }
 
+func (c config) deafen() {
+	if c.Deaf {
+		signal.Ignore(unix.SIGTERM)
+	}
+}
+
+// childDaemon leaves a process in a session of its own, with the room that it has
+// inherited.
+func childDaemon() int {
+	self, _ := os.Executable()
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), envRole+"=linger")
+	cmd.ExtraFiles = []*os.File{os.NewFile(3, "room")}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if cmd.Start() != nil {
+		return 1
+	}
+	fmt.Println("alive", cmd.Process.Pid)
+	return 0
+}
+
 // childWrap runs a command that inherits the room, as the dblock program does.
 func childWrap() int {
 	c := childConfig()
-	l := New(c.DB, Options{Wait: c.Wait})
+	c.deafen()
+	l := New(c.DB, Options{Wait: c.Wait, Mode: c.Mode})
 	if err := l.Acquire(context.Background()); err != nil {
 		return 1
+	}
+	if c.Ending {
+		l.hold.room.Show(queue.Ending)
 	}
 	fd, err := dup(l.Descriptor())
 	if err != nil {

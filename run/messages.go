@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/dblock-dev/dblock/internal/say"
@@ -60,10 +61,33 @@ func Who(h *lock.Holder) string {
 	return fmt.Sprintf("%s (pid %d on %s)", label, h.PID, term.Clean(h.Host))
 }
 
+// Name is a process as a message names it: its program, and its number.
+func Name(p lock.Process) string {
+	if p.Command == "" {
+		return fmt.Sprintf("pid %d", p.PID)
+	}
+	return fmt.Sprintf("%s (pid %d)", term.Clean(p.Command), p.PID)
+}
+
+// NamesOf lists processes, the first of many.
+func NamesOf(ps []lock.Process) string {
+	const most = 5
+	var s []string
+	for _, p := range ps[:min(len(ps), most)] {
+		s = append(s, Name(p))
+	}
+	if len(ps) > most {
+		s = append(s, fmt.Sprintf("%d more", len(ps)-most))
+	}
+	return strings.Join(s, ", ")
+}
+
 // situation says who holds the lock, and since when, and who waits.
 func situation(r *lock.Report, self int) string {
 	s := "held"
 	switch {
+	case r.State == lock.StateFree && len(r.Stopped) > 0:
+		s = fmt.Sprintf("not held, but %s, which is stopped, blocks the queue", NamesOf(r.Stopped))
 	case r.State == lock.StateFree:
 		s = "just let go"
 	case r.State == lock.StateInvalid:
@@ -74,6 +98,12 @@ func situation(r *lock.Report, self int) string {
 		s = fmt.Sprintf("held by %s for %s", Who(r.Holder), term.Ago(r.Age))
 		if n := len(r.Readers); n > 1 {
 			s += fmt.Sprintf(" and %d more readers", n-1)
+		}
+		if len(r.Remaining) > 0 {
+			s += fmt.Sprintf("; its command has ended, but still running: %s", NamesOf(r.Remaining))
+		}
+		if len(r.Stopped) > 0 {
+			s += fmt.Sprintf("; stopped: %s", NamesOf(r.Stopped))
 		}
 	}
 	ahead := 0

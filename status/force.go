@@ -34,10 +34,10 @@ func (f *Force) Run(k *kong.Context) error {
 	if err := f.Check(run.GivenOn(k)); err != nil {
 		return err
 	}
-	opts := lock.BreakOptions{Options: f.Options(f.Foreign), IfStale: f.IfStale, ID: f.ID, KillAfter: time.Duration(f.KillAfter), Consent: f.ask}
+	opts := lock.BreakOptions{Options: f.Options(f.Foreign), IfStale: f.IfStale, ID: f.ID, KillAfter: time.Duration(f.KillAfter), Consent: f.ask, Tell: f.progress}
 	b, err := lock.Break(context.Background(), f.DB, opts)
 	if err != nil {
-		return f.refused(err)
+		return f.refused(b, err)
 	}
 	if f.Quiet {
 		return nil
@@ -55,7 +55,27 @@ func (f *Force) Run(k *kong.Context) error {
 	if b.Running != 0 {
 		fmt.Printf("Its process still runs, without a lock now: pid %d\n", b.Running)
 	}
+	if b.Spared != 0 {
+		fmt.Printf("The process that it named was not shown to have the lock, and was left alone: pid %d\n", b.Spared)
+	}
 	return nil
+}
+
+// progress says on stderr what takes long, and whose processes root ends.
+func (f *Force) progress(step lock.BreakStep, ps []lock.Process) {
+	switch {
+	case step == lock.BreakEnding:
+		for _, p := range ps {
+			if p.UID >= 0 && p.UID != os.Getuid() {
+				fmt.Fprintf(os.Stderr, "dblock: ending %s of user %s\n", run.Name(p), userName(p.UID))
+			}
+		}
+	case f.Quiet:
+	case step == lock.BreakLooking:
+		fmt.Fprintln(os.Stderr, "dblock: waiting to see whether its holder puts the lock file back")
+	case step == lock.BreakWaiting:
+		fmt.Fprintf(os.Stderr, "dblock: waiting for %s to end; after %s it is killed\n", run.NamesOf(ps), term.Ago(time.Duration(f.KillAfter)))
+	}
 }
 
 // ask gets consent for a holder that is alive.
@@ -66,6 +86,9 @@ func (f *Force) ask(r *lock.Report) bool {
 	if !isatty.IsTerminal(os.Stdin.Fd()) || !isatty.IsTerminal(os.Stderr.Fd()) {
 		return false
 	}
+	if r.Holder == nil || r.State == lock.StateStale {
+		return f.confirm("%s, which is stopped, keeps others waiting.\nIt will be ended.", run.NamesOf(r.Stopped))
+	}
 	what := "Its lock file will be removed, but its process goes on."
 	if r.Holder.Dblock {
 		what = "It and its command will be ended."
@@ -74,14 +97,18 @@ func (f *Force) ask(r *lock.Report) bool {
 	if r.Holder.Command != "" {
 		command = " runs " + term.Clean(r.Holder.Command) + " and"
 	}
-	fmt.Fprintf(os.Stderr, "%s%s has held the lock for %s.\n%s Go on? [y/N] ", run.Who(r.Holder), command, term.Ago(r.Age), what)
+	return f.confirm("%s%s has held the lock for %s.\n%s", run.Who(r.Holder), command, term.Ago(r.Age), what)
+}
+
+func (f *Force) confirm(format string, args ...any) bool {
+	fmt.Fprintf(os.Stderr, format+" Go on? [y/N] ", args...)
 	answer, _ := bufio.NewReader(os.Stdin).ReadString('\n')
 	answer = strings.ToLower(strings.TrimSpace(answer))
 	return answer == "y" || answer == "yes"
 }
 
 // refused words the refusal.
-func (f *Force) refused(err error) error {
+func (f *Force) refused(b *lock.Broken, err error) error {
 	var held *lock.HeldError
 	if !errors.As(err, &held) {
 		return err
@@ -89,6 +116,18 @@ func (f *Force) refused(err error) error {
 	r := held.Report
 	e := &run.ConflictError{Code: 75, Err: err}
 	switch {
+	case b != nil && b.Restored:
+		e.Text = fmt.Sprintf("%s was put back at once by its holder, %s: nothing has changed", term.Path(held.Path), run.Who(r.Holder))
+		e.Hint = "end it where it runs"
+	case b != nil:
+		what := run.NamesOf(b.Left)
+		if what == "" {
+			what = "what has its lock"
+		}
+		e.Text = fmt.Sprintf("%s is still locked: %s cannot be ended", term.Path(held.Path), what)
+	case r.Holder == nil || r.State == lock.StateStale:
+		e.Text = fmt.Sprintf("%s is not held, but %s, which is stopped, keeps others waiting", term.Path(held.Path), run.NamesOf(r.Stopped))
+		e.Hint = "to end it, give --yes; to let it go on, send it SIGCONT"
 	case f.ID != "" && f.ID != r.ID:
 		e.Text = fmt.Sprintf("%s is another lock by now: its id is %s", term.Path(held.Path), r.ID)
 	case f.IfStale:

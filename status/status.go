@@ -94,7 +94,7 @@ func (c *Command) text(r *lock.Report, s style) string {
 		fmt.Fprintf(&b, "  %s: %s\n", name, fmt.Sprintf(format, args...))
 	}
 	b.WriteString(headline(r, s) + "\n")
-	if r.State == lock.StateFree && !c.Verbose {
+	if r.State == lock.StateFree && !c.Verbose && len(r.Stopped) == 0 {
 		return b.String()
 	}
 	if h := r.Holder; h != nil {
@@ -111,6 +111,12 @@ func (c *Command) text(r *lock.Report, s style) string {
 	}
 	if len(r.Orphans) > 0 {
 		line("Still running", "%s", pids(r.Orphans))
+	}
+	if len(r.Remaining) > 0 {
+		line("Still running", "%s; the command has ended", run.NamesOf(r.Remaining))
+	}
+	for _, p := range r.Stopped {
+		line("Stopped", "%s: until it goes on, or is ended, others may wait in vain", run.Name(p))
 	}
 	if c.Verbose {
 		c.details(r, line)
@@ -141,6 +147,9 @@ func (c *Command) text(r *lock.Report, s style) string {
 func headline(r *lock.Report, s style) string {
 	switch r.State {
 	case lock.StateFree:
+		if len(r.Stopped) > 0 {
+			return s.head("⚠️ ", yellow, fmt.Sprintf("Database is not locked, but pid %d, which is stopped, blocks the queue", r.Stopped[0].PID))
+		}
 		return s.head("✅", green, "Database is not locked")
 	case lock.StateStale:
 		return s.head("✅", yellow, "Database is not locked: its lock is stale")
@@ -220,6 +229,8 @@ type document struct {
 	Waiting      []processJSON `json:"waiting"`
 	WaitingKnown bool          `json:"waiting_known"`
 	Orphans      []int         `json:"orphans"`
+	Remaining    []briefJSON   `json:"remaining"`
+	Stopped      []briefJSON   `json:"stopped"`
 }
 
 type holderJSON struct {
@@ -244,11 +255,18 @@ type processJSON struct {
 	ForMS    int64  `json:"for_ms"`
 }
 
+type briefJSON struct {
+	PID     int    `json:"pid"`
+	Command string `json:"command,omitempty"`
+	Stopped bool   `json:"stopped"`
+}
+
 func writeJSON(w io.Writer, r *lock.Report) error {
 	d := document{
 		Version: 1, State: r.State, Locked: r.Locked(), Stale: r.Stale, Database: r.DB, LockFile: r.Notice, ID: r.ID,
 		AgeMS: r.Age.Milliseconds(), Evidence: r.Evidence, WaitingKnown: r.WaitersKnown,
 		Readers: processes(r.Readers), Waiting: processes(r.Waiters), Orphans: append([]int{}, r.Orphans...),
+		Remaining: brief(r.Remaining), Stopped: brief(r.Stopped),
 	}
 	if h := r.Holder; h != nil {
 		j := &holderJSON{PID: h.PID, Host: h.Host, Process: h.Process, Dblock: h.Dblock}
@@ -278,6 +296,14 @@ func ascii(b []byte) []byte {
 		} else {
 			out = append(out, string(r)...)
 		}
+	}
+	return out
+}
+
+func brief(ps []lock.Process) []briefJSON {
+	out := []briefJSON{}
+	for _, p := range ps {
+		out = append(out, briefJSON{p.PID, p.Command, p.Stopped})
 	}
 	return out
 }

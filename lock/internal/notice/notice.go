@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -50,8 +51,12 @@ type Dblock struct {
 	Started  uint64 `json:"started"`  // start of the holder's process, clock ticks since boot
 	Boot     string `json:"boot"`     // boot id of the holder's kernel
 	PIDNS    uint64 `json:"pidns"`    // inode of the holder's pid namespace
-	UID      int    `json:"uid"`
-	Command  string `json:"command"` // base name only: arguments can hold secrets
+	// Room is the inode of the room that the holder has locked; 0 without one. The
+	// holder keeps it open, so nobody else's room on this filesystem has its number.
+	// The device would say less: one filesystem can have several numbers.
+	Room    uint64 `json:"room"`
+	UID     int    `json:"uid"`
+	Command string `json:"command"` // base name only: arguments can hold secrets
 }
 
 // The layout. A reader copies the file while the holder rewrites its timestamp,
@@ -88,8 +93,8 @@ func Format(i Info) []byte {
 	b = append(b, `,"process":`...)
 	b = append(b, quote(i.Process)...)
 	if d := i.Dblock; d != nil {
-		b = fmt.Appendf(b, `,"dblock":{"version":%d,"mode":%s,"token":%d,"id":%s,"acquired":%d,"started":%d,"boot":%s,"pidns":%d,"uid":%d,"command":%s}`,
-			d.Version, quote(d.Mode), d.Token, quote(d.ID), d.Acquired, d.Started, quote(d.Boot), d.PIDNS, d.UID, quote(d.Command))
+		b = fmt.Appendf(b, `,"dblock":{"version":%d,"mode":%s,"token":%d,"id":%s,"acquired":%d,"started":%d,"boot":%s,"pidns":%d,"room":%d,"uid":%d,"command":%s}`,
+			d.Version, quote(d.Mode), d.Token, quote(d.ID), d.Acquired, d.Started, quote(d.Boot), d.PIDNS, d.Room, d.UID, quote(d.Command))
 	}
 	return append(b, '}', '\n')
 }
@@ -142,10 +147,37 @@ func Parse(b []byte) (Info, error) {
 	_ = json.Unmarshal(fields["host"], &i.Host)
 	_ = json.Unmarshal(fields["process"], &i.Process)
 	var d Dblock
-	if raw, ok := fields["dblock"]; ok && json.Unmarshal(raw, &d) == nil && d.Version > 0 && d.ID != "" {
+	if raw, ok := fields["dblock"]; ok && json.Unmarshal(raw, &d) == nil && d.Version > 0 && isID(d.ID) {
 		i.Dblock = &d
 	}
 	return i, nil
+}
+
+// isID reports whether s can be the identity of a hold. It is shown to people and
+// copied into command lines, so nothing else counts as one.
+func isID(s string) bool {
+	return len(s) == 16 && strings.Trim(s, "0123456789abcdef") == ""
+}
+
+// Alien says why the file is no lock file at all, nor one that is half written or
+// was damaged; it is empty where that cannot be said. named means that the user has
+// named this file, and may have named another than he thinks: his database.
+func (s *Sighting) Alien(named bool) string {
+	text := bytes.TrimLeft(s.Bytes, " \t\r\n")
+	object := bytes.HasPrefix(text, []byte("{"))
+	switch {
+	case s.Clipped:
+		return fmt.Sprintf("it is larger than %d bytes", MaxSize)
+	case len(text) == 0 || object && !named:
+		return ""
+	case object && s.Err == nil && s.Info.PID == 0 && !s.Info.Dated:
+		return "it is JSON, but names neither a process nor a time"
+	case !object && named:
+		return "it does not begin with {"
+	case !object && bytes.IndexByte(bytes.TrimRight(text, "\x00"), 0) >= 0:
+		return "it is not text"
+	}
+	return ""
 }
 
 func number(raw json.RawMessage) (float64, bool) {

@@ -22,14 +22,14 @@ import (
 func info() Info {
 	return Info{
 		PID: 4711, Timestamp: 1763876543210, Dated: true, Host: "h", Process: "dblock",
-		Dblock: &Dblock{Version: Version, Mode: Exclusive, Token: 1763876543210, ID: "0123456789abcdef", Acquired: 1763876543210, Started: 12345, Boot: "b", PIDNS: 4026531836, UID: 1000, Command: "node"},
+		Dblock: &Dblock{Version: Version, Mode: Exclusive, Token: 1763876543210, ID: "0123456789abcdef", Acquired: 1763876543210, Started: 12345, Boot: "b", PIDNS: 4026531836, Room: 131, UID: 1000, Command: "node"},
 	}
 }
 
 func TestLayout(t *testing.T) {
 	t.Parallel()
 	b := Format(info())
-	require.Equal(t, `{"pid": 4711    ,"timestamp":      1763876543210,"host":"h","process":"dblock","dblock":{"version":1,"mode":"exclusive","token":1763876543210,"id":"0123456789abcdef","acquired":1763876543210,"started":12345,"boot":"b","pidns":4026531836,"uid":1000,"command":"node"}}`+"\n", string(b))
+	require.Equal(t, `{"pid": 4711    ,"timestamp":      1763876543210,"host":"h","process":"dblock","dblock":{"version":1,"mode":"exclusive","token":1763876543210,"id":"0123456789abcdef","acquired":1763876543210,"started":12345,"boot":"b","pidns":4026531836,"room":131,"uid":1000,"command":"node"}}`+"\n", string(b))
 	require.Equal(t, "4711    ", string(b[8:16]), "the pid is a word of its own")
 	require.Equal(t, "17638", string(b[35:40]))
 	require.Equal(t, "76543210", string(b[40:48]), "the low digits are a word of their own")
@@ -104,9 +104,12 @@ func TestParse(t *testing.T) {
 		`{"process":"\u001b[31m\ud800"}`:                           {Process: "\x1b[31m\ufffd"},
 		`{"dblock":{}}`:                                            nothing,
 		`{"dblock":{"version":1}}`:                                 nothing,
-		`{"dblock":{"version":1,"id":"x","token":"no"}}`:           nothing,
-		`{"dblock":null}`:                                          nothing,
-		`{"dblock":{"version":2,"id":"x","future":[]}}`:            {Dblock: &Dblock{Version: 2, ID: "x"}},
+		`{"dblock":{"version":1,"id":"0123456789abcdef","token":"no"}}`: nothing,
+		`{"dblock":null}`: nothing,
+		`{"dblock":{"version":2,"id":"0123456789abcdef","future":[]}}`:                    {Dblock: &Dblock{Version: 2, ID: "0123456789abcdef"}},
+		`{"dblock":{"version":1,"id":"x"}}`:                                               nothing,
+		`{"dblock":{"version":1,"id":"0123456789ABCDEF"}}`:                                nothing,
+		`{"dblock":{"version":1,"id":"\u001b[2J0123456789"}}`:                             nothing,
 		`{"extra":` + strings.Repeat("[", 1500) + strings.Repeat("]", 1500) + `,"pid":3}`: {PID: 3},
 	} {
 		got, err := Parse([]byte(in))

@@ -131,6 +131,18 @@ func Descends(pid int) (yes, known bool) {
 	return false, true
 }
 
+// Stopped reports whether the process exists and does not run until it is continued.
+func Stopped(pid int) bool {
+	st, ok := Stat(pid)
+	return ok && (st.State == 'T' || st.State == 't')
+}
+
+// Holder is a process that has a lock.
+type Holder struct {
+	PID    int
+	Takers []int // who took the locks that it has; 0 for one that has ended, where that is not told
+}
+
 // Claim is one line of the kernel's table of locks.
 type Claim struct {
 	PID     int  // of the process that asked; it may be gone if a child inherited the lock

@@ -109,7 +109,6 @@ func Claims(id notice.ID) (claims []Claim, known bool) {
 	if err != nil {
 		return nil, false
 	}
-	want := strconv.FormatUint(id.Ino, 10)
 	for line := range strings.Lines(string(b)) {
 		// 1: FLOCK  ADVISORY  WRITE 4711 fe:01:131 0 EOF
 		// 1: -> FLOCK  ADVISORY  WRITE 4712 fe:01:131 0 EOF
@@ -125,8 +124,7 @@ func Claims(id notice.ID) (claims []Claim, known bool) {
 		if len(f) < 5 || f[0] != "FLOCK" {
 			continue
 		}
-		inode := strings.Split(f[4], ":")
-		if len(inode) != 3 || inode[2] != want || !sameDevice(inode[0], inode[1], id.Dev) {
+		if !same(f[4], id) {
 			continue
 		}
 		pid, _ := strconv.Atoi(f[3])
@@ -153,42 +151,179 @@ func sameDevice(major, minor string, dev uint64) bool {
 // Holding lists the processes that have a lock of the file, because they took it
 // or because they inherited the descriptor that it was taken on, as far as we
 // may look.
-func Holding(id notice.ID) []int {
-	var pids []int
-	dirs, _ := filepath.Glob("/proc/[0-9]*/fd")
+func Holding(id notice.ID) []Holder {
+	var holders []Holder
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
 	for _, dir := range dirs {
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(dir)))
+		pid, err := strconv.Atoi(filepath.Base(dir))
 		if err != nil {
 			continue
 		}
-		if holds(dir, id) {
-			pids = append(pids, pid)
+		if takers, _ := locks(dir, id); len(takers) > 0 {
+			holders = append(holders, Holder{pid, takers})
 		}
 	}
-	slices.Sort(pids)
-	return pids
+	slices.SortFunc(holders, func(a, b Holder) int { return a.PID - b.PID })
+	return holders
 }
 
 // Holds reports whether this process itself has a lock of the file by one of its
 // descriptors.
-func Holds(id notice.ID) bool { return holds("/proc/self/fd", id) }
+func Holds(id notice.ID) bool {
+	yes, _ := Has("self", id)
+	return yes
+}
 
-func holds(dir string, id notice.ID) bool {
-	fds, err := os.ReadDir(dir)
-	if err != nil {
-		return false
-	}
-	for _, fd := range fds {
-		var st unix.Stat_t
-		if unix.Stat(dir+"/"+fd.Name(), &st) != nil || st.Ino != id.Ino || st.Dev != id.Dev {
-			continue
+// Has reports whether a process, by its name in /proc, has a lock of the file. known is
+// false where we may not look.
+func Has(process string, id notice.ID) (yes, known bool) {
+	takers, err := locks("/proc/"+process, id)
+	return len(takers) > 0, err == nil
+}
+
+// locks lists who took the locks of the file that a process has by its descriptors.
+// It asks the kernel and not the file: to stat what a descriptor refers to is to ask
+// its filesystem, and there may be one that does not answer any more (FUSE, NFS).
+func locks(dir string, id notice.ID) (takers []int, err error) {
+	err = eachInfo(dir, func(_ string, info []byte) bool {
+		for line := range bytes.Lines(info) {
+			// lock:	1: FLOCK  ADVISORY  WRITE 4711 fe:01:131 0 EOF
+			f := strings.Fields(string(line))
+			if len(f) >= 7 && f[0] == "lock:" && f[2] == "FLOCK" && same(f[6], id) {
+				taker, _ := strconv.Atoi(f[5])
+				takers = append(takers, max(taker, 0))
+			}
 		}
-		info, err := os.ReadFile(dir + "info/" + fd.Name())
-		if err == nil && bytes.Contains(info, []byte("FLOCK")) {
+		return true
+	})
+	return takers, err
+}
+
+// Signs reports whether a process shows a sign on the file: a read lock, by the open
+// file, of one byte.
+func Signs(pid int, id notice.ID, at int) bool {
+	shown := false
+	_ = eachInfo("/proc/"+strconv.Itoa(pid), func(_ string, info []byte) bool {
+		for line := range bytes.Lines(info) {
+			// lock:	2: OFDLCK ADVISORY  READ -1 fe:01:131 3 3
+			f := strings.Fields(string(line))
+			if len(f) < 9 || f[0] != "lock:" || f[2] != "OFDLCK" || !same(f[6], id) {
+				continue
+			}
+			from, err1 := strconv.Atoi(f[7])
+			to, err2 := strconv.Atoi(f[8]) // "EOF" is an error
+			shown = shown || err1 == nil && from <= at && (err2 != nil || at <= to)
+		}
+		return !shown
+	})
+	return shown
+}
+
+// same reports whether a line of the kernel's means the file.
+func same(inode string, id notice.ID) bool {
+	f := strings.Split(inode, ":")
+	return len(f) == 3 && f[2] == strconv.FormatUint(id.Ino, 10) && sameDevice(f[0], f[1], id.Dev)
+}
+
+// Writes reports whether the process has the file, which is at one of the paths and
+// has that id, open for reading and writing, as a holder has its notice.
+func Writes(pid int, id notice.ID, paths ...string) bool {
+	dir := "/proc/" + strconv.Itoa(pid)
+	mount := mountOf(id, paths)
+	found := false
+	_ = eachInfo(dir, func(fd string, info []byte) bool {
+		flags, err := strconv.ParseUint(field(info, "flags:"), 8, 32)
+		if err != nil || flags&unix.O_ACCMODE != unix.O_RDWR {
 			return true
 		}
+		if ino := field(info, "ino:"); ino != "" {
+			found = mount != "" && field(info, "mnt_id:") == mount && ino == strconv.FormatUint(id.Ino, 10)
+			return !found
+		}
+		// A kernel before 5.14. Only a file of the right name is asked: another may
+		// be on a filesystem that does not answer.
+		name, err := os.Readlink(dir + "/fd/" + fd)
+		var st unix.Stat_t
+		found = err == nil && slices.Contains(paths, strings.TrimSuffix(name, " (deleted)")) &&
+			unix.Stat(dir+"/fd/"+fd, &st) == nil && st.Dev == id.Dev && st.Ino == id.Ino
+		return !found
+	})
+	return found
+}
+
+// mountOf is the number of the mount that has the file, as far as it is at one of the paths.
+func mountOf(id notice.ID, paths []string) string {
+	for _, path := range paths {
+		fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+		if err != nil {
+			continue
+		}
+		var st unix.Stat_t
+		info := []byte(nil)
+		if unix.Fstat(fd, &st) == nil && st.Dev == id.Dev && st.Ino == id.Ino {
+			info, _ = slurp("/proc/self/fdinfo/"+strconv.Itoa(fd), 4096)
+		}
+		unix.Close(fd)
+		if info != nil {
+			return field(info, "mnt_id:")
+		}
 	}
-	return false
+	return ""
+}
+
+// eachInfo calls f with the number and the description of each descriptor of a
+// process, until f returns false.
+func eachInfo(dir string, f func(fd string, info []byte) bool) error {
+	d, err := os.Open(dir + "/fdinfo")
+	if err != nil {
+		return err
+	}
+	fds, err := d.Readdirnames(-1)
+	d.Close()
+	for _, fd := range fds {
+		info, err := slurp(dir+"/fdinfo/"+fd, 4096)
+		if err == nil && !f(fd, info) {
+			return nil
+		}
+	}
+	return err
+}
+
+// field is the value of a line "NAME value".
+func field(info []byte, name string) string {
+	for line := range bytes.Lines(info) {
+		if rest, ok := bytes.CutPrefix(line, []byte(name)); ok {
+			return string(bytes.TrimSpace(rest))
+		}
+	}
+	return ""
+}
+
+// FirstChild is the child that a process has for longest; 0 if it has none, or the
+// system does not tell.
+func FirstChild(pid int) int {
+	first, started := 0, uint64(0)
+	tasks, _ := filepath.Glob("/proc/" + strconv.Itoa(pid) + "/task/[0-9]*/children")
+	for _, path := range tasks {
+		b, _ := table(path)
+		for _, word := range strings.Fields(string(b)) {
+			child, _ := strconv.Atoi(word)
+			st, ok := Stat(child)
+			if ok && (first == 0 || st.Started < started || st.Started == started && child < first) {
+				first, started = child, st.Started
+			}
+		}
+	}
+	return first
+}
+
+// Owner is the user whose process it is; -1 if that cannot be had.
+func Owner(pid int) int {
+	var st unix.Stat_t
+	if unix.Stat("/proc/"+strconv.Itoa(pid), &st) != nil {
+		return -1
+	}
+	return int(st.Uid)
 }
 
 // Handle refers to one process and no later one that gets its number.
@@ -209,6 +344,22 @@ func Hold(pid int) (*Handle, error) {
 // Signal sends a signal to the process.
 func (h *Handle) Signal(sig unix.Signal) error {
 	return os.NewSyscallError("kill", unix.PidfdSendSignal(h.fd, sig, nil, 0))
+}
+
+// Ended reports whether the process has ended. By then it has no lock any more,
+// unless somebody inherited it.
+func (h *Handle) Ended() bool { return await([]*Handle{h}, 0) }
+
+// Await waits until one of the processes has ended, or for d.
+func Await(hs []*Handle, d time.Duration) { await(hs, d) }
+
+func await(hs []*Handle, d time.Duration) (ended bool) {
+	fds := make([]unix.PollFd, len(hs))
+	for i, h := range hs {
+		fds[i] = unix.PollFd{Fd: int32(h.fd), Events: unix.POLLIN}
+	}
+	n, _ := unix.Poll(fds, int(d.Milliseconds()))
+	return n > 0
 }
 
 // Close frees the handle.

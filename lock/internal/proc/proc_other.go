@@ -25,7 +25,23 @@ func Command(int) []string { return nil }
 func Claims(notice.ID) ([]Claim, bool) { return nil, false }
 
 // Holding knows nothing here.
-func Holding(notice.ID) []int { return nil }
+func Holding(notice.ID) []Holder { return nil }
+
+// Has knows nothing here.
+func Has(string, notice.ID) (bool, bool) { return false, false }
+
+// Writes takes a notice's word for its holder here, but not for root, who could
+// end anybody's process by that.
+func Writes(pid int, _ notice.ID, _ ...string) bool { return os.Geteuid() != 0 && Look(pid) == Alive }
+
+// Signs knows nothing here.
+func Signs(int, notice.ID, int) bool { return false }
+
+// FirstChild knows nothing here.
+func FirstChild(int) int { return 0 }
+
+// Owner knows nothing here.
+func Owner(int) int { return -1 }
 
 // Holds knows nothing here.
 func Holds(notice.ID) bool { return false }
@@ -39,6 +55,20 @@ func Hold(pid int) (*Handle, error) { return &Handle{pid}, nil }
 // Signal sends a signal to the process.
 func (h *Handle) Signal(sig unix.Signal) error {
 	return os.NewSyscallError("kill", unix.Kill(h.PID, sig))
+}
+
+// Ended reports whether the process has ended.
+func (h *Handle) Ended() bool { return Look(h.PID) != Alive }
+
+// Await waits until one of the processes has ended, or for d.
+func Await(hs []*Handle, d time.Duration) {
+	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		for _, h := range hs {
+			if h.Ended() {
+				return
+			}
+		}
+	}
 }
 
 // Close does nothing here.

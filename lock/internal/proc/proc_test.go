@@ -3,9 +3,11 @@
 package proc
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -135,7 +137,11 @@ func TestClaims(t *testing.T) {
 	// A long table that others change meanwhile can show a line twice.
 	require.Eventually(t, func() bool { claims, _ = Claims(id); return len(claims) == 2 }, 20*time.Second, time.Millisecond)
 	require.Equal(t, []Claim{{PID: os.Getpid(), Shared: true}, {PID: os.Getpid(), Shared: true}}, claims)
-	require.Equal(t, []int{os.Getpid()}, Holding(id))
+	me := os.Getpid()
+	require.Equal(t, []Holder{{me, []int{me, me}}}, Holding(id))
+	require.True(t, Holds(id))
+	yes, known := Has(strconv.Itoa(os.Getppid()), id)
+	require.True(t, known && !yes)
 	require.NoError(t, unix.Flock(int(b.Fd()), unix.LOCK_UN))
 	c := open()
 	got := make(chan error, 1)
@@ -171,6 +177,92 @@ func TestHandle(t *testing.T) {
 	require.ErrorIs(t, h.Signal(unix.SIGKILL), unix.ESRCH)
 	_, err = Hold(c.Process.Pid)
 	require.ErrorIs(t, err, unix.ESRCH)
+}
+
+// A process with a descriptor on a filesystem that does not answer must not keep
+// those waiting who look for the holders of a lock.
+func TestHoldingDoesNotAskOtherFilesystems(t *testing.T) {
+	dev, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Skip("no FUSE here: ", err)
+	}
+	mount := t.TempDir()
+	if err := unix.Mount("silent", mount, "fuse", 0, fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0", dev)); err != nil {
+		unix.Close(dev)
+		t.Skip("no FUSE can be mounted: ", err)
+	}
+	t.Cleanup(func() {
+		unix.Close(dev) // everybody who waits for it gets an error
+		require.NoError(t, unix.Unmount(mount, unix.MNT_DETACH))
+	})
+	fd, err := unix.Open(mount, unix.O_PATH|unix.O_CLOEXEC, 0)
+	require.NoError(t, err)
+	cmd := exec.Command("cat")
+	in, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	silent := os.NewFile(uintptr(fd), mount)
+	cmd.ExtraFiles = []*os.File{silent}
+	require.NoError(t, cmd.Start())
+	silent.Close()
+	t.Cleanup(func() { _ = in.Close(); _ = cmd.Process.Kill(); _ = cmd.Wait() })
+
+	path := filepath.Join(t.TempDir(), "room")
+	room, err := os.Create(path)
+	require.NoError(t, err)
+	defer room.Close()
+	require.NoError(t, unix.Flock(int(room.Fd()), unix.LOCK_EX))
+	id, err := notice.Identify(path)
+	require.NoError(t, err)
+	done := make(chan bool, 1)
+	go func() {
+		yes, known := Has(strconv.Itoa(cmd.Process.Pid), id)
+		done <- known && !yes && !Writes(cmd.Process.Pid, id, path) && len(Holding(id)) > 0
+	}()
+	select {
+	case ok := <-done:
+		require.True(t, ok)
+	case <-time.After(20 * time.Second):
+		t.Fatal("it waits for a filesystem that does not answer")
+	}
+}
+
+func TestWrites(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "notice")
+	require.NoError(t, os.WriteFile(path, nil, 0o644))
+	id, err := notice.Identify(path)
+	require.NoError(t, err)
+	require.False(t, Writes(os.Getpid(), id, path))
+	r, err := os.Open(path)
+	require.NoError(t, err)
+	defer r.Close()
+	require.False(t, Writes(os.Getpid(), id, path), "it is only read")
+	w, err := os.OpenFile(path, os.O_RDWR, 0)
+	require.NoError(t, err)
+	defer w.Close()
+	require.True(t, Writes(os.Getpid(), id, "/nowhere", path))
+	require.NoError(t, os.Link(path, path+"2"))
+	require.NoError(t, os.Remove(path))
+	require.True(t, Writes(os.Getpid(), id, path+"2"))
+}
+
+func TestFirstChild(t *testing.T) {
+	c := sleeper(t)
+	sh := exec.Command("sh", "-c", "sleep 1000 & echo $!; sleep 1001 & wait")
+	out, err := sh.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, sh.Start())
+	var first int
+	_, err = fmt.Fscan(out, &first)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		_ = exec.Command("kill", "-9", strconv.Itoa(FirstChild(sh.Process.Pid))).Run()
+		_ = exec.Command("kill", "-9", strconv.Itoa(FirstChild(sh.Process.Pid))).Run()
+		_ = sh.Process.Kill()
+		_ = sh.Wait()
+	})
+	require.Equal(t, first, FirstChild(sh.Process.Pid))
+	require.Zero(t, FirstChild(c.Process.Pid))
 }
 
 func TestEnviron(t *testing.T) {

@@ -1,0 +1,254 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// writer is a worker that ignores TERM, and keeps none of the descriptors that it
+// was started with, as those of Node and Python do.
+const writer = `for fd in $(seq 3 63); do eval "exec $fd>&-"; done; trap '' TERM HUP; echo $BASHPID >> pids; while :; do echo >> log; sleep 0.01; done`
+
+func pidsIn(t *testing.T, dir string) []int {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(dir, "pids"))
+	require.NoError(t, err)
+	var pids []int
+	for _, word := range strings.Fields(string(b)) {
+		pid, err := strconv.Atoi(word)
+		require.NoError(t, err)
+		pids = append(pids, pid)
+	}
+	return pids
+}
+
+func size(t *testing.T, path string) int64 {
+	t.Helper()
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	return info.Size()
+}
+
+// When force returns, nothing of what the holder has started runs any more, whether
+// or not it has kept the lock's descriptor, and the lock is free.
+func TestForceEndsTheWholeTree(t *testing.T) {
+	t.Parallel()
+	need(t, "bash", "setsid")
+	for name, c := range map[string]struct {
+		args    []string
+		command []string
+		stop    bool
+		orphan  bool
+	}{
+		"a worker of a shell":        {command: []string{"bash", "-c", writer + " & wait; :"}},
+		"a stubborn shell":           {command: []string{"bash", "-c", "trap '' TERM; (" + writer + ") & while :; do sleep 0.01; done"}},
+		"workers of workers":         {command: []string{"bash", "-c", "bash -c 'bash -c \"$1\" & wait' x \"$1\" & wait", "x", writer}},
+		"a session of its own":       {command: []string{"setsid", "--wait", "bash", "-c", writer}},
+		"of a reader":                {args: []string{"-s"}, command: []string{"bash", "-c", writer + " & wait; :"}},
+		"of a stopped dblock":        {command: []string{"bash", "-c", writer + " & wait; :"}, stop: true},
+		"without a descriptor":       {args: []string{"--close"}, command: []string{"bash", "-c", writer + " & wait; :"}},
+		"what a killed one has left": {args: []string{"--orphan", "keep"}, command: []string{"bash", "-c", "(" + writer + ") & wait; :"}, orphan: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			h := start(t, command(t, dir, append(append(c.args, "-d", "x.db", "--"), c.command...)...))
+			t.Cleanup(func() {
+				for _, pid := range pidsIn(t, dir) {
+					_ = unix.Kill(pid, unix.SIGKILL)
+				}
+			})
+			await(t, "it works", func() bool { return exists(dir, "log") })
+			if c.stop {
+				require.NoError(t, h.Process.Signal(unix.SIGSTOP))
+			}
+			if c.orphan {
+				require.NoError(t, h.Process.Kill())
+				_ = h.Wait()
+			}
+			r := execute(t, dir, "force", "--yes", "--kill-after", "1.5", "-d", "x.db")
+			written := size(t, filepath.Join(dir, "log"))
+			require.Zero(t, r.code(), r.stderr)
+			require.Contains(t, r.stdout, "forcibly removed")
+			require.Contains(t, r.stderr, "dblock: waiting for ")
+			for _, pid := range pidsIn(t, dir) {
+				require.True(t, ended(pid), "%d still runs", pid)
+			}
+			require.Equal(t, written, size(t, filepath.Join(dir, "log")))
+			_ = h.Wait()
+			require.Zero(t, execute(t, dir, "-n", "-d", "x.db", "--", "true").code())
+			require.Empty(t, litter(t, dir))
+		})
+	}
+}
+
+func ended(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return true
+	}
+	rest := b[strings.LastIndexByte(string(b), ')')+2:]
+	return rest[0] == 'Z' || rest[0] == 'X'
+}
+
+// A daemon that has left the session is not part of the command.
+func TestForceSparesADaemon(t *testing.T) {
+	t.Parallel()
+	need(t, "bash", "setsid")
+	dir := t.TempDir()
+	h := start(t, command(t, dir, "-d", "x.db", "--", "bash", "-c", `setsid sh -c 'echo $$ > daemon; exec sleep 1000' & echo $$ >> pids; until [ -s daemon ]; do sleep 0.01; done; touch in; while :; do sleep 0.01; done`))
+	await(t, "it works", func() bool { return exists(dir, "in") })
+	b, err := os.ReadFile(filepath.Join(dir, "daemon"))
+	require.NoError(t, err)
+	daemon, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = unix.Kill(daemon, unix.SIGKILL) })
+	r := execute(t, dir, "force", "--yes", "-d", "x.db")
+	require.Zero(t, r.code(), r.stderr)
+	_ = h.Wait()
+	require.False(t, ended(daemon))
+	require.Zero(t, execute(t, dir, "-n", "-d", "x.db", "--", "true").code())
+}
+
+// A waiter that got SIGSTOP: status names it, and force ends it.
+func TestForceEndsAStoppedWaiter(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	h := hold(t, dir, "-d", "x.db")
+	w := start(t, command(t, dir, "-q", "-w", "forever", "-d", "x.db", "--", "touch", "never"))
+	await(t, "it waits", func() bool { return len(statusOf(t, dir, "x.db").Waiting) == 1 })
+	require.NoError(t, w.Process.Signal(unix.SIGSTOP))
+	await(t, "it is stopped", func() bool { return len(statusOf(t, dir, "x.db").Waiting) == 0 })
+	letGo(t, dir)
+	require.NoError(t, h.Wait())
+	r := execute(t, dir, "status", "-d", "x.db")
+	require.Contains(t, r.stdout, fmt.Sprintf("Database is not locked, but pid %d, which is stopped, blocks the queue\n", w.Process.Pid))
+	r = execute(t, dir, "status", "--json", "-d", "x.db")
+	require.Regexp(t, fmt.Sprintf(`"stopped": \[\s*\{\s*"pid": %d,`, w.Process.Pid), r.stdout)
+	for _, wait := range []string{"0", "0.5"} {
+		r = execute(t, dir, "-w", wait, "-d", "x.db", "--", "true")
+		require.Equal(t, 75, r.code())
+		require.Contains(t, r.stderr, fmt.Sprintf("(pid %d), which is stopped, blocks the queue", w.Process.Pid))
+	}
+	r = execute(t, dir, "force", "-d", "x.db")
+	require.Equal(t, 75, r.code())
+	require.Contains(t, r.stderr, fmt.Sprintf("(pid %d), which is stopped, keeps others waiting", w.Process.Pid))
+	r = execute(t, dir, "force", "--yes", "-d", "x.db")
+	require.Zero(t, r.code(), r.stderr)
+	require.Contains(t, r.stdout, fmt.Sprintf("Ended: pid %d\n", w.Process.Pid))
+	_ = w.Wait()
+	require.Zero(t, execute(t, dir, "-n", "-d", "x.db", "--", "true").code())
+	require.False(t, exists(dir, "never"))
+	require.Empty(t, litter(t, dir))
+}
+
+// Root may end everybody's, and says whose it is.
+func TestForceByRootSaysWhose(t *testing.T) {
+	t.Parallel()
+	needRoot(t)
+	need(t, "setpriv")
+	dir, err := os.MkdirTemp("", "dblock")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	require.NoError(t, os.Chmod(dir, 0o777))
+	as := func(uid string, args ...string) *exec.Cmd {
+		c := exec.Command("setpriv", append([]string{"--reuid", uid, "--regid", uid, "--clear-groups", binary}, args...)...)
+		c.Dir = dir
+		return c
+	}
+	h := start(t, as("65534", "-d", "x.db", "--", "sh", "-c", "touch in; while :; do sleep 0.01; done"))
+	await(t, "it runs", func() bool { return exists(dir, "in") })
+	r := finish(t, as("12345", "force", "--yes", "-d", "x.db"))
+	require.Equal(t, 77, r.code(), r.stdout+r.stderr)
+	require.True(t, exists(dir, ".x.lock"))
+	r = execute(t, dir, "force", "--yes", "-d", "x.db")
+	require.Zero(t, r.code(), r.stderr)
+	require.Regexp(t, `dblock: ending \S+ \(pid \d+\) of user \S+\n`, r.stderr)
+	_ = h.Wait()
+}
+
+// --lock-file may name the database itself by mistake.
+func TestDatabaseAsLockFile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	db := filepath.Join(dir, "app.db")
+	content := "SQLite format 3\x00" + strings.Repeat("x", 1000)
+	require.NoError(t, os.WriteFile(db, []byte(content), 0o644))
+	for _, args := range [][]string{
+		{"--lock-file", "app.db", "--", "touch", "ran"},
+		{"-n", "-d", "app.db", "--lock-file", "app.db", "--", "touch", "ran"},
+		{"force", "--yes", "--lock-file", "app.db"},
+		{"force", "--if-stale", "--lock-file", "app.db"},
+	} {
+		r := execute(t, dir, args...)
+		require.Equal(t, 73, r.code(), "%q: %s", args, r.stderr)
+		require.Contains(t, r.stderr, "app.db: not a lock file: it does not begin with {\nhint: ")
+		b, err := os.ReadFile(db)
+		require.NoError(t, err)
+		require.Equal(t, content, string(b))
+	}
+	require.False(t, exists(dir, "ran"))
+}
+
+// status only looks, wherever it may not do even that.
+func TestStatusWhereItMayNotLook(t *testing.T) {
+	t.Parallel()
+	needRoot(t)
+	need(t, "setpriv")
+	for _, c := range []struct {
+		name  string
+		lock  func(t *testing.T, dir string)
+		mode  os.FileMode
+		state os.FileMode // of the state directory
+		code  int
+		says  string
+	}{
+		{"nothing there", func(*testing.T, string) {}, 0o711, 0, 0, "Database is not locked\n"},
+		{"no way in", func(*testing.T, string) {}, 0o700, 0, 77, "permission denied"},
+		{"held", func(t *testing.T, dir string) { hold(t, dir, "-d", "x.db", "-p", "label") }, 0o711, 0o700, 0, "  Process: label\n"},
+		{"held, no way in", func(t *testing.T, dir string) { hold(t, dir, "-d", "x.db") }, 0o700, 0o700, 77, "permission denied"},
+		{"an unreadable notice", func(t *testing.T, dir string) {
+			require.NoError(t, os.WriteFile(filepath.Join(dir, ".x.lock"), []byte("{}"), 0))
+		}, 0o755, 0, 77, "permission denied"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			dir, err := os.MkdirTemp("", "dblock")
+			require.NoError(t, err)
+			t.Cleanup(func() { letGo(t, dir); _ = os.RemoveAll(dir) })
+			c.lock(t, dir)
+			if c.state != 0 {
+				require.NoError(t, os.Chmod(filepath.Join(dir, ".x.lock.d"), c.state))
+			}
+			require.NoError(t, os.Chmod(dir, c.mode))
+			list := func() (names []string) {
+				entries, err := os.ReadDir(dir)
+				require.NoError(t, err)
+				for _, e := range entries {
+					names = append(names, e.Name())
+				}
+				return names
+			}
+			before := list()
+			for _, flags := range [][]string{nil, {"-v"}, {"--json"}} {
+				args := append([]string{"--reuid", "65534", "--regid", "65534", "--clear-groups", binary, "status", "-d", filepath.Join(dir, "x.db")}, flags...)
+				r := finish(t, exec.Command("setpriv", args...))
+				require.Equal(t, c.code, r.code(), r.stdout+r.stderr)
+				if flags == nil {
+					require.Contains(t, r.stdout+r.stderr, c.says)
+				}
+			}
+			require.Equal(t, before, list())
+		})
+	}
+}
