@@ -91,7 +91,8 @@ type Options struct {
 	// where the system cannot tell of changes; it grows. 0 is DefaultRetryDelay.
 	RetryDelay time.Duration
 	// StaleTimeout is the age from which a foreign lock may count as abandoned;
-	// our own is refreshed six times within it. 0 is DefaultStaleTimeout.
+	// our own is refreshed six times within it, but at most every millisecond. Less
+	// than a second is for tests. 0 is DefaultStaleTimeout.
 	StaleTimeout time.Duration
 	Stale        Stale
 
@@ -183,30 +184,51 @@ func (l *Lock) acquire(ctx context.Context) (*hold, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	names, err := Resolve(l.db, l.opts.LockFile)
-	if err != nil {
-		return nil, err
-	}
-	l.mu.Lock()
-	l.names = names
-	l.mu.Unlock()
+	for start, told := time.Now(), false; ; told = true {
+		names, err := Resolve(l.db, l.opts.LockFile)
+		if err != nil {
+			return nil, err
+		}
+		l.mu.Lock()
+		l.names = names
+		l.mu.Unlock()
 
-	a := newAttempt(l, names)
-	if h, err := a.lean(); h != nil || err != nil {
-		return h, err
+		a := newAttempt(l, names)
+		a.start, a.told = start, told
+		if h, err := a.lean(); h != nil || err != nil {
+			return h, err
+		}
+		h, err := a.run(ctx)
+		if err != nil {
+			return nil, a.explain(ctx, err)
+		}
+		// While we waited, a symbolic link on the way to the database may have been
+		// switched: the lock that we have is then another database's.
+		if a.wait == nil || !l.moved(names) { // check: resolve-again: !l.moved(names) -> true
+			return h, nil
+		}
+		if err := h.release(); err != nil && !errors.Is(err, ErrLost) {
+			return nil, err
+		}
 	}
-	h, err := a.run(ctx)
-	if err == nil {
-		return h, nil
-	}
+}
+
+// moved reports whether the database has other names by now.
+func (l *Lock) moved(names Names) bool {
+	now, err := Resolve(l.db, l.opts.LockFile)
+	return err != nil || now != names
+}
+
+// explain is the error with which Acquire ends.
+func (a *attempt) explain(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return nil, ctx.Err()
+		return ctx.Err()
 	}
 	if errors.Is(err, errBusy) || errors.Is(err, context.DeadlineExceeded) {
-		report, _ := inspect(names, l.opts)
-		return nil, &HeldError{Path: names.Notice, Report: report, Waited: time.Since(a.start)}
+		report, _ := inspect(a.names, a.opts)
+		return &HeldError{Path: a.names.Notice, Report: report, Waited: time.Since(a.start)}
 	}
-	return nil, err
+	return err
 }
 
 // Release lets go. It is idempotent: without a hold it does nothing. A lock file
@@ -295,10 +317,16 @@ func (l *Lock) Grant() (g Grant, ok bool) {
 // numbers are free. A child that inherits it keeps other dblocks out after this
 // process has died. It is -1 where there is none.
 func (l *Lock) Descriptor() int {
-	if h := l.current(); h != nil && h.room != nil {
-		return h.room.Fd()
+	h := l.current()
+	if h == nil {
+		return -1
 	}
-	return -1
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.room == nil {
+		return -1
+	}
+	return h.room.Fd()
 }
 
 // Attend starts the heartbeat and the watch over a hold that was acquired with
