@@ -286,6 +286,7 @@ func (a *attempt) lockFile(ctx context.Context, name string, how queue.How) (*qu
 		}
 	default:
 		f.Show(queue.Waiting)
+		f.Interruptible(a.opts.Interrupt)
 		if err = f.Wait(a.patience(ctx), how); err == nil {
 			f.Show(queue.Having)
 			f.Hide(queue.Waiting)

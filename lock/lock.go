@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/dblock-dev/dblock/lock/internal/notice"
@@ -103,6 +104,12 @@ type Options struct {
 	// MaxUnattended unless it is released by then. A hold that is shorter than that
 	// costs no timer, and the process perhaps no thread.
 	Unattended bool
+
+	// Interrupt is a signal that the process does not use otherwise, with a handler that
+	// does not restart system calls (no SA_RESTART; those of os/signal do). With it a wait
+	// leaves the kernel's queue at once when its context ends. Without, its place stays
+	// taken until the lock is granted, and is given up then, or taken up by the next Acquire.
+	Interrupt syscall.Signal
 
 	// OnWait, if it is not nil, is called once, when Acquire finds that it has
 	// to wait.

@@ -1,7 +1,6 @@
 package run
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"github.com/dblock-dev/dblock/internal/entry"
 	"github.com/dblock-dev/dblock/lock"
 	"github.com/dblock-dev/dblock/signals"
 )
@@ -101,37 +99,28 @@ func (c *Command) Run(k *kong.Context, sigs *signals.Listener) error {
 	return result
 }
 
-// acquire gets the lock. A signal meanwhile ends the wait, and the process.
+// acquire gets the lock. A signal meanwhile ends the wait, and the process. One that
+// stops a process has it leave the queue first, where it would be in everybody's way, and
+// join again when it goes on.
 func (c *Command) acquire(opts lock.Options, sigs *signals.Listener) (*lock.Lock, error) {
-	ctx, cancel := context.WithCancelCause(context.Background())
-	defer cancel(nil)
-	done, idle := make(chan struct{}), make(chan struct{})
-	waited := false
-	opts.OnWait = func() {
-		waited = true
-		entry.Spread()
-		go func() {
-			defer close(idle)
-			c.wait(sigs, cancel, done)
-		}()
-	}
 	opts.Unattended = true
-	l := lock.New(c.DB, opts)
-	err := l.Acquire(ctx)
-	if waited {
-		close(done)
-		<-idle
+	if sigs.Interrupts() {
+		opts.Interrupt = signals.Interrupt
 	}
-	// Even if the lock was had at that very moment the command must not run.
-	var death *SignalError
-	if errors.As(context.Cause(ctx), &death) {
-		_ = l.Release()
-		return nil, death
+	w := c.newWaiting()
+	for {
+		begin := time.Now()
+		l, err := c.wait(opts, sigs, w)
+		var stop *stopError
+		if !errors.As(err, &stop) {
+			return l, err
+		}
+		waited := time.Since(begin)
+		signals.Stop(stop.signal)
+		if opts.Wait > 0 && opts.Wait != lock.Forever {
+			opts.Wait = max(opts.Wait-waited, time.Millisecond)
+		}
 	}
-	if errors.Is(err, lock.ErrHeld) || errors.Is(err, lock.ErrUpgrade) || errors.Is(err, lock.ErrOrphan) {
-		return nil, c.conflict(err)
-	}
-	return l, err
 }
 
 // look finds the program before anything is locked for it.

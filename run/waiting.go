@@ -2,10 +2,13 @@ package run
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"syscall"
 	"time"
 
+	"github.com/dblock-dev/dblock/internal/entry"
 	"github.com/dblock-dev/dblock/internal/say"
 	"github.com/dblock-dev/dblock/internal/term"
 	"github.com/dblock-dev/dblock/lock"
@@ -18,17 +21,52 @@ const (
 	reminding = time.Minute            // of the same holder, elsewhere
 )
 
-// wait tells what is being waited for, and listens for signals, until done.
-func (c *Command) wait(sigs *signals.Listener, cancel context.CancelCauseFunc, done <-chan struct{}) {
-	w := c.newWaiting()
+// stopError says that the queue was left to stop by a signal.
+type stopError struct{ signal syscall.Signal }
+
+func (e *stopError) Error() string { return "stopped by " + e.signal.String() }
+
+// wait gets the lock, tells what is being waited for, and listens for signals meanwhile.
+func (c *Command) wait(opts lock.Options, sigs *signals.Listener, w *waiting) (*lock.Lock, error) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	done, idle := make(chan struct{}), make(chan struct{})
+	waited := false
+	opts.OnWait = func() {
+		waited = true
+		entry.Spread()
+		go func() {
+			defer close(idle)
+			w.listen(sigs, cancel, done)
+		}()
+	}
+	l := lock.New(c.DB, opts)
+	err := l.Acquire(ctx)
+	if waited {
+		close(done)
+		<-idle
+	}
+	// Even if the lock was had at that very moment the command must not run.
+	if cause := context.Cause(ctx); cause != nil {
+		_ = l.Release()
+		return nil, cause
+	}
+	if errors.Is(err, lock.ErrHeld) || errors.Is(err, lock.ErrUpgrade) || errors.Is(err, lock.ErrOrphan) {
+		return nil, c.conflict(err)
+	}
+	return l, err
+}
+
+// listen tells what is being waited for, and listens for signals, until done.
+func (w *waiting) listen(sigs *signals.Listener, cancel context.CancelCauseFunc, done <-chan struct{}) {
 	defer w.clear()
+	w.begin()
 	for {
 		select {
 		case sig := <-sigs.C():
 			switch {
 			case signals.Stops(sig.Signal):
-				w.clear()
-				signals.Stop(sig.Signal)
+				cancel(&stopError{sig.Signal})
 			case signals.Ends(sig.Signal):
 				cancel(&SignalError{sig.Signal})
 			}
@@ -43,7 +81,6 @@ func (c *Command) wait(sigs *signals.Listener, cancel context.CancelCauseFunc, d
 // waiting tells a person, or a log, what is being waited for.
 type waiting struct {
 	c     *Command
-	db    string
 	opts  lock.Options
 	live  bool
 	start time.Time
@@ -52,12 +89,15 @@ type waiting struct {
 }
 
 func (c *Command) newWaiting() *waiting {
-	w := &waiting{c: c, db: c.DB, opts: c.Options(c.Foreign), start: time.Now()}
-	if !c.Quiet {
+	return &waiting{c: c, opts: c.Options(c.Foreign), start: time.Now()}
+}
+
+// begin starts to count the time until something is to be said.
+func (w *waiting) begin() {
+	if !w.c.Quiet {
 		w.live = term.Live(os.Stderr)
 		w.timer = time.NewTimer(patience)
 	}
-	return w
 }
 
 // due tells when something is to be said next; never, if nothing is.
@@ -70,7 +110,7 @@ func (w *waiting) due() <-chan time.Time {
 
 // show says what is being waited for.
 func (w *waiting) show() {
-	r, err := lock.Inspect(w.db, w.opts)
+	r, err := lock.Inspect(w.c.DB, w.opts)
 	if err != nil {
 		w.timer.Reset(refresh)
 		return
@@ -84,6 +124,11 @@ func (w *waiting) show() {
 		w.timer.Reset(reminding)
 		return
 	}
+	if !term.Ours(os.Stderr) {
+		// The screen is somebody else's for now.
+		w.timer.Reset(refresh)
+		return
+	}
 	// What changes comes first, so that a narrow terminal shows it too.
 	line = fmt.Sprintf("dblock: waiting %s, %s: %s", term.Ago(time.Since(w.start).Truncate(refresh/10)), situation(r, os.Getpid()), term.Path(r.Notice))
 	fmt.Fprintf(say.Stderr, "\r%s\x1b[K", term.Fit(line, term.Width(os.Stderr)-1))
@@ -91,10 +136,12 @@ func (w *waiting) show() {
 	w.timer.Reset(refresh)
 }
 
-// clear takes the line off the screen, so that what follows starts on a clean one.
+// clear takes the line off the screen, so that what follows starts on a clean one. The
+// command may write at once, so the line has to be gone; unless nobody reads.
 func (w *waiting) clear() {
 	if w.shown {
 		fmt.Fprint(say.Stderr, "\r\x1b[K")
+		say.Stderr.Flush(brief)
 		w.shown = false
 	}
 }

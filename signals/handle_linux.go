@@ -58,6 +58,13 @@ const (
 	infoSize = 32   // of siginfo: si_signo, si_errno, si_code, si_pid...
 )
 
+// Interrupt is a signal that ends the system call of the thread that it is sent to; where a
+// Listener has a handler of its own. From other processes it is passed on like any other.
+const Interrupt = syscall.Signal(64)
+
+// Interrupts reports whether Interrupt works.
+func (l *Listener) Interrupts() bool { return l.direct != nil }
+
 // wire is what the handler writes to, seen from its other end.
 type wire struct {
 	fd        int // of the read end
@@ -83,6 +90,9 @@ func handle(sigs, faults []syscall.Signal) (*wire, error) {
 		setAction(sig, &act, nil)
 	}
 	setAction(unix.SIGCHLD, &act, nil)
+	interrupt := act
+	interrupt[1] &^= saRestart
+	setAction(Interrupt, &interrupt, nil)
 	var old action
 	setAction(unix.SIGSEGV, nil, &old) // the same for all
 	runtimeHandler, act[0] = old[0], uint64(fault)
@@ -157,7 +167,8 @@ func (w *wire) read(c chan<- Received) {
 		}
 		sig := syscall.Signal(binary.NativeEndian.Uint32(info[0:]))
 		code := int32(binary.NativeEndian.Uint32(info[8:]))
-		if sig != unix.SIGCHLD {
+		pid := int32(binary.NativeEndian.Uint32(info[16:]))
+		if sig != unix.SIGCHLD && (sig != Interrupt || pid != self) {
 			c <- Received{sig, code == siKernel && canBeTyped(sig)}
 		}
 	}

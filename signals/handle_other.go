@@ -22,3 +22,9 @@ func (*wire) deliver(chan<- Received) {}
 func (*wire) collect(chan<- Received) {}
 
 func (*wire) rest(time.Duration) {}
+
+// Interrupt is not to be had here.
+const Interrupt = syscall.Signal(0)
+
+// Interrupts reports whether Interrupt works.
+func (l *Listener) Interrupts() bool { return false }

@@ -20,6 +20,13 @@ func Live(f *os.File) bool {
 	return isatty.IsTerminal(f.Fd()) && os.Getenv("TERM") != "dumb"
 }
 
+// Ours reports whether our process group is in the foreground of the terminal, and
+// may write on its screen.
+func Ours(f *os.File) bool {
+	group, err := unix.IoctlGetInt(int(f.Fd()), unix.TIOCGPGRP)
+	return err != nil || group == unix.Getpgrp()
+}
+
 // UTF8 reports whether the locale can show more than ASCII.
 func UTF8() bool {
 	for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {

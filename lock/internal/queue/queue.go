@@ -6,6 +6,7 @@ package queue
 import (
 	"errors"
 	"io/fs"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -52,7 +53,14 @@ type File struct {
 	fd   int
 	name notice.Name
 	id   notice.ID // once it was asked for
+
+	interrupt syscall.Signal // see Interruptible
 }
+
+// Interruptible names a signal by which a wait for the file can be ended, so that nothing
+// of it stays in the kernel's queue when its context ends. The process must have a handler
+// for it, on a thread of any kind, that does not restart system calls.
+func (f *File) Interruptible(sig syscall.Signal) { f.interrupt = sig }
 
 // Open opens a state file, and makes it if it is not there, accessible to those who
 // may write in the lock's directory.

@@ -5,6 +5,9 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -20,6 +23,10 @@ type pending struct {
 	how   How
 	ended chan error
 	state state // guarded by left
+
+	interrupt syscall.Signal // by which the call can be ended; 0: by none
+	thread    atomic.Int64   // that blocks in it
+	unwanted  atomic.Bool
 }
 
 type state int
@@ -70,6 +77,10 @@ func (f *File) Wait(ctx context.Context, how How) error {
 		return f.wrap(err)
 	case <-ctx.Done():
 	}
+	if w.end(impatience) {
+		f.fd = -1
+		return ctx.Err()
+	}
 	if w.leave() {
 		f.fd = -1
 		return ctx.Err()
@@ -83,10 +94,10 @@ func (f *File) Wait(ctx context.Context, how How) error {
 // begin starts a wait on the file.
 func (f *File) begin(how How) *pending {
 	own := *f
-	w := &pending{file: &own, how: how, ended: make(chan error, 1)}
+	w := &pending{file: &own, how: how, ended: make(chan error, 1), interrupt: f.interrupt}
 	go func() {
-		err := own.lockBlocking(how)
-		if w.end() {
+		err := w.block()
+		if w.returned() {
 			w.ended <- err
 			return
 		}
@@ -127,8 +138,8 @@ func (w *pending) leave() bool {
 	return true
 }
 
-// end notes that the call has returned; false says that nobody waits for it.
-func (w *pending) end() bool {
+// returned notes that the call has returned; false says that nobody waits for it.
+func (w *pending) returned() bool {
 	left.Lock()
 	defer left.Unlock()
 	if w.state == behind {
@@ -144,14 +155,48 @@ func (w *pending) discard() {
 	w.file.Close() // check: abandoned-wait: w.file.Close() -> _ = w
 }
 
-// lockBlocking blocks its thread in flock. A signal handled on that thread would
+// block blocks its thread in flock. A signal handled on that thread would
 // make the kernel forget its place in the queue and put it at the end, so it
-// takes none; stop signals cannot be blocked, and a stopped process should not
-// keep its place anyhow.
-func (f *File) lockBlocking(how How) error {
+// takes none but the one that is to end it; stop signals cannot be blocked.
+func (w *pending) block() error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	restore := blockSignals() // check: blocked-signals: blockSignals() -> func() {}
+	restore := blockSignals(w.interrupt) // check: blocked-signals: blockSignals(w.interrupt) -> func() {}
 	defer restore()
-	return f.flock(int(how))
+	w.thread.Store(int64(threadID()))
+	for {
+		err := unix.Flock(w.file.fd, int(w.how))
+		if err != unix.EINTR || w.unwanted.Load() {
+			return err
+		}
+	}
+}
+
+// impatience is how long a call may take to end that was interrupted.
+const impatience = time.Second
+
+// end leaves the kernel's queue, which only a signal to the thread that waits there can
+// do. It may come before the call has begun, so it is sent until that returns. It reports
+// whether the wait is over; what was granted at the same moment is let go.
+func (w *pending) end(atMost time.Duration) bool {
+	if w.interrupt == 0 {
+		return false
+	}
+	w.unwanted.Store(true)
+	tick := time.NewTicker(100 * time.Microsecond)
+	defer tick.Stop()
+	for end := time.Now().Add(atMost); time.Now().Before(end); {
+		wake(int(w.thread.Load()), w.interrupt)
+		select {
+		case err := <-w.ended:
+			if err == nil {
+				w.discard()
+			} else {
+				w.file.Close()
+			}
+			return true
+		case <-tick.C:
+		}
+	}
+	return false
 }
