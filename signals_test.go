@@ -310,6 +310,7 @@ func TestSignalBetweenForkAndExec(t *testing.T) {
 		c := exec.Command("strace", "-f", "-o", log, "-e", "trace=getppid,execve,write",
 			"-e", "inject=getppid:signal="+unix.SignalName(sig), "dblock", "-d", "x.db", "--", "true")
 		c.Dir = dir
+		c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // nothing stops in an orphaned group
 		start(t, c)
 		if sig != unix.SIGCONT {
 			stopped := regexp.MustCompile(`(?m)^(\d+) --- stopped by ` + unix.SignalName(sig))
