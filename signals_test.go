@@ -333,3 +333,20 @@ func TestSignalBetweenForkAndExec(t *testing.T) {
 		require.NotRegexp(t, `(?m)^`+string(child[1])+` write\(`, string(b))
 	}
 }
+
+// A Ctrl-C between the last look before the start and the fork reaches dblock alone,
+// which must tell the command.
+func TestTypedBeforeTheCommand(t *testing.T) {
+	need(t, "strace")
+	t.Parallel()
+	// strace sends signals as the terminal does: in the kernel's name. The first pipe is
+	// that of the signals, the second one that of the fork.
+	c := exec.Command("strace", "-o", os.DevNull, "-e", "trace=pipe2", "-e", "inject=pipe2:signal=SIGINT:when=2",
+		"dblock", "-d", "x.db", "--", "sleep", "20")
+	c.Dir = t.TempDir()
+	start(t, c)
+	_ = c.Wait()
+	status := c.ProcessState.Sys().(syscall.WaitStatus)
+	require.True(t, status.Signaled(), "%v", status)
+	require.Equal(t, unix.SIGINT, status.Signal())
+}
