@@ -310,6 +310,7 @@ func TestSignalBetweenForkAndExec(t *testing.T) {
 		c := exec.Command("strace", "-f", "-o", log, "-e", "trace=getppid,execve,write",
 			"-e", "inject=getppid:signal="+unix.SignalName(sig), "dblock", "-d", "x.db", "--", "true")
 		c.Dir = dir
+		c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // nothing stops in an orphaned group
 		start(t, c)
 		if sig != unix.SIGCONT {
 			stopped := regexp.MustCompile(`(?m)^(\d+) --- stopped by ` + unix.SignalName(sig))
@@ -331,4 +332,21 @@ func TestSignalBetweenForkAndExec(t *testing.T) {
 		require.NotNil(t, child, "%s", b)
 		require.NotRegexp(t, `(?m)^`+string(child[1])+` write\(`, string(b))
 	}
+}
+
+// A Ctrl-C between the last look before the start and the fork reaches dblock alone,
+// which must tell the command.
+func TestTypedBeforeTheCommand(t *testing.T) {
+	need(t, "strace")
+	t.Parallel()
+	// strace sends signals as the terminal does: in the kernel's name. The first pipe is
+	// that of the signals, the second one that of the fork.
+	c := exec.Command("strace", "-o", os.DevNull, "-e", "trace=pipe2", "-e", "inject=pipe2:signal=SIGINT:when=2",
+		"dblock", "-d", "x.db", "--", "sleep", "20")
+	c.Dir = t.TempDir()
+	start(t, c)
+	_ = c.Wait()
+	status := c.ProcessState.Sys().(syscall.WaitStatus)
+	require.True(t, status.Signaled(), "%v", status)
+	require.Equal(t, unix.SIGINT, status.Signal())
 }

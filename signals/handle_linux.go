@@ -39,13 +39,15 @@ func entries() (handler, faultHandler, restorer uintptr)
 
 // What the handlers read, who have no other place to find it: the write end of the
 // pipe, this process, the runtime's handler, and the action that is none.
-//
-//lint:ignore U1000 the handlers read them
 var (
-	wireFD         int32
-	self           int32
+	//lint:ignore U1000 see above
+	wireFD int32
+	//lint:ignore U1000 see above
+	self int32
+	//lint:ignore U1000 see above
 	runtimeHandler uint64
-	byDefault      action
+	//lint:ignore U1000 see above
+	byDefault action
 )
 
 const (

@@ -73,6 +73,7 @@ func TestFaultsOfOurOwn(t *testing.T) {
 // and is not told to the parent.
 func TestNoHandlerInTheForkedChild(t *testing.T) {
 	c := child("forked")
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // nothing stops in an orphaned group
 	out, err := c.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, c.Start())
