@@ -43,9 +43,11 @@ func (n Names) identify(name string) (notice.ID, error) {
 }
 
 // Resolve finds the names for a database (a file or a directory, which need not
-// exist) or, if lockFile is not empty, for that lock file. A database that is a
-// symbolic link is locked under the name of what it points to, so that all its
-// names share one lock.
+// exist) or, if lockFile is not empty, for that lock file. The path is resolved
+// as the kernel does it: so all ways to spell a path, and all symbolic links to
+// a database, share one lock. Hard links do not: nothing leads from one to
+// another. The error is ErrName, or a *fs.PathError that tells which directory
+// or link could not be followed.
 func Resolve(db, lockFile string) (Names, error) {
 	var n Names
 	if db != "" {
@@ -56,7 +58,8 @@ func Resolve(db, lockFile string) (Names, error) {
 		n.DB = path
 	}
 	if lockFile != "" {
-		path, err := filepath.Abs(lockFile)
+		// What has the last name must be a regular file, so it is not followed.
+		path, err := locate(lockFile)
 		if err != nil {
 			return n, err
 		}
@@ -81,26 +84,71 @@ func stem(base string) string {
 	return base
 }
 
-// follow makes path absolute and resolves its last component as long as that is
-// a symbolic link, even if it points to nothing.
+// follow finds what path names: the real path of its directory and its last
+// name, and as long as that is a symbolic link, the same for its target. The last
+// one need not exist.
 func follow(path string) (string, error) {
 	given := path
-	path, err := filepath.Abs(path)
-	if err != nil {
-		return "", err
-	}
 	for range 40 {
-		target, err := os.Readlink(path)
-		if errors.Is(err, syscall.EINVAL) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
-			return path, nil
+		here, err := locate(path)
+		if err != nil {
+			return "", err
+		}
+		target, err := os.Readlink(here)
+		if errors.Is(err, syscall.EINVAL) || isMissing(err) {
+			return here, nil
 		}
 		if err != nil {
 			return "", err
 		}
+		path = target
 		if !filepath.IsAbs(target) {
-			target = filepath.Join(filepath.Dir(path), target)
+			// Not joined, which would take a name and the .. behind it away: the
+			// name can be a link.
+			path = filepath.Dir(here) + "/" + target
 		}
-		path = filepath.Clean(target)
 	}
 	return "", &fs.PathError{Op: "resolve", Path: given, Err: syscall.ELOOP}
+}
+
+// locate is the real path of the directory in which path is, and the last name as
+// it was given. Where there is no such directory it is path made absolute:
+// nothing can be locked there, and whoever tries gets the error.
+func locate(path string) (string, error) {
+	dir, name := ".", strings.TrimRight(path, "/")
+	if i := strings.LastIndexByte(name, '/'); i >= 0 {
+		dir, name = name[:i+1], name[i+1:]
+	}
+	if name == "" || name == "." || name == ".." {
+		dir, name = path, ""
+	}
+	real, err := realDir(dir)
+	if isMissing(err) {
+		return filepath.Abs(path)
+	}
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(real, name), nil
+}
+
+func isMissing(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
+}
+
+// walkDir is the real path of a directory, found component by component.
+func walkDir(dir string) (string, error) {
+	if !filepath.IsAbs(dir) {
+		wd, err := syscall.Getwd()
+		if err != nil {
+			return "", &fs.PathError{Op: "getcwd", Path: ".", Err: err}
+		}
+		dir = wd + "/" + dir
+	}
+	real, err := filepath.EvalSymlinks(dir)
+	var path *fs.PathError
+	if err != nil && !errors.As(err, &path) && !isMissing(err) {
+		err = &fs.PathError{Op: "resolve", Path: dir, Err: syscall.ELOOP} // all that it says is "too many links"
+	}
+	return real, err
 }

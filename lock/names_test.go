@@ -4,6 +4,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -85,6 +87,82 @@ func TestResolveLinks(t *testing.T) {
 	}
 	_, err := Resolve(link("loop.db", "loop.db"), "")
 	require.True(t, errors.Is(err, syscall.ELOOP), "%v", err)
+}
+
+// The layout of a release that is switched: the database is behind two links, of
+// which the second one starts from the first one's real place.
+func TestResolveAsTheKernelDoes(t *testing.T) {
+	top, err := filepath.EvalSymlinks(t.TempDir())
+	require.NoError(t, err)
+	at := func(path string) string { return top + "/" + path }
+	for _, dir := range []string{"app/releases/42", "shared", "app/shared", "elsewhere/deep"} {
+		require.NoError(t, os.MkdirAll(at(dir), 0o755))
+	}
+	for name, target := range map[string]string{
+		"app/current":             "releases/42",
+		"app/releases/42/data.db": "../../shared/data.db",
+		"app/deep":                at("elsewhere/deep"),
+		"app/pg":                  "shared/",
+		"app/dots":                "deep/../x.db",
+		"app/dangling":            "nowhere/x",
+		"loop":                    "loop",
+	} {
+		require.NoError(t, os.Symlink(target, at(name)))
+	}
+	t.Chdir(at("app/current"))
+	t.Setenv("PWD", at("app/current"))
+	for db, want := range map[string]string{
+		at("app/current/data.db"):              "app/shared/data.db",
+		at("app/releases/42/data.db"):          "app/shared/data.db",
+		at("app//current/.//data.db"):          "app/shared/data.db",
+		"data.db":                              "app/shared/data.db",
+		"../../current/data.db":                "app/shared/data.db",
+		"../x.db":                              "app/releases/x.db",
+		at("app/current/../x.db"):              "app/releases/x.db",
+		at("app/deep/../x.db"):                 "elsewhere/x.db",
+		at("app/dots"):                         "elsewhere/x.db",
+		at("app/pg"):                           "app/shared",
+		at("app/pg/"):                          "app/shared",
+		at("app/pg/."):                         "app/shared",
+		at("app/current/.."):                   "app/releases",
+		".":                                    "app/releases/42",
+		"..":                                   "app/releases",
+		at("app/dangling"):                     "app/nowhere/x",
+		at("app/missing/x.db"):                 "app/missing/x.db",
+		at("app/current/data.db") + "/":        "app/shared/data.db",
+		"./../../current/new.db":               "app/releases/42/new.db",
+		"/proc/self/cwd/data.db":               "app/shared/data.db",
+		at("app/current/../../../app/../y.db"): "y.db",
+	} {
+		if strings.HasPrefix(db, "/proc") && runtime.GOOS != "linux" {
+			continue
+		}
+		n, err := Resolve(db, "")
+		require.NoError(t, err, db)
+		require.Equal(t, at(want), n.DB, db)
+		require.Equal(t, filepath.Dir(at(want)), filepath.Dir(n.Notice), db)
+	}
+	n, err := Resolve("", at("app/deep/../.x.lock"))
+	require.NoError(t, err)
+	require.Equal(t, at("elsewhere/.x.lock"), n.Notice)
+	n, err = Resolve("", at("app/current/data.db"))
+	require.NoError(t, err)
+	require.Equal(t, at("app/releases/42/data.db"), n.Notice, "the last name is not followed")
+
+	_, err = Resolve(at("loop/x.db"), "")
+	require.ErrorIs(t, err, syscall.ELOOP)
+	_, err = walkDir(at("loop"))
+	require.ErrorIs(t, err, syscall.ELOOP)
+	for _, dir := range []string{".", "..", "../../deep/..", at("app/current/.."), at("app//deep/"), "/"} {
+		real, err := realDir(dir)
+		require.NoError(t, err)
+		walked, err := walkDir(dir)
+		require.NoError(t, err)
+		require.Equal(t, real, walked, dir)
+	}
+	l := acquire(t, at("app/current/data.db"), Options{})
+	mustHeld(t, attemptOnce(t, at("app/shared/data.db"), Options{}))
+	require.NoError(t, l.Release())
 }
 
 func TestLinkAndTargetAreOneLock(t *testing.T) {
