@@ -98,6 +98,8 @@ func report(err error) int {
 		return exit.Code
 	case errors.As(err, &usage):
 		return tell(64, usage.Problem, usage.Hint)
+	case errors.Is(err, lock.ErrName):
+		return tell(64, err.Error(), "name the lock file with --lock-file")
 	case errors.As(err, &conflict):
 		return conflict.Tell(tell)
 	case errors.As(err, &lost):

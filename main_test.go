@@ -287,6 +287,6 @@ func TestManualIsComplete(t *testing.T) {
 		require.Regexp(t, `(?m)^(\.B |\.TP\n|\.BR )?\s*`+code+`\b`, manual, code)
 	}
 	for _, name := range []string{"DB", "LOCK_FILE", "PID", "HOST", "PROCESS", "TIMESTAMP", "MODE", "TOKEN", "WAITED_MS", "OUTER"} {
-		require.Contains(t, manual, "DBLOCK_"+name)
+		require.Contains(t, manual, "DBLOCK_HOLD_"+name)
 	}
 }

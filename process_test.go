@@ -239,7 +239,7 @@ func TestTokensGrowAlsoAfterTheStateIsDeleted(t *testing.T) {
 		if i%4 == 3 {
 			require.NoError(t, os.RemoveAll(filepath.Join(dir, ".x.lock.d")))
 		}
-		args := []string{"-d", "x.db", "--", "sh", "-c", "echo $DBLOCK_TOKEN"}
+		args := []string{"-d", "x.db", "--", "sh", "-c", "echo $DBLOCK_HOLD_TOKEN"}
 		if i%2 == 1 {
 			args = append([]string{"-s"}, args...)
 		}

@@ -29,7 +29,7 @@ var (
 	// ErrAcquired: this Lock is held already.
 	ErrAcquired = errors.New("this Lock is acquired already")
 	// ErrName: the database has no name to derive a lock file from.
-	ErrName = errors.New("no lock file name can be made of this database's name")
+	ErrName = errors.New("no lock file name can be made of this name")
 )
 
 // HeldError says who has the lock. It unwraps to ErrHeld.

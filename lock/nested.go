@@ -11,14 +11,23 @@ import (
 	"github.com/dblock-dev/dblock/lock/internal/proc"
 )
 
-// The environment in which a command finds the lock that it runs under.
+// The environment in which a command finds the lock that it runs under. These
+// names are no flags' variables, which are the user's.
 const (
-	EnvToken    = "DBLOCK_TOKEN"
-	EnvPID      = "DBLOCK_PID"
-	EnvLockFile = "DBLOCK_LOCK_FILE"
-	EnvMode     = "DBLOCK_MODE"
-	// EnvOuter lists the holds around that one: a line each of TOKEN:PID:PATH.
-	EnvOuter = "DBLOCK_OUTER"
+	EnvHold     = "DBLOCK_HOLD_" // what all of them begin with
+	EnvDB       = EnvHold + "DB"
+	EnvLockFile = EnvHold + "LOCK_FILE"
+	EnvPID      = EnvHold + "PID"
+	EnvToken    = EnvHold + "TOKEN"
+	EnvMode     = EnvHold + "MODE"
+	// EnvOuter lists the holds around that one: a line each of TOKEN:PID:PATH. In
+	// the path a line feed is written %0A, and a percent sign %25.
+	EnvOuter = EnvHold + "OUTER"
+)
+
+var (
+	escapeLine   = strings.NewReplacer("%", "%25", "\n", "%0A")
+	unescapeLine = strings.NewReplacer("%25", "%", "%0A", "\n")
 )
 
 // outer is a hold of an enclosing dblock, as the environment tells of it.
@@ -35,7 +44,7 @@ func Enclosing(g Grant) string {
 	var lines []string
 	for _, o := range outers() {
 		if o.path != g.Notice {
-			lines = append(lines, strconv.FormatInt(o.token, 10)+":"+strconv.Itoa(o.pid)+":"+o.path)
+			lines = append(lines, strconv.FormatInt(o.token, 10)+":"+strconv.Itoa(o.pid)+":"+escapeLine.Replace(o.path))
 		}
 	}
 	return strings.Join(lines, "\n")
@@ -54,7 +63,7 @@ func outers() []outer {
 	add(os.Getenv(EnvToken), os.Getenv(EnvPID), os.Getenv(EnvLockFile))
 	for line := range strings.SplitSeq(os.Getenv(EnvOuter), "\n") {
 		if f := strings.SplitN(line, ":", 3); len(f) == 3 {
-			add(f[0], f[1], f[2])
+			add(f[0], f[1], unescapeLine.Replace(f[2]))
 		}
 	}
 	return found
@@ -65,7 +74,7 @@ func outers() []outer {
 // not believed but checked; what does not hold makes us an ordinary stranger.
 func (a *attempt) lean() (*hold, error) {
 	for _, o := range outers() {
-		if o.path != a.names.Notice {
+		if !o.about(a.names) {
 			continue
 		}
 		mode, live := o.live(a.names, a.me)
@@ -87,6 +96,17 @@ func (a *attempt) lean() (*hold, error) {
 		return h, nil
 	}
 	return nil, nil
+}
+
+// about reports whether the hold is of the lock with these names. A directory that
+// is mounted at two places has two names, and the files in it are the same.
+func (o outer) about(n Names) bool {
+	if o.path == n.Notice {
+		return true
+	}
+	theirs, err1 := notice.Identify(Names{State: o.path + ".d"}.room())
+	ours, err2 := notice.Identify(n.room())
+	return err1 == nil && err2 == nil && theirs == ours
 }
 
 // live reports whether the hold is still there and an ancestor of ours has it:

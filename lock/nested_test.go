@@ -116,11 +116,11 @@ func TestEnclosing(t *testing.T) {
 	t.Setenv(EnvToken, "12")
 	t.Setenv(EnvPID, "34")
 	t.Setenv(EnvLockFile, "/b/.y.lock")
-	t.Setenv(EnvOuter, "56:78:/c:d/.z.lock\n\nrubbish\nx:1:/e\n12:34:/b/.y.lock")
-	require.Equal(t, "12:34:/b/.y.lock\n56:78:/c:d/.z.lock", Enclosing(Grant{Names: Names{Notice: "/a/.x.lock"}}))
-	require.Equal(t, "56:78:/c:d/.z.lock", Enclosing(Grant{Names: Names{Notice: "/b/.y.lock"}}))
+	t.Setenv(EnvOuter, "56:78:/c:d%0A%252/.z.lock\n\nrubbish\nx:1:/e\n12:34:/b/.y.lock")
+	require.Equal(t, "12:34:/b/.y.lock\n56:78:/c:d%0A%252/.z.lock", Enclosing(Grant{Names: Names{Notice: "/a/.x.lock"}}))
+	require.Equal(t, "56:78:/c:d%0A%252/.z.lock", Enclosing(Grant{Names: Names{Notice: "/b/.y.lock"}}))
 	require.NoError(t, os.Unsetenv(EnvPID))
-	require.Equal(t, "56:78:/c:d/.z.lock\n12:34:/b/.y.lock", Enclosing(Grant{Names: Names{Notice: "/a/.x.lock"}}))
+	require.Equal(t, "56:78:/c:d%0A%252/.z.lock\n12:34:/b/.y.lock", Enclosing(Grant{Names: Names{Notice: "/a/.x.lock"}}))
 }
 
 // The enclosing dblock was killed, and this process has inherited the descriptor

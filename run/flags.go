@@ -3,7 +3,6 @@
 package run
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -23,31 +22,19 @@ type Database struct {
 	LockFile string `placeholder:"PATH" help:"The lock file itself, where its name does not follow from the database's."`
 }
 
-// Check makes sure that a lock is named. fromFlag tells which flags were given
-// on the command line. A lock file that an enclosing dblock has put into the
-// environment belongs to its database, and not to another one given here.
+// Check finds out which lock is named. fromFlag tells which flags were given on
+// the command line: they win over variables, --db also over DBLOCK_LOCK_FILE, which
+// would name another database's lock. Where nothing names one, inside a hold the
+// enclosing lock is meant.
 func (d *Database) Check(fromFlag func(string) bool) error {
-	if fromFlag("db") && !fromFlag("lock-file") && d.LockFile != "" && os.Getenv(lock.EnvToken) != "" {
-		mine, err1 := lock.Resolve(d.DB, "")
-		theirs, err2 := lock.Resolve(os.Getenv("DBLOCK_DB"), "")
-		if err1 != nil || err2 != nil || mine.DB != theirs.DB {
-			d.LockFile = ""
-		}
+	if fromFlag("db") && !fromFlag("lock-file") {
+		d.LockFile = ""
 	}
-	if fromFlag("lock-file") && !fromFlag("db") && os.Getenv(lock.EnvToken) != "" {
-		if theirs := os.Getenv(lock.EnvLockFile); theirs != "" {
-			if n, err := lock.Resolve("", d.LockFile); err == nil && n.Notice != theirs {
-				d.DB = ""
-			}
-		}
+	if d.DB == "" && d.LockFile == "" {
+		d.DB, d.LockFile = os.Getenv(lock.EnvDB), os.Getenv(lock.EnvLockFile)
 	}
 	if d.DB == "" && d.LockFile == "" {
 		return &UsageError{"no database is named", "dblock -d PATH -- COMMAND, or set DBLOCK_DB"}
-	}
-	if d.LockFile == "" {
-		if _, err := lock.Resolve(d.DB, ""); errors.Is(err, lock.ErrName) {
-			return &UsageError{fmt.Sprintf("no lock file name can be made of %q", d.DB), "name the lock file with --lock-file"}
-		}
 	}
 	return nil
 }

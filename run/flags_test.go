@@ -88,7 +88,7 @@ func TestFits(t *testing.T) {
 	for _, args := range [][]string{{"-n"}, {"-"}, {"--"}, {"--nonblock"}, {"-d", "x", "ls", "-l"}, {"-wait", "-x"}} {
 		require.False(t, fits(args, "dw", "db", "wait"), "%q", args)
 	}
-	t.Setenv("DBLOCK_TOKEN", "1")
+	t.Setenv("DBLOCK_HOLD_TOKEN", "1")
 	require.True(t, fits(nil, "", "db"))
 	t.Setenv("DBLOCK_LOCK_FILE", "x")
 	require.True(t, fits(nil, "", "db", "lock-file"))

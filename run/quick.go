@@ -92,13 +92,8 @@ func fits(args []string, letters string, names ...string) bool {
 			continue
 		}
 		name, _, _ := strings.Cut(rest, "=")
-		switch name {
-		case "PID", "HOST", "TIMESTAMP", "MODE", "TOKEN", "WAITED_MS", "OUTER":
-			// No flags: they are there for what runs under a dblock.
-		default:
-			if !slices.Contains(names, strings.ToLower(strings.ReplaceAll(name, "_", "-"))) {
-				return false
-			}
+		if !strings.HasPrefix(kv, lock.EnvHold) && !slices.Contains(names, strings.ToLower(strings.ReplaceAll(name, "_", "-"))) {
+			return false
 		}
 	}
 	return true

@@ -157,35 +157,29 @@ func look(name string) (string, error) {
 	return "", &StartError{code, name, err}
 }
 
-// environment is the wrapper's own with the lock described in it.
+// environment is the wrapper's own, the flags' variables as the user has set them,
+// with the hold described in it.
 func environment(g lock.Grant) []string {
+	pid := g.PID
+	if g.Leaned {
+		pid = g.LeanedPID
+	}
 	vars := [][2]string{
-		{"DBLOCK_DB", g.DB},
+		{lock.EnvDB, g.DB},
 		{lock.EnvLockFile, g.Notice},
-		{lock.EnvPID, strconv.Itoa(g.PID)},
-		{"DBLOCK_HOST", g.Host},
-		{"DBLOCK_PROCESS", g.Process},
-		{"DBLOCK_TIMESTAMP", strconv.FormatInt(g.Timestamp.UnixMilli(), 10)},
+		{lock.EnvPID, strconv.Itoa(pid)},
+		{lock.EnvHold + "HOST", g.Host},
+		{lock.EnvHold + "PROCESS", g.Process},
+		{lock.EnvHold + "TIMESTAMP", strconv.FormatInt(g.Timestamp.UnixMilli(), 10)},
 		{lock.EnvMode, g.Mode.String()},
 		{lock.EnvToken, strconv.FormatInt(g.Token, 10)},
-		{"DBLOCK_WAITED_MS", strconv.FormatInt(g.Waited.Milliseconds(), 10)},
-		{lock.EnvOuter, ""},
+		{lock.EnvHold + "WAITED_MS", strconv.FormatInt(g.Waited.Milliseconds(), 10)},
+		{lock.EnvOuter, lock.Enclosing(g)},
 	}
-	if g.Leaned {
-		vars[2][1] = strconv.Itoa(g.LeanedPID)
-	}
-	vars[len(vars)-1][1] = lock.Enclosing(g)
-	ours := func(kv string) bool {
-		for _, v := range vars {
-			if strings.HasPrefix(kv, v[0]) && strings.HasPrefix(kv[len(v[0]):], "=") {
-				return true
-			}
-		}
-		return false
-	}
-	env := make([]string, 0, len(os.Environ())+len(vars))
-	for _, kv := range os.Environ() {
-		if !strings.HasPrefix(kv, "DBLOCK_") || !ours(kv) {
+	own := os.Environ()
+	env := make([]string, 0, len(own)+len(vars))
+	for _, kv := range own {
+		if !strings.HasPrefix(kv, lock.EnvHold) {
 			env = append(env, kv)
 		}
 	}

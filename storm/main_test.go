@@ -107,7 +107,7 @@ func command(dir string) (string, error) {
 // two flocks the order would be the kernel's whim, and the next command could find
 // the lock of a process that is already dead.
 func oracle() int {
-	token, mode := os.Getenv("DBLOCK_TOKEN"), os.Getenv("DBLOCK_MODE")
+	token, mode := os.Getenv("DBLOCK_HOLD_TOKEN"), os.Getenv("DBLOCK_HOLD_MODE")
 	log, err := os.OpenFile(os.Getenv("STORM_LOG"), os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
 		return complain(98, "%v", err)

@@ -60,7 +60,7 @@ func TestNestedInTurmoil(t *testing.T) {
 	}
 	// A second wrapper inside is given the enclosing one's token, a stranger its own.
 	r := run(t, exec.Command("taskset", "-c", "1", dblock, "--shared", "-d", db, "--", "sh", "-c",
-		`i=0; while [ $i -lt "$1" ]; do "$2" --shared -- sh -c 'echo $DBLOCK_TOKEN'; i=$((i + 1)); done`,
+		`i=0; while [ $i -lt "$1" ]; do "$2" --shared -- sh -c 'echo $DBLOCK_HOLD_TOKEN'; i=$((i + 1)); done`,
 		"sh", fmt.Sprint(times), dblock))
 	close(stop)
 	<-ended
