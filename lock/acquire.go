@@ -31,6 +31,7 @@ type attempt struct {
 
 	wait context.Context // ends when the wait must; nil until there is one
 	stop context.CancelFunc
+	told bool // OnWait was called by an earlier attempt of the same Acquire
 
 	dir     *notice.Dir // the state directory, open
 	created bool        // we made it
@@ -113,7 +114,7 @@ func (a *attempt) patience(ctx context.Context) context.Context {
 	if a.wait != nil {
 		return a.wait
 	}
-	if a.opts.OnWait != nil {
+	if a.opts.OnWait != nil && !a.told {
 		a.opts.OnWait()
 	}
 	a.wait, a.stop = ctx, func() {}

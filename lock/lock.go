@@ -183,30 +183,51 @@ func (l *Lock) acquire(ctx context.Context) (*hold, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	names, err := Resolve(l.db, l.opts.LockFile)
-	if err != nil {
-		return nil, err
-	}
-	l.mu.Lock()
-	l.names = names
-	l.mu.Unlock()
+	for start, told := time.Now(), false; ; told = true {
+		names, err := Resolve(l.db, l.opts.LockFile)
+		if err != nil {
+			return nil, err
+		}
+		l.mu.Lock()
+		l.names = names
+		l.mu.Unlock()
 
-	a := newAttempt(l, names)
-	if h, err := a.lean(); h != nil || err != nil {
-		return h, err
+		a := newAttempt(l, names)
+		a.start, a.told = start, told
+		if h, err := a.lean(); h != nil || err != nil {
+			return h, err
+		}
+		h, err := a.run(ctx)
+		if err != nil {
+			return nil, a.explain(ctx, err)
+		}
+		// While we waited, a symbolic link on the way to the database may have been
+		// switched: the lock that we have is then another database's.
+		if a.wait == nil || !l.moved(names) { // check: resolve-again: !l.moved(names) -> true
+			return h, nil
+		}
+		if err := h.release(); err != nil && !errors.Is(err, ErrLost) {
+			return nil, err
+		}
 	}
-	h, err := a.run(ctx)
-	if err == nil {
-		return h, nil
-	}
+}
+
+// moved reports whether the database has other names by now.
+func (l *Lock) moved(names Names) bool {
+	now, err := Resolve(l.db, l.opts.LockFile)
+	return err != nil || now != names
+}
+
+// explain is the error with which Acquire ends.
+func (a *attempt) explain(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return nil, ctx.Err()
+		return ctx.Err()
 	}
 	if errors.Is(err, errBusy) || errors.Is(err, context.DeadlineExceeded) {
-		report, _ := inspect(names, l.opts)
-		return nil, &HeldError{Path: names.Notice, Report: report, Waited: time.Since(a.start)}
+		report, _ := inspect(a.names, a.opts)
+		return &HeldError{Path: a.names.Notice, Report: report, Waited: time.Since(a.start)}
 	}
-	return nil, err
+	return err
 }
 
 // Release lets go. It is idempotent: without a hold it does nothing. A lock file

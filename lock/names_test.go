@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -163,6 +164,54 @@ func TestResolveAsTheKernelDoes(t *testing.T) {
 	l := acquire(t, at("app/current/data.db"), Options{})
 	mustHeld(t, attemptOnce(t, at("app/shared/data.db"), Options{}))
 	require.NoError(t, l.Release())
+}
+
+// Whoever waits for a database that is behind a link gets the one that the link
+// leads to when the wait is over.
+func TestLinkSwitchedWhileWaiting(t *testing.T) {
+	t.Parallel()
+	first, n := database(t)
+	second, _ := database(t)
+	link := filepath.Join(t.TempDir(), "current.db")
+	require.NoError(t, os.Symlink(first, link))
+	holder := acquire(t, first, Options{})
+	told := 0
+	l := New(link, Options{Wait: Forever, OnWait: func() { told++ }})
+	got := background(t, l)
+	waiting(t, n, 1)
+	require.NoError(t, os.Symlink(second, link+".new"))
+	require.NoError(t, os.Rename(link+".new", link))
+	require.NoError(t, holder.Release())
+	require.NoError(t, result(t, got))
+	g, _ := l.Grant()
+	require.Equal(t, second, g.DB)
+	mustHeld(t, attemptOnce(t, second, Options{}))
+	require.NoError(t, attemptOnce(t, first, Options{}))
+	require.NoFileExists(t, n.Notice)
+	require.NoError(t, l.Release())
+	require.Equal(t, 1, told)
+}
+
+// It waits for that one no longer than it would have waited for the first.
+func TestLinkSwitchedToALockedDatabase(t *testing.T) {
+	t.Parallel()
+	first, n := database(t)
+	second, _ := database(t)
+	link := filepath.Join(t.TempDir(), "current.db")
+	require.NoError(t, os.Symlink(first, link))
+	holder := acquire(t, first, Options{})
+	acquire(t, second, Options{})
+	l := New(link, Options{Wait: 2 * time.Second})
+	got := background(t, l)
+	waiting(t, n, 1)
+	require.NoError(t, os.Remove(link))
+	require.NoError(t, os.Symlink(second, link))
+	require.NoError(t, holder.Release())
+	var held *HeldError
+	require.ErrorAs(t, result(t, got), &held)
+	require.Equal(t, filepath.Dir(second), filepath.Dir(held.Path))
+	require.GreaterOrEqual(t, held.Waited, 2*time.Second)
+	require.Less(t, held.Waited, 4*time.Second)
 }
 
 func TestLinkAndTargetAreOneLock(t *testing.T) {
