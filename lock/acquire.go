@@ -40,6 +40,8 @@ type attempt struct {
 	awaited    bool          // somebody waited at the one that was opened last
 	room       *queue.File   // nil where flock does not work
 	roomID     notice.ID     // what it is
+	bequeathed *queue.File   // the room, open already, that the command has inherited
+	heir       bool          // it was used
 	degraded   error
 
 	ledger  ledger
@@ -96,6 +98,9 @@ func (a *attempt) run(ctx context.Context) (h *hold, err error) {
 		}
 		if err == errAgain {
 			a.abandon()
+			if a.heir {
+				return nil, errBusy // another room than the one that the command has
+			}
 			continue
 		}
 		if err != nil {
@@ -316,6 +321,11 @@ func (a *attempt) tryInTurn(f *queue.File, how queue.How) (bool, error) {
 
 // openFile opens a file of the state directory, and makes what is missing of the two.
 func (a *attempt) openFile(name string) (*queue.File, error) {
+	if a.bequeathed != nil && name == roomName {
+		f := a.bequeathed
+		a.bequeathed, a.heir = nil, true
+		return f, nil
+	}
 	for tries := 0; ; tries++ {
 		if err := a.openState(); err != nil {
 			return nil, err

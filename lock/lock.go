@@ -316,10 +316,16 @@ func (l *Lock) Grant() (g Grant, ok bool) {
 // numbers are free. A child that inherits it keeps other dblocks out after this
 // process has died. It is -1 where there is none.
 func (l *Lock) Descriptor() int {
-	if h := l.current(); h != nil && h.room != nil {
-		return h.room.Fd()
+	h := l.current()
+	if h == nil {
+		return -1
 	}
-	return -1
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.room == nil {
+		return -1
+	}
+	return h.room.Fd()
 }
 
 // Attend starts the heartbeat and the watch over a hold that was acquired with

@@ -9,6 +9,7 @@ import (
 
 	"github.com/dblock-dev/dblock/lock/internal/notice"
 	"github.com/dblock-dev/dblock/lock/internal/proc"
+	"github.com/dblock-dev/dblock/lock/internal/queue"
 )
 
 // The environment in which a command finds the lock that it runs under. These
@@ -35,6 +36,10 @@ type outer struct {
 	token int64
 	pid   int
 	path  string
+
+	hidden bool // its process cannot be seen from here
+	seen   bool // its notice was there, in this mode
+	mode   Mode
 }
 
 // Enclosing returns what EnvOuter must say for a command that runs under g: the
@@ -55,7 +60,7 @@ func outers() []outer {
 	add := func(token, pid, path string) {
 		t, err1 := strconv.ParseInt(token, 10, 64)
 		p, err2 := strconv.Atoi(pid)
-		o := outer{t, p, path}
+		o := outer{token: t, pid: p, path: path}
 		if err1 == nil && err2 == nil && path != "" && !slices.Contains(found, o) {
 			found = append(found, o)
 		}
@@ -77,7 +82,7 @@ func (a *attempt) lean() (*hold, error) {
 		if !o.about(a.names) {
 			continue
 		}
-		mode, live := o.live(a.names, a.me)
+		mode, live := a.live(&o)
 		if !live {
 			if room, err := a.names.identifyRoom(); err == nil && proc.Holds(room) { // check: own-descriptor
 				return nil, ErrOrphan
@@ -92,10 +97,31 @@ func (a *attempt) lean() (*hold, error) {
 		h.grant = Grant{Names: a.names, Holder: holderOf(a.info), Leaned: true, LeanedPID: o.pid}
 		h.grant.Mode = mode
 		h.grant.Token = o.token
+		a.openRoom()
 		h.attendLater()
 		return h, nil
 	}
 	return nil, nil
+}
+
+// openRoom opens the room and locks nothing. The command inherits it, so if this
+// hold outlives the one that it leans on, and locks the very same open file, the
+// command keeps that even when we are killed.
+func (a *attempt) openRoom() {
+	dir, err := notice.OpenDir(a.names.State)
+	if err != nil {
+		return
+	}
+	defer dir.Close()
+	f, err := queue.Existing(dir.At(roomName))
+	if err != nil {
+		return // where flock does not work there is none
+	}
+	if f.Raise() != nil {
+		f.Close()
+		return
+	}
+	a.room = f
 }
 
 // about reports whether the hold is of the lock with these names. A directory that
@@ -104,30 +130,40 @@ func (o outer) about(n Names) bool {
 	if o.path == n.Notice {
 		return true
 	}
-	theirs, err1 := notice.Identify(Names{State: o.path + ".d"}.room())
-	ours, err2 := notice.Identify(n.room())
+	theirs, err1 := Names{State: o.path + ".d"}.identifyRoom()
+	ours, err2 := n.identifyRoom()
 	return err1 == nil && err2 == nil && theirs == ours
 }
 
-// live reports whether the hold is still there and an ancestor of ours has it:
-// its process must be the one around us, and either the notice or the kernel
-// must say that it holds. The notice alone may be missing for the moment between
-// a peer's unlink and our side's heal.
-func (o outer) live(n Names, me proc.Me) (Mode, bool) {
-	if around, known := proc.Descends(o.pid); known && !around || !known && proc.Look(o.pid) != proc.Alive {
+// live reports whether the hold is still there and is around us: its process is an
+// ancestor of ours, and either the notice or the kernel says that it holds. The
+// notice alone may be missing for the moment between a peer's unlink and our side's
+// heal. Where its process cannot be seen, what we have inherited must prove it.
+func (a *attempt) live(o *outer) (Mode, bool) {
+	seen, err := notice.Read(a.names.Notice)
+	var d *notice.Dblock
+	if err == nil && seen.Info.Dblock != nil && seen.Info.Dblock.Boot == a.me.Boot {
+		d = seen.Info.Dblock
+		if o.ours(seen) {
+			o.hidden = d.PIDNS != a.me.PIDNS // its number is that of another process here
+		}
+	}
+	around, known := proc.Descends(o.pid)
+	if o.hidden || !known && proc.Complete {
+		return a.inherited(o, seen, d)
+	}
+	if known && !around || !known && proc.Look(o.pid) != proc.Alive {
 		return 0, false
 	}
-	seen, err := notice.Read(n.Notice)
-	if err == nil && seen.Info.Dblock != nil && seen.Info.Dblock.Boot == me.Boot {
-		d := seen.Info.Dblock
-		if d.Mode == notice.Exclusive && d.Token == o.token && seen.Info.PID == o.pid { // check: live-token: d.Token == o.token -> true
+	if d != nil {
+		if d.Mode == notice.Exclusive && o.ours(seen) {
 			return Exclusive, true
 		}
 		if d.Mode == notice.Exclusive && proc.Look(seen.Info.PID) == proc.Alive {
 			return 0, false
 		}
 	}
-	room, err := n.identifyRoom()
+	room, err := a.names.identifyRoom()
 	if err != nil {
 		return 0, false
 	}
@@ -143,6 +179,36 @@ func (o outer) live(n Names, me proc.Me) (Mode, bool) {
 	return 0, false
 }
 
+// ours reports whether a notice is that of the hold.
+func (o *outer) ours(seen *notice.Sighting) bool {
+	return seen.Info.Dblock.Token == o.token && seen.Info.PID == o.pid // check: live-token: seen.Info.Dblock.Token == o.token -> true
+}
+
+// inherited is live for a process that is hidden from us, in another pid namespace
+// or by the way /proc is mounted. Anybody can read a notice and set variables after
+// it; but only what runs under a hold has its locked room among its descriptors. The
+// notice's beats tell whether the hold's process lives.
+func (a *attempt) inherited(o *outer, seen *notice.Sighting, d *notice.Dblock) (Mode, bool) {
+	room, err := a.names.identifyRoom()
+	if err != nil || !proc.Holds(room) && !a.signed(room) { // check: hidden-holder
+		return 0, false
+	}
+	switch {
+	case d == nil:
+		// It is gone for the moment; whom it belonged to was seen before.
+		return o.mode, o.seen && seen == nil
+	case since(a.now(), seen.Info.Timestamp) > a.opts.StaleTimeout:
+		return 0, false
+	case d.Mode == notice.Shared:
+		o.mode, o.seen = Shared, true
+	case o.ours(seen):
+		o.mode, o.seen = Exclusive, true
+	default:
+		return 0, false
+	}
+	return o.mode, true
+}
+
 // lookOuter checks that the hold we lean on is still there. When it is over
 // while our command goes on, the lock is taken by ourselves if that is possible
 // at once, and else it counts as lost.
@@ -150,13 +216,15 @@ func (h *hold) lookOuter() {
 	if h.ended || h.lost != nil || h.successor != nil {
 		return
 	}
-	if _, live := h.outer.live(h.names, h.me); live {
+	if _, live := h.live(h.outer); live {
 		return
 	}
 	l := New(h.db, h.opts)
 	l.opts.Wait, l.opts.Unattended = NoWait, false
 	a := newAttempt(l, h.names)
+	a.bequeathed, h.room = h.room, nil
 	own, err := a.run(context.Background())
+	a.bequeathed.Close()
 	if err != nil {
 		h.lose("the enclosing dblock has ended, and the lock could not be taken", nil)
 		return

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -26,4 +27,40 @@ func TestNestedThroughAnotherMount(t *testing.T) {
 	c := under(prepare(t, "hold", config{DB: filepath.Join(other, filepath.Base(db)), Wait: NoWait}), g)
 	c.run(t)
 	require.Equal(t, "held "+strconv.FormatInt(g.Token, 10)+" true false", c.line(t))
+}
+
+// In another pid namespace the number of the holder's process says nothing, and
+// everybody can set variables after the notice: the inherited descriptor decides.
+func TestHiddenHolderNeedsTheDescriptor(t *testing.T) {
+	t.Parallel()
+	elsewhere := func(db string, n Names) *attempt {
+		a := newAttempt(New(db, Options{}), n)
+		a.me.PIDNS++
+		return a
+	}
+	db, n := database(t)
+	holding(t, config{DB: db})
+	i := look1(t, n.Notice).Info
+	o := outer{token: i.Dblock.Token, pid: i.PID, path: n.Notice}
+	_, live := elsewhere(db, n).live(&o)
+	require.False(t, live, "a stranger that has read the notice")
+
+	db, n = database(t)
+	l := acquire(t, db, Options{})
+	g, _ := l.Grant()
+	o = outer{token: g.Token, pid: g.PID, path: n.Notice}
+	a := elsewhere(db, n)
+	mode, live := a.live(&o)
+	require.True(t, live)
+	require.Equal(t, Exclusive, mode)
+	room, err := n.identifyRoom()
+	require.NoError(t, err)
+	require.True(t, a.signed(room), "the sign proves it, too, where there is no /proc")
+
+	a.opts.Now = func() time.Time { return time.Now().Add(time.Minute) }
+	_, live = a.live(&o)
+	require.False(t, live, "its beats have ended")
+	require.NoError(t, l.Release())
+	_, live = elsewhere(db, n).live(&o)
+	require.False(t, live)
 }

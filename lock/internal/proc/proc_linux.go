@@ -14,6 +14,10 @@ import (
 	"github.com/dblock-dev/dblock/lock/internal/notice"
 )
 
+// Complete says that the parent of every process can be read, except of those that
+// are hidden from us.
+const Complete = true
+
 // Stat reads the process's line of /proc.
 func Stat(pid int) (Status, bool) {
 	b, err := slurp("/proc/"+strconv.Itoa(pid)+"/stat", 1024)

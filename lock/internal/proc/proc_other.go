@@ -15,6 +15,9 @@ import (
 // its parent, its descriptors or the kernel's queue. So a reused pid keeps a
 // dead peer's notice until it is stale by age, and status cannot list who waits.
 
+// Complete says that only our own parent is known here.
+const Complete = false
+
 // Stat knows nothing here.
 func Stat(int) (Status, bool) { return Status{}, false }
 
