@@ -60,6 +60,10 @@ func dispatch(args []string, sigs *signals.Listener) error {
 	if at := slices.Index(args, "--"); at >= 0 {
 		own, rest = args[:at], args[at:]
 	}
+	own, err := run.Own(own)
+	if err != nil {
+		return err
+	}
 	if command, ctx := run.Quick(own); command != nil {
 		command.Behind(rest)
 		return command.Run(ctx, sigs)
@@ -75,8 +79,11 @@ func dispatch(args []string, sigs *signals.Listener) error {
 		err = fmt.Errorf("%s takes no command", ctx.Command())
 	}
 	if err != nil {
-		return &run.UsageError{Problem: err.Error(), Hint: "see dblock --help"}
+		return run.Misused(err)
 	}
+	g.Run.Unescape()
+	g.Status.Unescape()
+	g.Force.Unescape()
 	g.Run.Behind(rest)
 	return ctx.Run()
 }
@@ -107,7 +114,9 @@ func report(err error) int {
 	case errors.As(err, &start):
 		return tell(start.Code, err.Error(), "")
 	case errors.Is(err, fs.ErrPermission):
-		return tell(77, err.Error(), "the lock, or the directory of the database, belongs to somebody else")
+		return tell(77, err.Error(), run.WhyDenied(err))
+	case errors.Is(err, syscall.EROFS):
+		return tell(73, err.Error(), "the filesystem is read-only; the lock file must be beside the database, or elsewhere with --lock-file")
 	case errors.Is(err, lock.ErrNotRegular), errors.Is(err, lock.ErrNotLockFile):
 		return tell(73, err.Error(), "move it away, or name another lock file with --lock-file")
 	case errors.Is(err, syscall.ENOENT):

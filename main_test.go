@@ -283,6 +283,9 @@ func TestManualIsComplete(t *testing.T) {
 		}
 	}
 	require.Greater(t, seen, 40)
+	for _, spelling := range []string{"--nb", "--nonblocking", "--timeout", "-e"} {
+		require.Contains(t, manual, spelling, "flock's")
+	}
 	for _, code := range []string{"64", "69", "70", "73", "75", "77", "126", "127"} {
 		require.Regexp(t, `(?m)^(\.B |\.TP\n|\.BR )?\s*`+code+`\b`, manual, code)
 	}

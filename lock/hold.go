@@ -14,6 +14,8 @@ import (
 const (
 	// maxBeat is the longest time between two refreshes of the timestamp.
 	maxBeat = 5 * time.Second
+	// minBeat is the shortest, however soon we are to count as abandoned.
+	minBeat = time.Millisecond
 	// lookEvery is how often the path is looked at before the watch is up, and
 	// where there is none. A heal must be quicker than the peers' 100 ms.
 	lookEvery = MaxUnattended
@@ -113,7 +115,7 @@ func (h *hold) beatEvery() time.Duration {
 	if h.outer != nil {
 		return outerEvery
 	}
-	return min(maxBeat, h.opts.StaleTimeout/6)
+	return max(minBeat, min(maxBeat, h.opts.StaleTimeout/6))
 }
 
 // keep refreshes the notice and watches over it until the hold ends.

@@ -91,7 +91,8 @@ type Options struct {
 	// where the system cannot tell of changes; it grows. 0 is DefaultRetryDelay.
 	RetryDelay time.Duration
 	// StaleTimeout is the age from which a foreign lock may count as abandoned;
-	// our own is refreshed six times within it. 0 is DefaultStaleTimeout.
+	// our own is refreshed six times within it, but at most every millisecond. Less
+	// than a second is for tests. 0 is DefaultStaleTimeout.
 	StaleTimeout time.Duration
 	Stale        Stale
 

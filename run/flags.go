@@ -41,8 +41,8 @@ func (d *Database) Check(fromFlag func(string) bool) error {
 
 // Foreign is how foreign locks are judged; run, status and force share it.
 type Foreign struct {
-	StaleTimeout Duration `default:"30s" placeholder:"D" help:"The age from which a foreign lock may count as abandoned (${default})."`
-	Stale        string   `enum:"dead,age" default:"dead" placeholder:"RULE" help:"When it counts as abandoned: 'dead', when its process has gone; 'age', whenever it is older than that (${default})."`
+	StaleTimeout StaleTimeout `default:"30s" placeholder:"D" help:"The age from which a foreign lock may count as abandoned (${default})."`
+	Stale        string       `enum:"dead,age" default:"dead" placeholder:"RULE" help:"When it counts as abandoned: 'dead', when its process has gone; 'age', whenever it is older than that (${default})."`
 }
 
 // Options are the lock's options for these flags.
@@ -95,7 +95,7 @@ var Environment kong.ResolverFunc = func(_ *kong.Context, _ *kong.Path, flag *ko
 		return nil, nil
 	}
 	if v := os.Getenv("DBLOCK_" + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))); v != "" {
-		return v, nil
+		return escape(v), nil
 	}
 	return nil, nil
 }
@@ -124,8 +124,8 @@ func (c *Command) options(k *kong.Context) (lock.Options, error) {
 	if c.MaxRetries < 0 {
 		return o, &UsageError{fmt.Sprintf("--max-retries %d is negative", c.MaxRetries), ""}
 	}
-	if c.RetryDelay <= 0 || c.StaleTimeout <= 0 || time.Duration(c.RetryDelay) == lock.Forever || time.Duration(c.StaleTimeout) == lock.Forever {
-		return o, &UsageError{"--retry-delay and --stale-timeout must be longer than nothing, and end", "give a time like 100ms or 30s"}
+	if c.RetryDelay <= 0 || time.Duration(c.RetryDelay) == lock.Forever {
+		return o, &UsageError{"--retry-delay must be longer than nothing, and end", "give a time like 100ms"}
 	}
 	switch {
 	case c.Command != "" && len(c.Argv) > 0:
@@ -229,6 +229,23 @@ func (d *Duration) UnmarshalText(text []byte) error {
 		return badDuration(s)
 	}
 	*d = Duration(v)
+	return nil
+}
+
+// StaleTimeout is a Duration of at least a second: a holder shows that it lives six
+// times within it, and a machine that is busy must be able to follow.
+type StaleTimeout time.Duration
+
+// UnmarshalText parses it.
+func (s *StaleTimeout) UnmarshalText(text []byte) error {
+	var d Duration
+	if err := d.UnmarshalText(text); err != nil {
+		return err
+	}
+	if time.Duration(d) < time.Second || time.Duration(d) == lock.Forever {
+		return fmt.Errorf("%q is no time after which a lock can count as abandoned: give 1s or more, like 30s", text)
+	}
+	*s = StaleTimeout(d)
 	return nil
 }
 

@@ -3,8 +3,11 @@ package run
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/dblock-dev/dblock/internal/say"
@@ -143,6 +146,33 @@ func (c *Command) conflict(err error) error {
 	e.Text += fmt.Sprintf("; %s was not run", term.Clean(c.Argv[0]))
 	e.Hint = fmt.Sprintf("wait longer with --wait; see who it is with `dblock status %[1]s`; if it is stuck, `dblock force %[1]s`", c.selector())
 	return e
+}
+
+// WhyDenied is the hint for an error of permissions: whose the directory is.
+func WhyDenied(err error) string {
+	var path *fs.PathError
+	if !errors.As(err, &path) {
+		return ""
+	}
+	dir := path.Path
+	info, err := os.Stat(dir)
+	for err != nil && filepath.Dir(dir) != dir {
+		dir = filepath.Dir(dir)
+		info, err = os.Stat(dir)
+	}
+	if err != nil {
+		return ""
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	switch {
+	case !ok:
+		return ""
+	case int(st.Uid) != os.Geteuid():
+		return fmt.Sprintf("%s belongs to another user (uid %d), and its mode (%v) does not let you in", dir, st.Uid, info.Mode())
+	case info.IsDir() && errors.Is(path, syscall.EACCES):
+		return fmt.Sprintf("%s is your own, but its mode (%v) does not let you create files there", dir, info.Mode())
+	}
+	return fmt.Sprintf("%s is your own (mode %v): something else forbids it, as an attribute or a security module does", dir, info.Mode())
 }
 
 // selector is how to name this lock on another command line.

@@ -34,20 +34,22 @@ type quick struct {
 	Argv     []string `arg:"" optional:"" passthrough:"partial" name:"command"`
 }
 
-// command is the whole command with the defaults of all other flags.
-func (q *quick) command() *Command {
-	return &Command{
+// whole is the whole command with the defaults of all other flags.
+func (q *quick) whole() *Command {
+	c := &Command{
 		Database: Database{DB: q.DB, LockFile: q.LockFile},
 		Wait:     q.Wait, Nonblock: q.Nonblock,
 		MaxRetries: lock.DefaultRetries, RetryDelay: Duration(lock.DefaultRetryDelay),
 		ConflictExitCode: 75,
 		Shared:           q.Shared,
 		Process:          q.Process,
-		Foreign:          Foreign{StaleTimeout: Duration(lock.DefaultStaleTimeout), Stale: "dead"},
+		Foreign:          Foreign{StaleTimeout: StaleTimeout(lock.DefaultStaleTimeout), Stale: "dead"},
 		OnLost:           "term", KillAfter: Duration(10 * time.Second), Orphan: "term",
 		Quiet: q.Quiet,
 		Argv:  q.Argv,
 	}
+	c.Unescape()
+	return c
 }
 
 // Quick parses the arguments of a run with as little grammar as possible. It returns
@@ -59,17 +61,18 @@ func Quick(args []string) (*Command, *kong.Context) {
 	if fits(args, "d", "db") {
 		var p plain
 		if ctx := parseInto(&p, args); ctx != nil {
-			return (&quick{DB: p.DB, Process: "dblock", Argv: p.Argv}).command(), ctx
+			return (&quick{DB: p.DB, Process: "dblock", Argv: p.Argv}).whole(), ctx
 		}
 	}
 	if fits(args, "dwnspq", "db", "lock-file", "wait", "nonblock", "shared", "process", "quiet") {
 		var q quick
 		if ctx := parseInto(&q, args); ctx != nil {
-			return q.command(), ctx
+			return q.whole(), ctx
 		}
 	}
 	var c Command
 	if ctx := parseInto(&c, args); ctx != nil {
+		c.Unescape()
 		return &c, ctx
 	}
 	return nil, nil
