@@ -82,6 +82,10 @@ type Report struct {
 	// reads: no /proc/locks.
 	WaitersKnown bool
 
+	// Links is how many hard links the database has, if it is a regular file with more
+	// than one: each name has a lock of its own. Else it is 0.
+	Links int
+
 	seen  *notice.Sighting
 	alien bool // what is at the path is no lock file
 }
@@ -106,7 +110,11 @@ func Inspect(db string, opts Options) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	return inspect(n, opts.withDefaults())
+	r, err := inspect(n, opts.withDefaults())
+	if err == nil {
+		r.Links = n.links()
+	}
+	return r, err
 }
 
 func inspect(n Names, opts Options) (*Report, error) {

@@ -75,6 +75,18 @@ func Resolve(db, lockFile string) (Names, error) {
 	return n, nil
 }
 
+// links is how many names the database has, if there are several.
+func (n Names) links() int {
+	info, err := os.Stat(n.DB)
+	if err != nil || !info.Mode().IsRegular() {
+		return 0
+	}
+	if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Nlink > 1 {
+		return int(st.Nlink)
+	}
+	return 0
+}
+
 // stem is the base name without leading dots and without its last extension.
 func stem(base string) string {
 	base = strings.TrimLeft(base, "./")

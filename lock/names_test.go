@@ -233,3 +233,18 @@ func TestLockFileOption(t *testing.T) {
 	require.NoError(t, attemptOnce(t, db, Options{}))
 	mustHeld(t, attemptOnce(t, "", Options{LockFile: file}))
 }
+
+func TestHardLinksAreReported(t *testing.T) {
+	t.Parallel()
+	db, _ := database(t)
+	links := func() int {
+		r, err := Inspect(db, Options{})
+		require.NoError(t, err)
+		return r.Links
+	}
+	require.Zero(t, links(), "there is no file")
+	require.NoError(t, os.WriteFile(db, nil, 0o644))
+	require.Zero(t, links())
+	require.NoError(t, os.Link(db, db+".other"))
+	require.Equal(t, 2, links())
+}

@@ -120,6 +120,9 @@ func (c *Command) text(r *lock.Report, s style) string {
 	}
 	if c.Verbose {
 		c.details(r, line)
+		if r.Links > 1 {
+			line("Warning", "the database has %d hard links, and each name has a lock of its own", r.Links)
+		}
 	}
 	for i, p := range r.Readers {
 		if c.Verbose || len(r.Readers) > 1 {
