@@ -19,19 +19,30 @@ import (
 
 func TestRoomReplacedBetweenOpenAndLock(t *testing.T) {
 	t.Parallel()
-	db, n := database(t)
-	require.NoError(t, attemptOnce(t, db, Options{}))
-	l := at(New(db, Options{Wait: NoWait}), "open room", func() {
-		// Somebody runs "git clean", and another dblock makes everything anew
-		// and is in the room, just before it publishes.
-		require.NoError(t, os.RemoveAll(n.State))
-		require.NoError(t, os.Mkdir(n.State, 0o755))
-		flock(t, n.room(), queue.Exclusive)
-	})
-	err := l.Acquire(t.Context())
-	t.Cleanup(func() { _ = l.Release() })
-	mustHeld(t, err)
-	require.NoFileExists(t, n.Notice)
+	for name, away := range map[string]func(n Names) error{
+		// Somebody runs "git clean".
+		"directory removed": func(n Names) error { return os.RemoveAll(n.State) },
+		// What we have open is as it was then, only not at its path.
+		"directory moved": func(n Names) error { return os.Rename(n.State, n.State+".old") },
+		"room removed":    func(n Names) error { return os.Remove(n.room()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db, n := database(t)
+			require.NoError(t, attemptOnce(t, db, Options{}))
+			l := at(New(db, Options{Wait: NoWait}), "open room", func() {
+				// Another dblock makes everything anew and is in the room, just before
+				// it publishes.
+				require.NoError(t, away(n))
+				require.NoError(t, os.MkdirAll(n.State, 0o755))
+				flock(t, n.room(), queue.Exclusive)
+			})
+			err := l.Acquire(t.Context())
+			t.Cleanup(func() { _ = l.Release() })
+			mustHeld(t, err)
+			require.NoFileExists(t, n.Notice)
+		})
+	}
 }
 
 func TestRoomRemovedBetweenOpenAndLock(t *testing.T) {
