@@ -72,6 +72,7 @@ func (c *Command) Run(k *kong.Context, sigs *signals.Listener) error {
 	if err != nil {
 		return err
 	}
+	prepare()
 	l, err := c.acquire(opts, sigs)
 	if err != nil {
 		return err

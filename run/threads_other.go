@@ -1,0 +1,6 @@
+//go:build unix && !linux
+
+package run
+
+// prepare does nothing: see threads_linux.go for what it is good for.
+func prepare() {}
