@@ -77,7 +77,7 @@ func (f *File) Wait(ctx context.Context, how How) error {
 		return f.wrap(err)
 	case <-ctx.Done():
 	}
-	if w.end(impatience) {
+	if w.end(impatience) { // check: leave-the-queue
 		f.fd = -1
 		return ctx.Err()
 	}
