@@ -17,6 +17,8 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/require"
+
+	"github.com/dblock-dev/dblock/internal/heed"
 )
 
 // The tests run the real program, as install.sh builds it, or the one that
@@ -27,6 +29,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv("DBLOCK_TEST_FILTERED") != "" {
 		filtered()
 	}
+	heed.Signals()
 	dir, err := os.MkdirTemp("", "dblock-test")
 	if err != nil {
 		panic(err)

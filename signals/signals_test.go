@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/dblock-dev/dblock/internal/heed"
 )
 
 // The test binary runs itself as a child that does one thing with signals.
@@ -40,6 +42,7 @@ func TestMain(m *testing.M) {
 			child()
 			return
 		}
+		heed.Signals()
 		os.Exit(m.Run())
 	}
 }

@@ -32,6 +32,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dblock-dev/dblock/internal/heed"
 )
 
 var (
@@ -50,6 +52,7 @@ func TestMain(m *testing.M) {
 	case "hold":
 		hold()
 	}
+	heed.Signals()
 	os.Exit(build(m))
 }
 

@@ -57,20 +57,27 @@ func (w *Writer) Flush(atMost time.Duration) bool {
 	if queue == nil {
 		return true
 	}
-	late := time.NewTimer(atMost)
-	defer late.Stop()
+	// Without a timer: the first one opens a descriptor, and there may be none.
 	reached := make(chan struct{})
-	select {
-	case queue <- item{reached: reached}:
-	case <-late.C:
-		return false
+	mark := queue
+	for end := time.Now().Add(atMost); ; rest() {
+		select {
+		case mark <- item{reached: reached}:
+			mark = nil
+		case <-reached:
+			return true
+		default:
+			if time.Now().After(end) {
+				return false
+			}
+		}
 	}
-	select {
-	case <-reached:
-		return true
-	case <-late.C:
-		return false
-	}
+}
+
+// rest lets the writer have the processor, or a moment.
+func rest() {
+	runtime.Gosched()
+	_, _ = unix.Poll(nil, 1)
 }
 
 // write writes on a thread of its own, which no signal of the terminal's stops. It
