@@ -262,3 +262,21 @@ func TestNewsAreNoEnd(t *testing.T) {
 	require.Zero(t, execute(t, dir, "-d", "app.db", "-n", "true").code())
 	letGo(t, dir)
 }
+
+// What runs under another dblock in the tree is told by that one, once.
+func TestANestedCommandIsToldOnce(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	inner := `trap 'echo told >>told' TERM; touch in; until [ -e go ]; do sleep 0.01; done`
+	c := start(t, with(inTree(t, dir, "-c", `dblock -q -- sh -c "$INNER"; true`), "INNER="+inner))
+	await(t, "the nested command runs", func() bool { return exists(dir, "in") })
+	require.NoError(t, c.Process.Signal(unix.SIGTERM))
+	await(t, "it is told", func() bool { return exists(dir, "told") })
+	require.Equal(t, 75, execute(t, dir, "-d", "app.db", "-q", "-w", "0.3", "true").code())
+	letGo(t, dir)
+	_ = c.Wait()
+	require.True(t, contains(filepath.Join(dir, "told"), "told\n")())
+	told, err := os.ReadFile(filepath.Join(dir, "told"))
+	require.NoError(t, err)
+	require.Equal(t, "told\n", string(told))
+}

@@ -3,6 +3,7 @@ package run
 import (
 	"errors"
 	"os"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -112,16 +113,29 @@ func (ch *child) spread(by syscall.Signal) {
 	ch.told = map[member]bool{}
 }
 
-// tellRest tells those of the rest who do not know yet.
+// tellRest tells those of the rest who do not know yet. What runs under another dblock
+// hears it from that one, and twice might mean something else to it; but that one cannot
+// pass on SIGKILL.
 func (ch *child) tellRest(rest []tree.Process) {
+	if ch.word == 0 {
+		return
+	}
+	informed := tree.Below(rest, isDblock)
 	for _, p := range rest {
 		m := member{p.PID, p.Started}
-		if p.PID == ch.pid || ch.word == 0 || ch.told[m] || ch.typed && p.Group == unix.Getpgrp() {
+		if p.PID == ch.pid || ch.told[m] || ch.typed && p.Group == unix.Getpgrp() || informed[p.PID] && ch.word != unix.SIGKILL {
 			continue
 		}
 		ch.told[m] = true
 		hear(p.PID, ch.word)
 	}
+}
+
+// isDblock reports whether a process runs the same program as this one.
+func isDblock(p tree.Process) bool {
+	mine, err1 := os.Stat("/proc/self/exe")
+	its, err2 := os.Stat("/proc/" + strconv.Itoa(p.PID) + "/exe")
+	return err1 == nil && err2 == nil && os.SameFile(mine, its)
 }
 
 // hear sends a signal to a process that may be stopped, which must go on to hear it.
@@ -133,16 +147,14 @@ func hear(pid int, sig syscall.Signal) {
 // remaining is what is left of a command that has ended. What is new there is told. Only
 // a look during which none of our own children ended has seen everything: what
 // those had started is ours from then on.
-func (ch *child) remaining() (rest []tree.Process, known bool) {
+func (ch *child) remaining() (rest []tree.Process, complete bool) {
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
 	for reap(); !childless(); {
-		if rest, known = tree.Of(os.Getpid(), ch.pid, ch.before...); !known {
-			return nil, false
-		}
+		rest, complete = tree.Of(os.Getpid(), ch.pid, ch.before...)
 		ch.tellRest(rest)
 		if reap() == 0 {
-			return rest, true
+			return rest, complete
 		}
 	}
 	return nil, true
@@ -261,11 +273,11 @@ func (c *Command) outlast(ch *child, l *lock.Lock, by syscall.Signal) {
 	news := make(chan struct{}, 1)
 	listening := false
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
-		rest, known := ch.remaining()
-		if !known {
-			l.Bequeath()
-		}
+		rest, complete := ch.remaining()
 		if len(rest) == 0 {
+			if !complete {
+				l.Bequeath()
+			}
 			return
 		}
 		if !listening {

@@ -51,3 +51,20 @@ func members(all []Process, root, command int, except []int) []Process {
 	}
 	return tree
 }
+
+// Below tells which of the processes descend from one of them that is such.
+func Below(processes []Process, such func(Process) bool) map[int]bool {
+	parents := map[int]int{}
+	is := map[int]bool{}
+	for _, p := range processes {
+		parents[p.PID] = p.Parent
+		is[p.PID] = such(p)
+	}
+	below := map[int]bool{}
+	for _, p := range processes {
+		for at, ok := p.Parent, true; ok && !below[p.PID]; at, ok = parents[at] {
+			below[p.PID] = is[at]
+		}
+	}
+	return below
+}

@@ -15,14 +15,15 @@ func Adopt() error { return unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) 
 
 // Of lists the living descendants of root that are in its session, or in that of
 // its child command, if command is not 0; root itself and what descends from the
-// excepted processes excluded. It is complete if root has called Adopt and none of its
-// own children ended meanwhile. known is false where the system does not tell.
-func Of(root, command int, except ...int) (processes []Process, known bool) {
+// excepted processes excluded. It misses nobody if root has called Adopt and none of its
+// own children ended meanwhile. complete is false where the system does not show all
+// processes: without /proc, or with those of others hidden.
+func Of(root, command int, except ...int) (processes []Process, complete bool) {
 	all, err := list()
-	if err != nil || len(all) == 0 {
+	if err != nil {
 		return nil, false
 	}
-	return members(all, root, command, except), true
+	return members(all, root, command, except), len(all) > 0 && all[0].PID == 1
 }
 
 // Children lists the children of this process, zombies included.

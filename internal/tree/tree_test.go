@@ -37,3 +37,11 @@ func TestMembers(t *testing.T) {
 	require.True(t, all[3].Stopped())
 	require.False(t, all[2].Stopped())
 }
+
+func TestBelow(t *testing.T) {
+	all := []Process{{PID: 2, Parent: 1}, {PID: 3, Parent: 2, Name: "x"}, {PID: 4, Parent: 3}, {PID: 5, Parent: 4}, {PID: 6, Parent: 2}}
+	below := Below(all, func(p Process) bool { return p.Name == "x" })
+	for pid, want := range map[int]bool{2: false, 3: false, 4: true, 5: true, 6: false} {
+		require.Equal(t, want, below[pid], "%d", pid)
+	}
+}
