@@ -327,6 +327,10 @@ func startHolder(t testing.TB, db string, flags ...string) *holder {
 func holding(t testing.TB, db string, cmd *exec.Cmd) *holder {
 	t.Helper()
 	cmd.Env = append(cmd.Environ(), "STORM_ROLE=hold")
+	if cmd.SysProcAttr == nil {
+		// In a group that nobody could continue the kernel stops nobody.
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	}
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
