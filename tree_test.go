@@ -34,7 +34,7 @@ done`
 // stubborn cannot be told anything.
 const stubborn = `trap '' TERM HUP INT QUIT USR1
 echo $$ >stubborn
-until [ -e go ]; do
+while [ -e stubborn ] && [ ! -e go ]; do
 	echo old >>writes
 	sleep 0.02
 done`
@@ -200,7 +200,7 @@ func TestALossEndsTheTree(t *testing.T) {
 // command; what a command that ended by itself has left; and what was there before.
 func TestDaemonsAreLeftAlone(t *testing.T) {
 	t.Parallel()
-	daemon := `trap 'echo told >>told' TERM HUP; touch up; until [ -e go ]; do sleep 0.01; done`
+	daemon := `trap 'echo told >>told' TERM HUP; touch up; while [ -e up ] && [ ! -e go ]; do sleep 0.01; done`
 	alone := func(t *testing.T, dir string) {
 		t.Helper()
 		require.Zero(t, execute(t, dir, "-d", "app.db", "-n", "true").code())
@@ -255,7 +255,7 @@ func TestNoZombies(t *testing.T) {
 func TestNewsAreNoEnd(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	c := start(t, inTree(t, dir, "-c", `trap 'touch news' USR1; touch in; until [ -e news ]; do sleep 0.01; done; sh -c 'until [ -e go ]; do sleep 0.01; done' & exit 0`))
+	c := start(t, inTree(t, dir, "-c", `trap 'touch news' USR1; touch in; until [ -e news ]; do sleep 0.01; done; sh -c 'while [ -e in ] && [ ! -e go ]; do sleep 0.01; done' & exit 0`))
 	await(t, "the command runs", func() bool { return exists(dir, "in") })
 	require.NoError(t, c.Process.Signal(unix.SIGUSR1))
 	require.NoError(t, c.Wait())
@@ -267,7 +267,7 @@ func TestNewsAreNoEnd(t *testing.T) {
 func TestANestedCommandIsToldOnce(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	inner := `trap 'echo told >>told' TERM; touch in; until [ -e go ]; do sleep 0.01; done`
+	inner := `trap 'echo told >>told' TERM; touch in; while [ -e in ] && [ ! -e go ]; do sleep 0.01; done`
 	c := start(t, with(inTree(t, dir, "-c", `dblock -q -- sh -c "$INNER"; true`), "INNER="+inner))
 	await(t, "the nested command runs", func() bool { return exists(dir, "in") })
 	require.NoError(t, c.Process.Signal(unix.SIGTERM))
