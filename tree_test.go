@@ -220,7 +220,7 @@ func TestDaemonsAreLeftAlone(t *testing.T) {
 	t.Run("of a command that ended by itself", func(t *testing.T) {
 		t.Parallel()
 		dir := t.TempDir()
-		c := with(inTree(t, dir, "-c", `sh -c "$DAEMON" & until [ -e up ]; do sleep 0.01; done; exit 3`), "DAEMON="+daemon)
+		c := with(inTree(t, dir, "-c", `sh -c "$DAEMON" >/dev/null 2>&1 & until [ -e up ]; do sleep 0.01; done; exit 3`), "DAEMON="+daemon)
 		require.Equal(t, 3, finish(t, c).code())
 		alone(t, dir)
 	})

@@ -31,6 +31,8 @@ type ending struct {
 	rest  []*target // what the roots have started
 	begin time.Time
 	told  bool // that we wait
+
+	commands map[int]int // what each root runs
 }
 
 // target is a process that is to end.
@@ -203,7 +205,7 @@ func (e *ending) owners() []int {
 // addTree adds what a process has started, and is not known yet, and reports
 // whether there was any.
 func (e *ending) addTree(root int, to *[]*target) bool {
-	members, _ := tree.Of(root, e.command(root))
+	members, _ := tree.Of(root, e.commandOf(root))
 	for _, p := range members {
 		known := func(t *target) bool { return t.handle.PID == p.PID && (t.started == 0 || t.started == p.Started) }
 		if p.PID == os.Getpid() || slices.ContainsFunc(slices.Concat(e.roots, e.rest), known) {
@@ -220,13 +222,21 @@ func (e *ending) addTree(root int, to *[]*target) bool {
 	return len(members) > 0
 }
 
-// command is the child that a dblock runs, which may have begun a session: its first
-// one, as long as that has not ended.
-func (e *ending) command(root int) int {
+// commandOf is the child that a dblock runs, which may have begun a session: its first
+// one, before anybody is told to end. After that a daemon may be the first.
+func (e *ending) commandOf(root int) int {
 	if len(e.Remaining) > 0 {
 		return 0
 	}
-	return proc.FirstChild(root)
+	if e.commands == nil {
+		e.commands = map[int]int{}
+	}
+	command, known := e.commands[root]
+	if !known {
+		command = proc.FirstChild(root)
+		e.commands[root] = command
+	}
+	return command
 }
 
 func member(p tree.Process) Process {
