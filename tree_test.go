@@ -169,6 +169,39 @@ func TestAStubbornSurvivorKeepsTheLock(t *testing.T) {
 	}
 }
 
+// threads is a program whose first thread ends while another one works on: the kernel calls
+// it a zombie.
+const threads = `import ctypes, os, signal, threading, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def work():
+	while not os.path.exists("go"):
+		with open("writes", "a") as f:
+			f.write("old\n")
+		time.sleep(0.02)
+threading.Thread(target=work).start()
+open("pid", "w").write(str(os.getpid()) + "\n")
+ctypes.CDLL(None).pthread_exit(None)`
+
+func TestASurvivorWithoutItsFirstThread(t *testing.T) {
+	t.Parallel()
+	need(t, "python3")
+	dir := family(t)
+	c := start(t, with(inTree(t, dir, "-c", `python3 -c "$THREADS"; true`), "THREADS="+threads))
+	pid := 0
+	await(t, "its first thread ends", func() bool {
+		b, _ := os.ReadFile(filepath.Join(dir, "pid"))
+		_, err := fmt.Sscan(string(b), &pid)
+		return err == nil && exists(dir, "writes") && stateOf(pid) == "Z"
+	})
+	require.NoError(t, c.Process.Signal(unix.SIGTERM))
+	await(t, "the command has ended", func() bool {
+		return slices.Equal(childrenOf(c.Process.Pid), []string{strconv.Itoa(pid)}) || stateOf(c.Process.Pid) == "Z"
+	})
+	require.Equal(t, 75, execute(t, dir, "-d", "app.db", "-n", "-q", "true").code())
+	letGo(t, dir)
+	require.Zero(t, next(t, dir))
+}
+
 // After a loss all of the tree is ended, by force if it must be.
 func TestALossEndsTheTree(t *testing.T) {
 	t.Parallel()

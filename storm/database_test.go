@@ -11,6 +11,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 var pgliteScript, _ = filepath.Abs("../testdata/peer/pglite-writer.mjs")
@@ -124,6 +127,60 @@ func TestPGlite(t *testing.T) {
 		t.Logf("a server with %d turns and %d commands, %d rows each: %d rows", turns, workers-1, each, n)
 		usable(t, dir)
 	})
+}
+
+// TestPGliteEnded ends a writer of a PGlite data directory that is the child of a shell,
+// while two others wait. Every row of which somebody said that it is there must be there:
+// had the writer gone on beside the next ones, one of them would have lost the other's.
+func TestPGliteEnded(t *testing.T) {
+	if !*full {
+		t.Skip("a quarter of a minute long: -full")
+	}
+	needPGlite(t)
+	needTool(t, "flock")
+	slow, err := filepath.Abs("testdata/slow.mjs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrappers := map[string]func(dir string) []string{
+		"dblock": func(dir string) []string { return []string{dblock, "-q", "-w", "120", "-d", dir, "--"} },
+		"flock":  func(dir string) []string { return []string{"flock", dir + ".flock"} },
+	}
+	for name, wrap := range wrappers {
+		for try := range 3 {
+			t.Run(fmt.Sprintf("%s %d", name, try), func(t *testing.T) {
+				dir := filepath.Join(scratch(t), "pgdata")
+				var said safeBuffer
+				writer := func(n int) *exec.Cmd {
+					args := append(wrap(dir), "sh", "-c", `node "$@"; echo after`, "sh", slow, dir, strconv.Itoa(n), "40")
+					cmd := exec.Command(args[0], args[1:]...)
+					cmd.Stdout = &said
+					if err := cmd.Start(); err != nil {
+						t.Fatal(err)
+					}
+					return cmd
+				}
+				first := writer(0)
+				eventually(t, time.Minute, "a row is there", func() bool { return strings.Contains(said.String(), "row 0 0") })
+				others := []*exec.Cmd{writer(1), writer(2)}
+				if err := first.Process.Signal(unix.SIGTERM); err != nil {
+					t.Fatal(err)
+				}
+				_ = first.Wait() // for flock, until its orphans have closed the output, too
+				for _, cmd := range others {
+					if err := cmd.Wait(); err != nil {
+						t.Error(err)
+					}
+				}
+				acknowledged := strings.Count(said.String(), "row ")
+				n, err := rows(t, dir)
+				if err != nil || n != acknowledged {
+					t.Errorf("%d rows are there of %d acknowledged: %v", n, acknowledged, err)
+				}
+				t.Logf("%d rows of %d acknowledged", n, acknowledged)
+			})
+		}
+	}
 }
 
 // TestSQLite has scripts read a number in one run of sqlite3 and write it back,

@@ -24,7 +24,6 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -98,58 +97,6 @@ func command(dir string) (string, error) {
 		return "", fmt.Errorf("building the command: %w\n%s", err, out)
 	}
 	return path, nil
-}
-
-// The oracle is the command under the lock. It knows nothing of dblock but the
-// variables that every command gets. It takes a kernel lock of its own without
-// waiting: whoever else is at work at that moment makes it fail, and loudly.
-//
-// It is a POSIX record lock and not another flock, because of what happens when
-// a killed process is taken apart: its record locks go while its descriptors are
-// being closed, and the flock that it inherited from dblock goes after that. With
-// two flocks the order would be the kernel's whim, and the next command could find
-// the lock of a process that is already dead.
-func oracle() int {
-	token, mode := os.Getenv("DBLOCK_HOLD_TOKEN"), os.Getenv("DBLOCK_HOLD_MODE")
-	log, err := os.OpenFile(os.Getenv("STORM_LOG"), os.O_WRONLY|os.O_APPEND, 0)
-	if err != nil {
-		return complain(98, "%v", err)
-	}
-	f, err := os.OpenFile(os.Getenv("STORM_ORACLE"), os.O_RDWR, 0)
-	if err != nil {
-		return complain(98, "%v", err)
-	}
-	stubborn := os.Getenv("STORM_STUBBORN") != ""
-	if stubborn {
-		signal.Ignore(syscall.SIGTERM) // it cleans up first, as databases do
-	}
-	kind := int16(unix.F_WRLCK)
-	if mode == "shared" {
-		kind = unix.F_RDLCK
-	}
-	if err := unix.FcntlFlock(f.Fd(), unix.F_SETLK, &unix.Flock_t{Type: kind}); err != nil {
-		fmt.Fprintf(log, "OVERLAP %s %s %d %d\n", mode, token, os.Getpid(), monotonic())
-		return complain(99, "%s command with token %s is not alone: %v", mode, token, err)
-	}
-	fmt.Fprintf(log, "S %s %s %d %d\n", mode, token, os.Getpid(), monotonic())
-	if fd, err := strconv.Atoi(os.Getenv("STORM_FD")); err == nil {
-		_, _ = unix.Write(fd, fmt.Appendf(nil, "%d\n", os.Getpid()))
-	}
-	us, _ := strconv.Atoi(os.Getenv("STORM_HOLD_US"))
-	time.Sleep(time.Duration(us) * time.Microsecond) // the work
-	fmt.Fprintf(log, "E %s %s %d %d\n", mode, token, os.Getpid(), monotonic())
-	return 0
-}
-
-func complain(code int, format string, args ...any) int {
-	fmt.Fprintf(os.Stderr, "oracle: "+format+"\n", args...)
-	return code
-}
-
-func monotonic() int64 {
-	var t unix.Timespec
-	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &t)
-	return t.Nano()
 }
 
 // hold is a command that says when it runs, and which signal ended it.

@@ -5,38 +5,82 @@ package storm
 import (
 	"bufio"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// The shapes in which the command is run, and what may be killed in them. A
-// command whose own process is killed leaves its children without a lock: dblock
-// lets go when its command has ended. So only what is one process is shot at.
+// A shape is a tree of processes that a command can be. Who works in it is always this
+// test's binary, as the referee (see oracle). The shells tell who they are, so that they
+// can be shot at: "c" is the command itself, "m" a process between it and those who work.
 type shape struct {
-	name    string
-	args    func(mode string) []string
-	command bool // the command may be signalled by itself
-	term    bool // SIGTERM to the wrapper ends all of it
+	name string
+	args func(mode string) []string
+}
+
+func script(name, text string) shape {
+	return shape{name, func(mode string) []string { return []string{"--", "sh", "-c", text, "sh", self, dblock, mode} }}
 }
 
 var shapes = []shape{
-	{"direct", func(mode string) []string { return []string{"--", self} }, true, true},
-	{"shell", func(mode string) []string { return []string{"-c", "exec " + self} }, true, true},
-	{"grandchild", func(mode string) []string { return []string{"--", "sh", "-c", self + "; exit $?"} }, false, false},
-	{"nested", func(mode string) []string { return []string{"--", dblock, mode, "--", self} }, false, true},
+	{"direct", func(string) []string { return []string{"--", self} }},
+	{"exec", func(string) []string { return []string{"-c", "exec " + self} }},
+	{"nested", func(mode string) []string { return []string{"--", dblock, mode, "--", self} }},
+	{"session", func(string) []string {
+		return []string{"--", "setsid", "sh", "-c", `echo c $$ >&3; "$1"; true`, "sh", self}
+	}},
+	script("shell", `echo c $$ >&3; "$1"; exit $?`),
+	script("sequence", `echo c $$ >&3; "$1"; "$1"; true`),
+	script("deep", `echo c $$ >&3; sh -c 'echo m $$ >&3; sh -c "echo m \$\$ >&3; \"\$1\"; true" sh "$1"; true' sh "$1"; true`),
+	script("background", `echo c $$ >&3; "$1" & "$1" & "$1"; wait; true`),
+	script("all in background", `echo c $$ >&3; "$1" & "$1" & wait`),
+	script("pipeline", `echo c $$ >&3; sh -c 'echo m $$ >&3; "$1"; true' sh "$1" | "$1"; true`),
+	script("groups", `echo c $$ >&3; set -m; sh -c 'echo m $$ >&3; "$1"; true' sh "$1" & "$1" & wait; true`),
+	script("trap", `echo c $$ >&3; trap 'exit 3' TERM HUP INT; "$1" & wait; true`),
+	script("orphans", `echo c $$ >&3; ("$1" & "$1" &) | cat; true`),
+	script("nested shells", `echo c $$ >&3; sh -c 'echo m $$ >&3; "$2" "$3" -- sh -c "\"\$1\"; true" sh "$1"; true' sh "$1" "$2" "$3"; true`),
+}
+
+// trial is what was done to one run of dblock, and how that ended.
+type trial struct {
+	shape    string
+	closes   bool // those who work close what they have inherited
+	did      []string
+	code     int
+	signaled bool // dblock died of a signal
+}
+
+// killed reports whether somebody killed the wrapper, which cannot do anything then.
+func (tr *trial) killed() bool { return slices.Contains(tr.did, "KILL wrapper") }
+
+// excuse says why a tree may work on although the next command has begun; "" if it may not.
+func (tr *trial) excuse(closed bool) string {
+	between := func(did string) bool { return strings.HasSuffix(did, " between") }
+	switch {
+	case tr == nil:
+		return ""
+	case tr.killed() && closed:
+		return "dblock was killed, and they had closed the descriptor"
+	case !tr.signaled && slices.ContainsFunc(tr.did, between) && !slices.ContainsFunc(tr.did, func(did string) bool { return !between(did) }):
+		return "their parent was ended, and the command went on and ended by itself"
+	}
+	return ""
 }
 
 type tally struct {
-	turns, conflicts, odd atomic.Int64
-	actions               sync.Map // name -> *atomic.Int64
+	turns, conflicts, odd, again atomic.Int64
+	actions                      sync.Map // name -> *atomic.Int64
 }
 
 func (c *tally) action(name string) {
@@ -44,10 +88,11 @@ func (c *tally) action(name string) {
 	n.(*atomic.Int64).Add(1)
 }
 
-// TestStorm lets 16 workers fight for one lock while wrappers and commands are
-// killed, stopped and terminated at random, and then asks the commands' own log
-// whether any two of them ever met.
+// TestStorm lets 16 workers fight for one lock while wrappers, commands and what they
+// have started are killed, stopped and terminated at random, and then asks the log of
+// those who worked whether any two trees ever met.
 func TestStorm(t *testing.T) {
+	needTool(t, "setsid")
 	dir := scratch(t)
 	w := &world{
 		t: t, db: filepath.Join(dir, "app.db"), log: filepath.Join(dir, "log"), oracle: filepath.Join(dir, "oracle"),
@@ -58,6 +103,7 @@ func TestStorm(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	w.names = spellings(t, w.db)
 	var err error
 	if w.stderr, err = os.Create(filepath.Join(dir, "stderr")); err != nil {
 		t.Fatal(err)
@@ -72,15 +118,22 @@ func TestStorm(t *testing.T) {
 	wg.Wait()
 
 	usable(t, w.db)
-	starts, ends := checkLog(t, w.log)
+	seen := w.judge()
 	var actions []string
 	w.c.actions.Range(func(k, v any) bool {
 		actions = append(actions, fmt.Sprintf("%s %d", k, v.(*atomic.Int64).Load()))
 		return true
 	})
-	t.Logf("%v: %d turns, %d given up in time, %d commands begun, %d ended by themselves; %s",
-		*stormFor, w.c.turns.Load(), w.c.conflicts.Load(), starts, ends, strings.Join(actions, ", "))
-	if starts == 0 || ends == 0 {
+	slices.Sort(actions)
+	t.Logf("%v: %d turns, %d given up in time, %d trees and %d who worked in them, %d to their end; %s",
+		*stormFor, w.c.turns.Load(), w.c.conflicts.Load(), seen.trees, seen.starts, seen.ends, strings.Join(actions, ", "))
+	for _, why := range slices.Sorted(maps.Keys(seen.excused)) {
+		t.Logf("trees that worked on beside the next one: %d, since %s", seen.excused[why], why)
+	}
+	if n := w.c.again.Load(); n > 0 {
+		t.Logf("continued a second time: %d", n)
+	}
+	if seen.starts == 0 || seen.ends == 0 {
 		t.Error("nothing happened")
 	}
 	if t.Failed() {
@@ -92,9 +145,28 @@ func TestStorm(t *testing.T) {
 type world struct {
 	t               *testing.T
 	db, log, oracle string
+	names           []string // of the database
 	stderr          *os.File
 	deadline        time.Time
 	c               tally
+	trials          sync.Map // turn -> *trial
+}
+
+// spellings are some names of the database: through a link to its directory, a link to
+// itself, and a detour.
+func spellings(t testing.TB, db string) []string {
+	t.Helper()
+	dir := filepath.Dir(db)
+	links := filepath.Join(dir, "links")
+	if err := os.MkdirAll(links, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, target := range map[string]string{"directory": dir, "file.db": "../app.db", "chain.db": "file.db"} {
+		if err := os.Symlink(target, filepath.Join(links, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return []string{db, db, db, links + "/directory/app.db", links + "/file.db", links + "/chain.db", links + "/directory/links/../app.db"}
 }
 
 func (w *world) worker(r *rand.Rand) {
@@ -116,16 +188,36 @@ func (w *world) onlooker() {
 
 func pick[T any](r *rand.Rand, from ...T) T { return from[r.IntN(len(from))] }
 
+// party is one run of dblock and those who have told of themselves in it.
+type party struct {
+	w      *world
+	r      *rand.Rand
+	cmd    *exec.Cmd
+	ended  chan struct{} // dblock has
+	gone   chan struct{} // nothing is left of all of it
+	begun  chan struct{} // somebody works
+	mu     sync.Mutex
+	pids   map[string][]int // by role: "c" the command, "m" between, "w" who works
+	direct bool             // who works first is the command
+	trial
+}
+
 // turn starts one dblock, does something to it, and judges how it ended.
 func (w *world) turn(r *rand.Rand) {
-	w.c.turns.Add(1)
-	sh := shapes[pick(r, 0, 0, 0, 1, 2, 3)]
-	args := []string{"-q", "-d", w.db, "--priority", pick(r, "low", "normal", "high"), "--orphan", pick(r, "term", "term", "keep")}
+	turn := w.c.turns.Add(1)
+	sh := pick(r, append(shapes, shapes[0], shapes[0], shapes[0])...)
+	closes, hidden := r.IntN(4) == 0, r.IntN(8) == 0
+	args := []string{"-q", "-d", pick(r, w.names...), "--priority", pick(r, "low", "normal", "high"), "--orphan", pick(r, "term", "term", "keep")}
 	mode := pick(r, "--exclusive", "--exclusive", "--exclusive", "--shared")
 	args = append(args, mode)
 	patience := pick(r, "forever", "forever", "forever", "5", "0.02", "0")
 	args = append(args, "--wait", patience)
+	if hidden {
+		args = append(args, "--close")
+	}
 	cmd := exec.Command(dblock, append(args, sh.args(mode)...)...)
+	// A group of its own, as a shell with job control has it: only there TSTP stops.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	in, out, err := os.Pipe()
 	if err != nil {
 		w.t.Error(err)
@@ -134,56 +226,110 @@ func (w *world) turn(r *rand.Rand) {
 	defer in.Close()
 	cmd.ExtraFiles = []*os.File{out}
 	cmd.Stderr = w.stderr
-	cmd.Env = append(os.Environ(), "STORM_ROLE=oracle", "STORM_LOG="+w.log, "STORM_ORACLE="+w.oracle, "STORM_FD=3",
+	cmd.Env = append(os.Environ(), "STORM_ROLE=oracle", "STORM_LOG="+w.log, "STORM_ORACLE="+w.oracle, "STORM_FD=3", fmt.Sprintf("STORM_TURN=%d", turn),
 		fmt.Sprintf("STORM_HOLD_US=%d", pick(r, 0, 200, 1000, r.IntN(3000), r.IntN(15000))))
-	if r.IntN(6) == 0 {
+	if r.IntN(4) == 0 {
 		cmd.Env = append(cmd.Env, "STORM_STUBBORN=1")
 	}
+	if closes {
+		cmd.Env = append(cmd.Env, "STORM_CLOSES=1")
+	}
+	p := &party{w: w, r: r, cmd: cmd, ended: make(chan struct{}), gone: make(chan struct{}), begun: make(chan struct{}), pids: map[string][]int{}}
+	p.shape, p.closes, p.direct = sh.name, closes || hidden, sh.name == "direct" || sh.name == "exec"
 	if err := cmd.Start(); err != nil {
 		out.Close()
 		w.t.Error(err)
 		return
 	}
 	out.Close()
-
-	command := make(chan int, 1) // its pid, when it runs
-	gone := make(chan struct{})  // when nothing is left of wrapper and command
-	go func() {
-		defer close(gone)
-		for lines := bufio.NewScanner(in); lines.Scan(); {
-			var pid int
-			_, _ = fmt.Sscan(lines.Text(), &pid)
-			command <- pid
-		}
-	}()
-	ended := make(chan struct{})
+	go p.read(in)
 	go func() {
 		_ = cmd.Wait()
-		close(ended)
+		close(p.ended)
 	}()
 
-	did := w.interfere(r, sh, cmd, command, ended)
+	p.interfere()
+	w.trials.Store(turn, &p.trial)
 
-	if !within(ended, 2*time.Minute) {
-		w.t.Errorf("dblock has not ended: %s, %s", cmd, did)
+	if !p.ends() {
+		w.t.Errorf("dblock has not ended: %s, %s, after %q", cmd, sh.name, p.did)
 		_ = cmd.Process.Kill()
 		return
 	}
-	if !within(gone, time.Minute) {
-		w.t.Errorf("a command has not ended: %s, %s", cmd, did)
+	p.code = codeOf(cmd.ProcessState)
+	p.signaled = cmd.ProcessState.Sys().(syscall.WaitStatus).Signaled()
+	if !within(p.gone, time.Minute) {
+		w.t.Errorf("a command has not ended: %s, %s, after %q", cmd, sh.name, p.did)
 		return
 	}
-	code := codeOf(cmd.ProcessState)
-	switch {
-	case code == 0:
-	case code == 75 && patience != "forever":
+	if p.code == 75 && patience != "forever" {
 		w.c.conflicts.Add(1)
-	case code == 128+9 && (strings.Contains(did, "KILL")):
-	case code == 128+15 && (strings.Contains(did, "TERM") || sh.name == "nested" && strings.Contains(did, "KILL")):
-	default:
+	} else if !p.expected() {
 		w.c.odd.Add(1)
-		w.t.Errorf("exit code %d of %s after %q", code, cmd, did)
+		w.t.Errorf("exit code %d of %s, %s, after %q", p.code, cmd, sh.name, p.did)
 	}
+}
+
+// read learns who is there, until nobody is.
+func (p *party) read(in *os.File) {
+	defer close(p.gone)
+	for lines := bufio.NewScanner(in); lines.Scan(); {
+		var role string
+		var pid int
+		if n, _ := fmt.Sscan(lines.Text(), &role, &pid); n != 2 {
+			continue
+		}
+		p.mu.Lock()
+		if role == "w" && len(p.pids["w"]) == 0 {
+			if p.direct {
+				p.pids["c"] = []int{pid}
+			}
+			close(p.begun)
+		}
+		p.pids[role] = append(p.pids[role], pid)
+		p.mu.Unlock()
+	}
+}
+
+// ends waits for dblock's end. Who was continued before he had stopped stops after
+// that, and is continued again, as a person would.
+func (p *party) ends() bool {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for limit := time.After(2 * time.Minute); ; {
+		select {
+		case <-p.ended:
+			return true
+		case <-tick.C:
+			if state(p.cmd.Process.Pid) == 'T' {
+				p.w.c.again.Add(1)
+				p.to(0, unix.SIGCONT)
+			}
+		case <-limit:
+			return false
+		}
+	}
+}
+
+// expected reports whether what was done explains how dblock ended.
+func (p *party) expected() bool {
+	did := strings.Join(p.did, ", ")
+	switch p.code {
+	case 0:
+		return true
+	case 128 + int(unix.SIGKILL):
+		return strings.Contains(did, "KILL")
+	case 2:
+		return strings.Contains(did, "QUIT") // the Go runtime's way to go
+	case 3:
+		return p.shape == "trap" && did != ""
+	case 128 + int(unix.SIGTERM):
+		// The command of a nested dblock that was killed is asked to end.
+		return strings.Contains(did, "TERM") || strings.Contains(did, "KILL")
+	case 128 + int(unix.SIGHUP), 128 + int(unix.SIGINT), 128 + int(unix.SIGQUIT):
+		return strings.Contains(did, strings.TrimPrefix(unix.SignalName(syscall.Signal(p.code-128)), "SIG"))
+	}
+	return false
 }
 
 func within(c <-chan struct{}, d time.Duration) bool {
@@ -195,144 +341,74 @@ func within(c <-chan struct{}, d time.Duration) bool {
 	}
 }
 
-// interfere does one of the things that happen to processes, either at any time
-// after the start or once the command runs.
-func (w *world) interfere(r *rand.Rand, sh shape, cmd *exec.Cmd, command <-chan int, ended <-chan struct{}) string {
-	wrapper := cmd.Process.Pid
-	pid := 0
+// to sends a signal; pid 0 is the wrapper. That is our child and not reaped while its end
+// is not known: its pid is its own or a zombie's. The others' can have been reaped, but pids
+// are given out in order, so they are nobody else's for long after.
+func (p *party) to(pid int, sig syscall.Signal) {
+	if pid == 0 {
+		_ = p.cmd.Process.Signal(sig)
+		return
+	}
+	_ = syscall.Kill(pid, sig)
+}
+
+// victim is who is to be struck, by what he is called.
+func (p *party) victim() (whom string, pid int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	roles := []string{"", "", ""} // the wrapper
+	for _, role := range []string{"c", "m", "w"} {
+		if len(p.pids[role]) > 0 {
+			roles = append(roles, role)
+		}
+	}
+	role := pick(p.r, roles...)
+	if role == "" {
+		return "wrapper", 0
+	}
+	return map[string]string{"c": "command", "m": "between", "w": "worker"}[role], pick(p.r, p.pids[role]...)
+}
+
+// interfere does something of what happens to processes, either at any time after the
+// start or once somebody works.
+func (p *party) interfere() {
+	r := p.r
 	if r.IntN(3) == 0 {
-		if within(ended, time.Duration(r.IntN(20000))*time.Microsecond) {
-			return ""
+		if within(p.ended, time.Duration(r.IntN(20000))*time.Microsecond) {
+			return
 		}
 	} else {
 		select {
-		case pid = <-command:
-		case <-ended:
-			return ""
+		case <-p.begun:
+		case <-p.ended:
+			return
 		}
-		time.Sleep(time.Duration(r.IntN(3000)) * time.Microsecond)
+		p.pause(3000)
 	}
-	choices := []string{"", "", "KILL wrapper", "KILL wrapper", "STOP wrapper"}
-	if sh.term {
-		choices = append(choices, "TERM wrapper", "STOP and KILL wrapper")
+	for range pick(r, 0, 1, 1, 1, 2) {
+		p.strike()
 	}
-	if sh.command && pid != 0 {
-		choices = append(choices, "KILL command", "TERM command", "KILL both", "STOP command", "KILL command and wrapper")
-	}
-	did := pick(r, choices...)
-	// The wrapper is our child and not reaped while ended is open: its pid is its
-	// own or a zombie's. The command's can have been reaped, but pids are given
-	// out in order, so it is nobody else's for long after.
-	to := func(pid int, sigs ...syscall.Signal) {
-		for _, s := range sigs {
-			if pid == wrapper {
-				_ = cmd.Process.Signal(s)
-			} else {
-				_ = syscall.Kill(pid, s)
-			}
-		}
-	}
-	pause := func() { time.Sleep(time.Duration(r.IntN(15000)) * time.Microsecond) }
-	switch did {
-	case "KILL wrapper":
-		to(wrapper, syscall.SIGKILL)
-	case "TERM wrapper":
-		to(wrapper, syscall.SIGTERM)
-	case "STOP wrapper":
-		to(wrapper, syscall.SIGSTOP)
-		pause()
-		to(wrapper, syscall.SIGCONT)
-	case "STOP and KILL wrapper":
-		to(wrapper, syscall.SIGSTOP)
-		pause()
-		to(wrapper, syscall.SIGKILL)
-	case "KILL command":
-		to(pid, syscall.SIGKILL)
-	case "TERM command":
-		to(pid, syscall.SIGTERM)
-	case "KILL both":
-		to(wrapper, syscall.SIGKILL)
-		to(pid, syscall.SIGKILL)
-	case "KILL command and wrapper":
-		to(pid, syscall.SIGKILL)
-		to(wrapper, syscall.SIGKILL)
-	case "STOP command":
-		to(pid, syscall.SIGSTOP)
-		pause()
-		to(pid, syscall.SIGCONT)
-	}
-	if did != "" {
-		w.c.action(did)
-	}
-	return did
 }
 
-// checkLog reads what the commands wrote. The log is appended to under the
-// oracle's lock, so the order of its lines is the order of events.
-func checkLog(t testing.TB, path string) (starts, ends int) {
-	t.Helper()
-	f, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
+func (p *party) pause(us int) { time.Sleep(time.Duration(p.r.IntN(us)) * time.Microsecond) }
+
+// strike does one thing.
+func (p *party) strike() {
+	victim, pid := p.victim()
+	did := pick(p.r, "KILL", "KILL", "TERM", "TERM", "STOP", "TSTP")
+	if victim == "wrapper" {
+		did = pick(p.r, "KILL", "KILL", "TERM", "TERM", "HUP", "INT", "QUIT", "STOP", "TSTP", "TSTP", "STOP, KILL", "TSTP, KILL", "TERM, KILL")
 	}
-	defer f.Close()
-	type running struct {
-		mode  string
-		token int64
-	}
-	open := map[int64]running{} // by token; those killed stay for good
-	dead := map[int64]bool{}    // open when a later exclusive began: killed, by the oracle's lock
-	var lastExclusive, last int64
-	var lastStart int64
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		var what, mode string
-		var token, pid, at int64
-		if n, _ := fmt.Sscan(lines.Text(), &what, &mode, &token, &pid, &at); n != 5 {
-			t.Fatalf("damaged log line %q", lines.Text())
+	for i, name := range strings.Split(did, ", ") {
+		if i > 0 {
+			p.pause(15000)
 		}
-		switch what {
-		case "OVERLAP":
-			t.Errorf("two commands at once: %s", lines.Text())
-		case "S":
-			starts++
-			if _, used := open[token]; used || dead[token] {
-				t.Errorf("token %d was used for two commands", token)
-			}
-			if mode == "exclusive" {
-				if token <= last {
-					t.Errorf("exclusive token %d after %d", token, last)
-				}
-				if at <= lastStart {
-					t.Errorf("the log is out of order at token %d", token)
-				}
-				for other := range open {
-					// Had it been alive its lock would have kept us out; it may not
-					// say "E" any more.
-					dead[other] = true
-					delete(open, other)
-				}
-				lastExclusive, lastStart = token, at
-			} else {
-				if token <= lastExclusive {
-					t.Errorf("shared token %d after the exclusive %d", token, lastExclusive)
-				}
-				for other, r := range open {
-					if r.mode == "exclusive" {
-						dead[other] = true
-						delete(open, other)
-					}
-				}
-			}
-			last = max(last, token)
-			open[token] = running{mode, token}
-		case "E":
-			ends++
-			if dead[token] {
-				t.Errorf("overlap: the command of token %d ended after a later one had begun", token)
-			}
-			delete(open, token)
-			dead[token] = true
-		}
+		p.did = append(p.did, name+" "+victim)
+		p.to(pid, unix.SignalNum("SIG"+name))
 	}
-	return starts, ends
+	p.w.c.action(did + " " + victim)
+	if did == "STOP" || did == "TSTP" {
+		p.pause(15000)
+		p.to(pid, unix.SIGCONT)
+	}
 }

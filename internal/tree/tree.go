@@ -8,13 +8,18 @@ type Process struct {
 	Parent  int    // pid
 	Group   int    // process group
 	Session int    // the session's id
-	State   byte   // R, S, D, T, Z ...
+	State   byte   // of its first thread: R, S, D, T, Z ...
+	Threads int    // that have not ended, the first one included in any case
 	Started uint64 // clock ticks since boot
 	Name    string // of its program, at most 15 bytes; anybody's text
 }
 
 // Stopped reports whether the process does not run until it is continued.
 func (p Process) Stopped() bool { return p.State == 'T' || p.State == 't' }
+
+// ended reports whether nothing of the process runs any more. Its first thread may end long
+// before the others, and of those that are killed any may be the last to close its files.
+func (p Process) ended() bool { return (p.State == 'Z' || p.State == 'X') && p.Threads <= 1 }
 
 // members picks from all processes those that descend from root and are still in
 // its session, or in the one that the command leads, if that began one of its own.
@@ -44,7 +49,7 @@ func members(all []Process, root, command int, except []int) []Process {
 			}
 			skip[p.PID] = true
 			next = append(next, p.PID)
-			if p.State != 'Z' && p.State != 'X' && (p.Session == session || command != 0 && p.Session == command) {
+			if !p.ended() && (p.Session == session || command != 0 && p.Session == command) {
 				tree = append(tree, p)
 			}
 		}

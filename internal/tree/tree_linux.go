@@ -84,6 +84,7 @@ func read(pid int) (Process, bool) {
 	p.Parent, _ = strconv.Atoi(f[1])
 	p.Group, _ = strconv.Atoi(f[2])
 	p.Session, _ = strconv.Atoi(f[3])
+	p.Threads, _ = strconv.Atoi(f[17])
 	p.Started, err = strconv.ParseUint(f[19], 10, 64)
 	return p, err == nil
 }

@@ -50,3 +50,21 @@ func TestOf(t *testing.T) {
 	found, _ = Of(os.Getpid(), left.Process.Pid)
 	require.Contains(t, pids(found), left.Process.Pid, "a command that began its own session")
 }
+
+// A process whose first thread has ended while another one goes on has not ended.
+func TestOfWithoutTheFirstThread(t *testing.T) {
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		t.Skip("there is no python3 here")
+	}
+	c := exec.Command(python, "-c", "import ctypes, threading, time\nthreading.Thread(target=time.sleep, args=(60,)).start()\nctypes.CDLL(None).pthread_exit(None)")
+	require.NoError(t, c.Start())
+	t.Cleanup(func() { _ = c.Process.Kill(); _ = c.Wait() })
+	require.Eventually(t, func() bool {
+		p, _ := read(c.Process.Pid)
+		return p.State == 'Z'
+	}, 20*time.Second, time.Millisecond)
+	found, known := Of(os.Getpid(), 0)
+	require.True(t, known)
+	require.Contains(t, pids(found), c.Process.Pid)
+}

@@ -24,15 +24,16 @@ func TestMembers(t *testing.T) {
 		{PID: 13, Parent: 12, Session: 13, State: 'S'}, // a daemon
 		{PID: 14, Parent: 13, Session: 13, State: 'S'}, // and what it started
 		{PID: 15, Parent: 13, Session: 5, State: 'S'},  // started before the daemon left
-		{PID: 16, Parent: 10, Session: 5, State: 'Z'},
-		{PID: 17, Parent: 10, Session: 17, State: 'S'}, // a daemon whose parent has ended
-		{PID: 20, Parent: 10, Session: 5, State: 'S'},  // there before the command
+		{PID: 16, Parent: 10, Session: 5, State: 'Z', Threads: 1},
+		{PID: 18, Parent: 10, Session: 5, State: 'Z', Threads: 2}, // one of its threads works on
+		{PID: 17, Parent: 10, Session: 17, State: 'S'},            // a daemon whose parent has ended
+		{PID: 20, Parent: 10, Session: 5, State: 'S'},             // there before the command
 		{PID: 21, Parent: 20, Session: 5, State: 'S'},
 		{PID: 30, Parent: 1, Session: 5, State: 'S'}, // somebody else in the session
 		{PID: 9, Parent: 15, Session: 5, State: 'S'}, // numbers start again
 	}
-	require.Equal(t, []int{11, 12, 15, 9}, pids(members(all, 10, 0, []int{20})))
-	require.Equal(t, []int{11, 17, 20, 12, 21, 15, 9}, pids(members(all, 10, 17, nil)), "a command that leads its own session")
+	require.Equal(t, []int{11, 18, 12, 15, 9}, pids(members(all, 10, 0, []int{20})))
+	require.Equal(t, []int{11, 18, 17, 20, 12, 21, 15, 9}, pids(members(all, 10, 17, nil)), "a command that leads its own session")
 	require.Empty(t, members(all, 99, 0, nil))
 	require.True(t, all[3].Stopped())
 	require.False(t, all[2].Stopped())

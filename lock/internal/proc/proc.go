@@ -75,7 +75,8 @@ func Look(pid int) Life {
 	if err := unix.Kill(pid, 0); err == unix.ESRCH {
 		return Gone
 	}
-	if st, ok := Stat(pid); ok && (st.State == 'Z' || st.State == 'X') {
+	// The first thread may have ended, and others work on.
+	if st, ok := Stat(pid); ok && (st.State == 'Z' || st.State == 'X') && st.Threads <= 1 {
 		return Gone
 	}
 	return Alive
@@ -83,7 +84,8 @@ func Look(pid int) Life {
 
 // Status is a process as the kernel describes it.
 type Status struct {
-	State   byte   // R, S, D, T, Z ...
+	State   byte   // of its first thread: R, S, D, T, Z ...
+	Threads int    // that have not ended, the first one included in any case
 	Parent  int    // pid
 	Started uint64 // clock ticks since boot
 }

@@ -32,8 +32,9 @@ func Stat(pid int) (Status, bool) {
 		return Status{}, false
 	}
 	parent, _ := strconv.Atoi(f[1])
+	threads, _ := strconv.Atoi(f[17])
 	started, err := strconv.ParseUint(f[19], 10, 64)
-	return Status{State: f[0][0], Parent: parent, Started: started}, err == nil
+	return Status{State: f[0][0], Threads: threads, Parent: parent, Started: started}, err == nil
 }
 
 // slurp reads a small file of /proc in one call, without the runtime's poller

@@ -94,6 +94,23 @@ func TestStatOfAnAwkwardName(t *testing.T) {
 	require.Equal(t, Alive, Look(cmd.Process.Pid))
 }
 
+func TestLookWithoutTheFirstThread(t *testing.T) {
+	t.Parallel()
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		t.Skip("there is no python3 here")
+	}
+	c := exec.Command(python, "-c", "import ctypes, threading, time\nthreading.Thread(target=time.sleep, args=(60,)).start()\nctypes.CDLL(None).pthread_exit(None)")
+	require.NoError(t, c.Start())
+	defer c.Wait()
+	defer c.Process.Kill()
+	require.Eventually(t, func() bool {
+		st, _ := Stat(c.Process.Pid)
+		return st.State == 'Z'
+	}, 20*time.Second, time.Millisecond)
+	require.Equal(t, Alive, Look(c.Process.Pid))
+}
+
 func TestDescends(t *testing.T) {
 	t.Parallel()
 	yes, known := Descends(os.Getppid())
