@@ -134,6 +134,9 @@ func (a *attempt) abandon() {
 	if a.file != nil {
 		a.dropNotice()
 	}
+	if a.room != nil {
+		a.removeLeft(a.room)
+	}
 	if a.created && a.mayRemoveState() {
 		// The state directory is ours and the lock never was: leave nothing of
 		// it. Others who have the files open find out by the inode check. rmdir
@@ -287,6 +290,9 @@ func (a *attempt) lockFile(ctx context.Context, name string, how queue.How) (*qu
 	default:
 		f.Show(queue.Waiting)
 		f.Interruptible(a.opts.Interrupt)
+		if name == roomName {
+			f.Discarded = a.removeLeft
+		}
 		if err = f.Wait(a.patience(ctx), how); err == nil {
 			f.Show(queue.Having)
 			f.Hide(queue.Waiting)
@@ -439,7 +445,7 @@ func (a *attempt) drawToken() error {
 	return amendLedger(a.dir.At(tokenName), func(led *ledger) {
 		now := a.now()
 		led.token = max(led.token+1, now)
-		if now-led.release > gap.Milliseconds() || now < led.release {
+		if now-led.release > gapFor.Milliseconds() || now < led.release {
 			led.idle = now // nobody had it for a while: peers had their chance
 		}
 		booted, boot := a.me.Booted(now)
@@ -588,7 +594,7 @@ func (a *attempt) confront(ctx context.Context) (done bool, err error) {
 	}
 	a.step("judged")
 	done, err = a.takeOver(seen)
-	if done && a.room != nil && seen.Info.Dblock != nil {
+	if done && a.room != nil && seen.Info.Dblock != nil && !wasLeft(seen.Info) {
 		queue.Sweep(a.dir) // it may have been killed at anything
 	}
 	if done && a.peersMayJudge(seen.Info) { // check: settle-after-takeover

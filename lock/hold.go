@@ -45,6 +45,7 @@ type hold struct {
 	polled    bool // by a peer, while it is held
 	suspended bool
 	bequests  bool // others may have inherited the room, and keep it
+	left      bool // the notice was left in its place for who comes next
 	lost      *LostError
 	watcher   *watch.Watcher
 	watched   notice.ID // the notice's inode that it watches
@@ -474,8 +475,7 @@ func (h *hold) release() error {
 			// A peer that polls reads the notice each time.
 			h.polled = h.file.WasRead() // check: courtesy: h.file.WasRead() -> false
 			h.met = h.met || h.polled
-			err = h.removeNotice()
-			h.courtesy()
+			err = h.depart()
 		}
 		h.file.Close()
 	}
@@ -484,6 +484,9 @@ func (h *hold) release() error {
 		// inherited the open file and would keep the lock.
 		if uerr := h.room.Unlock(); err == nil { // check: explicit-unlock: h.room.Unlock() -> error(nil)
 			err = uerr
+		}
+		if h.left { // check: look-back
+			h.lookBack()
 		}
 		h.room.Close()
 	}
@@ -530,6 +533,22 @@ func (h *hold) lastOut() bool {
 		h.roomStands() // check: last-room: h.roomStands() -> true
 }
 
+// depart leaves the path free, or the notice in its place.
+func (h *hold) depart() error {
+	gap := h.owesGap()
+	if !gap && h.atTheDoor() {
+		h.leaveNotice()
+		h.account(false)
+		return nil
+	}
+	err := h.removeNotice()
+	if gap {
+		time.Sleep(gapFor)
+	}
+	h.account(gap)
+	return err
+}
+
 // removeNotice unlinks the notice while the room is still locked: unlocked
 // first, the next dblock would find the notice of a hold that is over.
 func (h *hold) removeNotice() error {
@@ -550,9 +569,9 @@ func (h *hold) ours(id notice.ID) bool {
 	return id == h.file.ID() || h.recognise()
 }
 
-// courtesy leaves the path free for a while if peers poll for it, before the
-// next dblock in the queue has it in a few microseconds.
-func (h *hold) courtesy() {
+// owesGap reports whether the path is to be left free for a while, for peers that poll
+// for it, before the next dblock in the queue has it in a few microseconds.
+func (h *hold) owesGap() bool {
 	now, led, every := h.now(), h.ledger, gapEvery
 	if h.met {
 		led.peer = now
@@ -562,20 +581,22 @@ func (h *hold) courtesy() {
 		// before that has done nothing for it.
 		led.idle, every = 0, gapSoon
 	}
-	if h.room == nil || !led.peersLately(now) {
+	return h.room != nil && led.owesGap(now, every)
+}
+
+// account tells the next hold of the peers, as long as there are any.
+func (h *hold) account(gap bool) {
+	now := h.now()
+	if h.room == nil || !h.met && !h.ledger.peersLately(now) {
 		return
-	}
-	rest := led.owesGap(now, every)
-	if rest {
-		time.Sleep(gap)
 	}
 	_ = amendLedger(h.dir.At(tokenName), func(led *ledger) {
 		led.peer = max(led.peer, h.ledger.peer)
 		if h.met {
 			led.peer = now
 		}
-		led.gap, led.release = max(led.gap, h.ledger.gap), h.now()
-		if rest {
+		led.gap, led.release = max(led.gap, h.ledger.gap), now
+		if gap {
 			led.gap = led.release
 		}
 	})

@@ -15,7 +15,7 @@ import (
 // Courtesy towards peers that poll every 100 ms: dblocks hand the lock over in
 // microseconds, and such a peer would never find the path free.
 const (
-	gap      = 120 * time.Millisecond // how long the path is left free for them
+	gapFor   = 120 * time.Millisecond // how long the path is left free for them
 	gapEvery = 500 * time.Millisecond // how often, while they have been met lately
 	gapSoon  = 250 * time.Millisecond // how often, while one is polling right now
 	lately   = time.Hour

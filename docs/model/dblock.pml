@@ -174,6 +174,7 @@ bool about[NPEER];	/* it has decided to unlink, and has not done so yet */
 
 /* Somebody waits at the room that we have, or has it after us. */
 #define AT(d)		((d) != me && shows[d] == rg + 1)
+#define HAS(d)		((d) != me && (room[rg] == (d) + 1 || (rooms[rg] & (1 << (d)))))
 /* Somebody is about to take over what was left. That takes less than the seconds
  * after which peers judge it. */
 #define COMES(d)	(phase[d] == WAIT || phase[d] == TAKING || phase[d] == LEAVING)
@@ -415,8 +416,8 @@ again:		pass_turnstiles();
 		:: atomic { givenup < GIVEUP -> givenup++ };
 			goto end_away
 #else
-		:: atomic { givenup < GIVEUP -> givenup++; leave_queues(); shows[me] = 0 };
-			goto gaveup
+		:: atomic { givenup < GIVEUP -> givenup++; give_up() };
+			goto start
 #endif
 #endif
 		fi;
@@ -750,10 +751,10 @@ hand:		atomic {
 			fi
 		};
 		d_step { unlock_room(); shows[me] = 0; mine[me] = 0 };
-		/* Has he who was to come given up in the meantime? */
+		/* Until he who was to come has the room, or has given up. */
 #ifndef NO_SECONDLOOK
 		if
-		:: ANY(AT)
+		:: ANY(HAS)
 		:: atomic { !ANY(AT) && MAYHAVE -> room[rg] = me + 1 };
 			atomic { sweep() };
 			unlock_room()
@@ -764,21 +765,6 @@ hand:		atomic {
 #if DROUNDS < 99
 		rounds++;
 #endif
-		goto start;
-#endif
-#if GIVEUP > 0
-gaveup:		/* Whoever has left his notice for us has looked before or after our
-		 * sign was taken down: after, and he removes it; before, and his room
-		 * is free by now. */
-#ifndef NO_SWEEP
-		if
-		:: atomic { MAYHAVE -> room[rg] = me + 1 };
-			atomic { sweep() };
-			unlock_room()
-		:: atomic { !(MAYHAVE) }
-		fi;
-#endif
-		atomic { give_up() };
 		goto start;
 #endif
 #ifdef STAYSAWAY
