@@ -542,6 +542,11 @@ func (a *attempt) publish(ctx context.Context) error {
 		moved, err := notice.Link(a.spareFile(), a.noticeFile())
 		a.linked = !moved
 		if err == nil {
+			if a.ledger.crowded(a.now()) { // check: settle-in-a-crowd
+				// Whoever left the path free, a peer that has tried before may find
+				// nothing to read, and is about to unlink what is there by now.
+				a.unsettled = time.Now()
+			}
 			return nil
 		}
 		if errors.Is(err, fs.ErrNotExist) {
@@ -580,6 +585,9 @@ func (a *attempt) confront(ctx context.Context) (done bool, err error) {
 	}
 	if seen.Info.Dblock == nil {
 		a.met = true
+		if seen.Info.PID > 0 {
+			a.ledger.meet(seen.Info.PID, a.now())
+		}
 	}
 	v := a.judge(seen)
 	if v.alien {

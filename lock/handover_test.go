@@ -132,3 +132,39 @@ func TestSuccessorFailsAfterTheHandOver(t *testing.T) {
 	require.Error(t, result(t, got))
 	require.NoFileExists(t, n.Notice)
 }
+
+// meetTwo tells the next hold that several peers are about.
+func meetTwo(t *testing.T, db string, n Names) {
+	t.Helper()
+	require.NoError(t, acquire(t, db, Options{}).Release())
+	require.NoError(t, amendLedger(stateFile(t, n.token()), func(led *ledger) {
+		led.meet(4711, ms(time.Now()))
+		led.meet(4712, ms(time.Now()))
+	}))
+}
+
+// One peer leaves the path free, another has tried just before: what it finds no longer
+// it deletes, whosever is there by then.
+func TestPathSettlesInACrowd(t *testing.T) {
+	t.Parallel()
+	db, n := database(t)
+	meetTwo(t, db, n)
+	l := New(db, Options{})
+	var entered, published time.Time
+	at(l, "entered", func() { entered = time.Now() })
+	at(l, "published", func() { published = time.Now() })
+	require.NoError(t, l.Acquire(t.Context()))
+	require.GreaterOrEqual(t, published.Sub(entered), 25*time.Millisecond)
+	require.NoError(t, l.Release())
+}
+
+func TestHealedAtOnceInACrowd(t *testing.T) {
+	t.Parallel()
+	db, n := database(t)
+	meetTwo(t, db, n)
+	l := acquire(t, db, Options{Unattended: true})
+	require.Equal(t, crowdedLook, l.hold.lookEvery())
+	require.NoError(t, os.Remove(n.Notice))
+	require.True(t, eventually(func() bool { return exists(n.Notice) }))
+	require.NoError(t, l.Release())
+}
