@@ -1,6 +1,7 @@
 package lock
 
 import (
+	"path/filepath"
 	"time"
 
 	"github.com/dblock-dev/dblock/lock/internal/notice"
@@ -19,13 +20,16 @@ const leftFor = 5 * time.Second
 // wasLeft reports whether the notice is one that a dblock has left for its successor.
 func wasLeft(i notice.Info) bool { return i.Dblock != nil && i.PID == 0 }
 
-// atTheDoor reports whether another dblock waits for the room.
+// atTheDoor reports whether another dblock waits for the room, and can exchange what is
+// left for it.
 func (h *hold) atTheDoor() bool {
 	if h.opts.Mode == Shared || h.room == nil || h.lost != nil {
 		return false
 	}
-	waits, _ := h.room.Shown(queue.Waiting)
-	return waits
+	if waits, _ := h.room.Shown(queue.Waiting); !waits {
+		return false
+	}
+	return h.dir.Private() || !notice.Sticky(filepath.Dir(h.names.Notice)) // check: left-sticky: h.dir.Private() -> true
 }
 
 // leaveNotice leaves the notice in its place.

@@ -168,3 +168,22 @@ func TestHealedAtOnceInACrowd(t *testing.T) {
 	require.True(t, eventually(func() bool { return exists(n.Notice) }))
 	require.NoError(t, l.Release())
 }
+
+func TestHandOverInAStickyDirectory(t *testing.T) {
+	needRoot(t)
+	t.Parallel()
+	for _, mode := range []os.FileMode{0o777 | os.ModeSticky, 0o777} {
+		db, n := public(t, mode)
+		l := acquire(t, db, Options{})
+		next := as(t, 12345, "hold", config{DB: db, Wait: Forever})
+		waiting(t, n, 1)
+		left := false
+		at(l, "leaving", func() { left = true })
+		require.NoError(t, l.Release())
+		require.Equal(t, mode&os.ModeSticky == 0, left)
+		require.Contains(t, next.line(t), "held")
+		next.say(t, "release")
+		require.NoError(t, next.Wait())
+		require.NoFileExists(t, n.Notice)
+	}
+}

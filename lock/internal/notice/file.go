@@ -223,6 +223,13 @@ func DirChanged(path string) (int64, error) {
 	return st.Mtim.Nano(), nil
 }
 
+// Sticky reports whether in the directory nobody may remove or exchange another user's
+// files; also where that cannot be found out.
+func Sticky(path string) bool {
+	var st unix.Stat_t
+	return retry(func() error { return unix.Stat(path, &st) }) != nil || st.Mode&unix.S_ISVTX != 0
+}
+
 // WasRead reports whether somebody who is no dblock has read the notice, where
 // the filesystem keeps times of access: what dblocks read they read without a
 // trace, as far as the system lets them. It tells of each read once. Where the
