@@ -54,6 +54,7 @@ type attempt struct {
 	seen      *notice.Sighting // the foreign notice we wait for
 	since     time.Time        // since when it has had these bytes, on the monotonic clock
 	unsettled time.Time        // when a peer's empty or vanishing file was last seen
+	passing   bool             // the path was free, and several peers are about
 	met       bool             // a peer was met
 
 	clockMoved bool // the wall clock was set since the last hold
@@ -545,7 +546,7 @@ func (a *attempt) publish(ctx context.Context) error {
 			if a.ledger.crowded(a.now()) { // check: settle-in-a-crowd
 				// Whoever left the path free, a peer that has tried before may find
 				// nothing to read, and is about to unlink what is there by now.
-				a.unsettled = time.Now()
+				a.passing = true
 			}
 			return nil
 		}
@@ -707,18 +708,22 @@ func (a *attempt) replaceInSteps(judged *notice.Sighting) (bool, error) {
 // is ours. A peer that had found our predecessor's file empty, or gone, may be
 // about to unlink the path: give it the time to do so now and not later.
 func (a *attempt) settle(ctx context.Context) (bool, error) {
-	if !a.unsettled.IsZero() && time.Since(a.unsettled) < 300*time.Millisecond { // check: settle
+	seen := !a.unsettled.IsZero() && time.Since(a.unsettled) < 300*time.Millisecond
+	if seen || a.passing { // check: settle
 		ctx := ctx
 		if a.opts.Wait != NoWait {
 			ctx = a.patience(ctx)
 		}
 		pause := 25*time.Millisecond + rand.N(35*time.Millisecond)
+		if !seen {
+			pause = crowdedSettle
+		}
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
 			return false, ctx.Err()
 		}
-		a.unsettled = time.Time{}
+		a.unsettled, a.passing = time.Time{}, false
 	}
 	a.step("published")
 	id, err := notice.Identify(a.names.Notice)

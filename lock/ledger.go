@@ -20,8 +20,9 @@ const (
 	gapSoon  = 250 * time.Millisecond // how often, while one is polling right now
 	lately   = time.Hour
 
-	crowd       = 10 * time.Second // two peers within this time of each other are several
-	pollsWithin = 3 * time.Second  // two reads of the notice within this time are a poll
+	crowd         = 10 * time.Second      // two peers within this time of each other are several
+	crowdedSettle = 20 * time.Millisecond // how long a peer may need from one step to the next
+	pollsWithin   = 3 * time.Second       // two reads of the notice within this time are a poll
 )
 
 // ledger is what one hold leaves to the next, in the file "token". Who holds the
