@@ -113,7 +113,7 @@ check() {
 	esac
 	# shellcheck disable=SC2086 # several words each
 	if spin "$@" -a "$model" >log 2>&1 &&
-		gcc -O2 -w -DCOLLAPSE -DMEMLIM=2500 $build -o pan pan.c >>log 2>&1; then
+		gcc -O1 -w -DCOLLAPSE -DMEMLIM=2500 $build -o pan pan.c >>log 2>&1; then
 		./pan $search >>log 2>&1 || true
 	fi
 	if grep -q 'assertion violated\|acceptance cycle' log; then
