@@ -54,6 +54,7 @@ type attempt struct {
 	seen      *notice.Sighting // the foreign notice we wait for
 	since     time.Time        // since when it has had these bytes, on the monotonic clock
 	unsettled time.Time        // when a peer's empty or vanishing file was last seen
+	passing   bool             // the path was free, and several peers are about
 	met       bool             // a peer was met
 
 	clockMoved bool // the wall clock was set since the last hold
@@ -133,6 +134,9 @@ func (a *attempt) patience(ctx context.Context) context.Context {
 func (a *attempt) abandon() {
 	if a.file != nil {
 		a.dropNotice()
+	}
+	if a.room != nil {
+		a.removeLeft(a.room)
 	}
 	if a.created && a.mayRemoveState() {
 		// The state directory is ours and the lock never was: leave nothing of
@@ -287,6 +291,9 @@ func (a *attempt) lockFile(ctx context.Context, name string, how queue.How) (*qu
 	default:
 		f.Show(queue.Waiting)
 		f.Interruptible(a.opts.Interrupt)
+		if name == roomName {
+			f.Discarded = a.removeLeft
+		}
 		if err = f.Wait(a.patience(ctx), how); err == nil {
 			f.Show(queue.Having)
 			f.Hide(queue.Waiting)
@@ -439,7 +446,7 @@ func (a *attempt) drawToken() error {
 	return amendLedger(a.dir.At(tokenName), func(led *ledger) {
 		now := a.now()
 		led.token = max(led.token+1, now)
-		if now-led.release > gap.Milliseconds() || now < led.release {
+		if now-led.release > gapFor.Milliseconds() || now < led.release {
 			led.idle = now // nobody had it for a while: peers had their chance
 		}
 		booted, boot := a.me.Booted(now)
@@ -536,6 +543,11 @@ func (a *attempt) publish(ctx context.Context) error {
 		moved, err := notice.Link(a.spareFile(), a.noticeFile())
 		a.linked = !moved
 		if err == nil {
+			if a.ledger.crowded(a.now()) { // check: settle-in-a-crowd
+				// Whoever left the path free, a peer that has tried before may find
+				// nothing to read, and is about to unlink what is there by now.
+				a.passing = true
+			}
 			return nil
 		}
 		if errors.Is(err, fs.ErrNotExist) {
@@ -574,6 +586,9 @@ func (a *attempt) confront(ctx context.Context) (done bool, err error) {
 	}
 	if seen.Info.Dblock == nil {
 		a.met = true
+		if seen.Info.PID > 0 {
+			a.ledger.meet(seen.Info.PID, a.now())
+		}
 	}
 	v := a.judge(seen)
 	if v.alien {
@@ -588,7 +603,7 @@ func (a *attempt) confront(ctx context.Context) (done bool, err error) {
 	}
 	a.step("judged")
 	done, err = a.takeOver(seen)
-	if done && a.room != nil && seen.Info.Dblock != nil {
+	if done && a.room != nil && seen.Info.Dblock != nil && !wasLeft(seen.Info) {
 		queue.Sweep(a.dir) // it may have been killed at anything
 	}
 	if done && a.peersMayJudge(seen.Info) { // check: settle-after-takeover
@@ -693,18 +708,22 @@ func (a *attempt) replaceInSteps(judged *notice.Sighting) (bool, error) {
 // is ours. A peer that had found our predecessor's file empty, or gone, may be
 // about to unlink the path: give it the time to do so now and not later.
 func (a *attempt) settle(ctx context.Context) (bool, error) {
-	if !a.unsettled.IsZero() && time.Since(a.unsettled) < 300*time.Millisecond { // check: settle
+	seen := !a.unsettled.IsZero() && time.Since(a.unsettled) < 300*time.Millisecond
+	if seen || a.passing { // check: settle
 		ctx := ctx
 		if a.opts.Wait != NoWait {
 			ctx = a.patience(ctx)
 		}
 		pause := 25*time.Millisecond + rand.N(35*time.Millisecond)
+		if !seen {
+			pause = crowdedSettle
+		}
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
 			return false, ctx.Err()
 		}
-		a.unsettled = time.Time{}
+		a.unsettled, a.passing = time.Time{}, false
 	}
 	a.step("published")
 	id, err := notice.Identify(a.names.Notice)

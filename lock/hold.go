@@ -3,6 +3,7 @@ package lock
 import (
 	"errors"
 	"io/fs"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -22,9 +23,15 @@ const (
 	// wakeUp is how long a process that was woken may need until it runs, on a
 	// machine that is very busy.
 	wakeUp = 50 * time.Millisecond
+	// crowdedLook is the same while several peers are about: in the time that a
+	// deleted notice is away any of them may come.
+	crowdedLook = time.Millisecond
 	// watchAfter is when the watch is set up; commands that end sooner do not
-	// pay for it.
-	watchAfter = 100 * time.Millisecond
+	// pay for it, and looking costs next to nothing for that long.
+	watchAfter = 2 * time.Second
+	// closeAfter is when the watch is closed after the end of a hold. That takes the
+	// kernel 8 ms, and as long again at the end of the process: most have ended by then.
+	closeAfter = time.Second
 	// After an event there are some more looks, at growing intervals from the
 	// first of these to the last.
 	firstAgain, lastAgain = 200 * time.Microsecond, 200 * time.Millisecond
@@ -42,9 +49,13 @@ type hold struct {
 
 	mu        sync.Mutex // guards what follows, and the notice against release
 	ended     bool
+	reads     int  // looks that found that somebody had read the notice
 	polled    bool // by a peer, while it is held
+	crowded   bool // several peers are about
+	intruded  bool // somebody may have come and gone while the notice was away
 	suspended bool
 	bequests  bool // others may have inherited the room, and keep it
+	left      bool // the notice was left in its place for who comes next
 	lost      *LostError
 	watcher   *watch.Watcher
 	watched   notice.ID // the notice's inode that it watches
@@ -62,6 +73,7 @@ func newHold(a *attempt) *hold {
 	h := &hold{attempt: a, lostc: make(chan struct{}), stop: make(chan struct{})}
 	h.grant = Grant{Names: a.names, Holder: holderOf(a.info), Waited: time.Since(a.start), Degraded: a.degraded}
 	h.grant.Token = a.ledger.token
+	h.crowded = a.ledger.crowded(a.now())
 	h.attendLater()
 	return h
 }
@@ -69,8 +81,8 @@ func newHold(a *attempt) *hold {
 // attendLater starts the keeper when the first look is due, or leaves that to the
 // caller: a hold that is over by then costs no goroutine, or not even a timer.
 func (h *hold) attendLater() {
-	h.due = time.Now().Add(lookEvery)
-	if !h.opts.Unattended {
+	h.due = time.Now().Add(h.lookEvery())
+	if !h.opts.Unattended || h.crowded {
 		h.attend()
 	}
 }
@@ -111,6 +123,13 @@ func (h *hold) letPass(p Priority) {
 	}
 }
 
+func (h *hold) lookEvery() time.Duration {
+	if h.crowded {
+		return crowdedLook
+	}
+	return lookEvery
+}
+
 func (h *hold) beatEvery() time.Duration {
 	if h.outer != nil {
 		return outerEvery
@@ -120,12 +139,12 @@ func (h *hold) beatEvery() time.Duration {
 
 // keep refreshes the notice and watches over it until the hold ends.
 func (h *hold) keep() {
-	beat := time.Now().Add(h.beatEvery() - lookEvery)
+	beat := time.Now().Add(h.beatEvery() - h.lookEvery())
 	h.openLower()
-	for until := time.Now().Add(watchAfter - lookEvery); time.Now().Before(until); {
+	for until := time.Now().Add(watchAfter - h.lookEvery()); time.Now().Before(until); {
 		h.look()
 		beat = h.beatIfDue(beat)
-		if !h.pause(lookEvery) {
+		if !h.pause(h.lookEvery()) {
 			return
 		}
 	}
@@ -279,6 +298,19 @@ func (h *hold) look() {
 		return
 	}
 	h.examine(h.heal)
+	h.countReads()
+}
+
+// countReads counts the looks that find that the notice was read since the one before.
+// A single one is a person or a script that wants to know who has the lock; a peer that
+// polls reads again and again.
+func (h *hold) countReads() {
+	if h.ended || h.suspended || h.file == nil || h.polled || !h.file.WasRead() {
+		return
+	}
+	h.reads++
+	h.polled = h.reads > 1
+	h.beat() // or the next read would not show
 }
 
 // examine is look's work for a hold of our own. A notice that cannot be put back leaves
@@ -310,11 +342,24 @@ func (h *hold) examine(heal func() error) {
 		case !isGone(err):
 			return
 		}
+		h.suspect()
 		failed = heal() // check: heal: failed = heal() -> return
 	}
 	if failed != nil {
 		h.lose("its lock file was removed and cannot be restored, "+reason(failed), nil)
 	}
+}
+
+// suspect finds out whether somebody may have come and gone while our notice was away:
+// then a name in its directory was created or removed after ours was. Where only one
+// peer is about it is known who has removed it, and that it does not come back so soon.
+func (h *hold) suspect() {
+	if h.ledger.single(h.now()) {
+		return
+	}
+	unlinked, err := h.file.Unlinked()
+	changed, derr := notice.DirChanged(filepath.Dir(h.names.Notice))
+	h.intruded = h.intruded || err == nil && derr == nil && changed > unlinked // check: intruder: changed > unlinked -> changed > unlinked && false
 }
 
 // reason is an error without what was done with which file.
@@ -455,7 +500,11 @@ func (h *hold) release() error {
 	}
 	close(h.stop)
 	if w := h.watcher; w != nil {
-		go w.Close() // takes the kernel 8 ms
+		w.Interrupt()
+		time.AfterFunc(closeAfter, w.Close)
+	}
+	if h.lost == nil && h.intruded {
+		h.lose("its lock file was removed for a moment, in which somebody else may have worked", nil)
 	}
 	lost := h.lost
 	own := h.successor
@@ -471,11 +520,8 @@ func (h *hold) release() error {
 	}
 	if h.file != nil {
 		if h.lastOut() {
-			// A peer that polls reads the notice each time.
-			h.polled = h.file.WasRead() // check: courtesy: h.file.WasRead() -> false
-			h.met = h.met || h.polled
-			err = h.removeNotice()
-			h.courtesy()
+			h.countPoll()
+			err = h.depart()
 		}
 		h.file.Close()
 	}
@@ -484,6 +530,9 @@ func (h *hold) release() error {
 		// inherited the open file and would keep the lock.
 		if uerr := h.room.Unlock(); err == nil { // check: explicit-unlock: h.room.Unlock() -> error(nil)
 			err = uerr
+		}
+		if h.left { // check: look-back
+			h.lookBack()
 		}
 		h.room.Close()
 	}
@@ -530,6 +579,33 @@ func (h *hold) lastOut() bool {
 		h.roomStands() // check: last-room: h.roomStands() -> true
 }
 
+// countPoll finds out whether a peer polls: one that reads the notice in every hold,
+// or more than once in this one.
+func (h *hold) countPoll() {
+	if !h.polled && h.file.WasRead() {
+		h.reads++
+	}
+	again := since(h.now(), h.ledger.read).Abs() < pollsWithin
+	h.polled = h.polled || h.reads > 1 || h.reads == 1 && again // check: courtesy: h.polled || h.reads > 1 -> false && again
+	h.met = h.met || h.polled
+}
+
+// depart leaves the path free, or the notice in its place.
+func (h *hold) depart() error {
+	gap := h.owesGap()
+	if !gap && h.atTheDoor() {
+		h.leaveNotice()
+		h.account(false)
+		return nil
+	}
+	err := h.removeNotice()
+	if gap {
+		time.Sleep(gapFor)
+	}
+	h.account(gap)
+	return err
+}
+
 // removeNotice unlinks the notice while the room is still locked: unlocked
 // first, the next dblock would find the notice of a hold that is over.
 func (h *hold) removeNotice() error {
@@ -550,9 +626,9 @@ func (h *hold) ours(id notice.ID) bool {
 	return id == h.file.ID() || h.recognise()
 }
 
-// courtesy leaves the path free for a while if peers poll for it, before the
-// next dblock in the queue has it in a few microseconds.
-func (h *hold) courtesy() {
+// owesGap reports whether the path is to be left free for a while, for peers that poll
+// for it, before the next dblock in the queue has it in a few microseconds.
+func (h *hold) owesGap() bool {
 	now, led, every := h.now(), h.ledger, gapEvery
 	if h.met {
 		led.peer = now
@@ -562,20 +638,26 @@ func (h *hold) courtesy() {
 		// before that has done nothing for it.
 		led.idle, every = 0, gapSoon
 	}
-	if h.room == nil || !led.peersLately(now) {
+	return h.room != nil && led.owesGap(now, every)
+}
+
+// account tells the next hold of the peers, as long as there are any.
+func (h *hold) account(gap bool) {
+	now := h.now()
+	if h.room == nil || h.reads == 0 && !h.met && !h.ledger.peersLately(now) {
 		return
-	}
-	rest := led.owesGap(now, every)
-	if rest {
-		time.Sleep(gap)
 	}
 	_ = amendLedger(h.dir.At(tokenName), func(led *ledger) {
 		led.peer = max(led.peer, h.ledger.peer)
 		if h.met {
 			led.peer = now
 		}
-		led.gap, led.release = max(led.gap, h.ledger.gap), h.now()
-		if rest {
+		led.who, led.several = h.ledger.who, max(led.several, h.ledger.several)
+		if h.reads > 0 {
+			led.read = now
+		}
+		led.gap, led.release = max(led.gap, h.ledger.gap), now
+		if gap {
 			led.gap = led.release
 		}
 	})

@@ -533,6 +533,64 @@ func TestLostJustBeforeRelease(t *testing.T) {
 	require.Equal(t, theirs, inode(t, n.Notice))
 }
 
+// comeAndGo is what a peer does that finds the path free because another has deleted
+// the notice: it creates its own, works, and removes it.
+func comeAndGo(t *testing.T, l *Lock, n Names) {
+	t.Helper()
+	l.hold.mu.Lock() // between two looks
+	defer l.hold.mu.Unlock()
+	require.NoError(t, os.Remove(n.Notice))
+	require.True(t, eventually(func() bool {
+		put(t, n.Notice, peerNotice(1, host(), ms(time.Now())))
+		require.NoError(t, os.Remove(n.Notice))
+		gone, err := l.hold.file.Unlinked()
+		require.NoError(t, err)
+		changed, err := notice.DirChanged(filepath.Dir(n.Notice))
+		require.NoError(t, err)
+		return changed > gone // the clock of the filesystem has moved
+	}))
+}
+
+func TestPeerComesAndGoesBetweenTwoLooks(t *testing.T) {
+	t.Parallel()
+	db, n := database(t)
+	l := acquire(t, db, Options{})
+	comeAndGo(t, l, n)
+	require.True(t, eventually(func() bool { return exists(n.Notice) }), "it is put back all the same")
+	require.ErrorIs(t, l.Release(), ErrLost)
+	require.NoFileExists(t, n.Notice)
+
+	l = acquire(t, db, Options{})
+	comeAndGo(t, l, n)
+	require.ErrorIs(t, l.Release(), ErrLost, "and if the hold ends at once")
+}
+
+// A single peer is known not to come back so soon after it has deleted something.
+func TestSinglePeerDoesNotComeAndGo(t *testing.T) {
+	t.Parallel()
+	db, n := database(t)
+	l := acquire(t, db, Options{})
+	l.hold.mu.Lock()
+	l.hold.ledger.meet(4711, ms(time.Now()))
+	l.hold.mu.Unlock()
+	comeAndGo(t, l, n)
+	require.NoError(t, l.Release())
+	require.True(t, lastLedger(n).single(ms(time.Now())))
+
+	l = acquire(t, db, Options{})
+	l.hold.mu.Lock()
+	l.hold.ledger.meet(4712, ms(time.Now()))
+	require.True(t, l.hold.ledger.crowded(ms(time.Now())))
+	l.hold.mu.Unlock()
+	comeAndGo(t, l, n)
+	require.ErrorIs(t, l.Release(), ErrLost)
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
 func TestLostToSomethingElse(t *testing.T) {
 	t.Parallel()
 	db, n := database(t)

@@ -15,10 +15,14 @@ import (
 // Courtesy towards peers that poll every 100 ms: dblocks hand the lock over in
 // microseconds, and such a peer would never find the path free.
 const (
-	gap      = 120 * time.Millisecond // how long the path is left free for them
+	gapFor   = 120 * time.Millisecond // how long the path is left free for them
 	gapEvery = 500 * time.Millisecond // how often, while they have been met lately
 	gapSoon  = 250 * time.Millisecond // how often, while one is polling right now
 	lately   = time.Hour
+
+	crowd         = 10 * time.Second      // two peers within this time of each other are several
+	crowdedSettle = 20 * time.Millisecond // how long a peer may need from one step to the next
+	pollsWithin   = 3 * time.Second       // two reads of the notice within this time are a poll
 )
 
 // ledger is what one hold leaves to the next, in the file "token". Who holds the
@@ -31,16 +35,22 @@ type ledger struct {
 	release int64 // the last release; kept only while peers have been met lately
 	booted  int64 // when this kernel was booted, by the clock as it was at the last hold
 	boot    int64 // which boot that was
+	who     int64 // the pid of that peer
+	several int64 // when another peer than the one before was met shortly after it
+	read    int64 // when somebody has read the notice who was not known to poll
 }
 
 // errNoLedger says that somebody may have led the ledger's name to another file.
 var errNoLedger = errors.New("it has other things in it than numbers")
 
-const ledgerSize = 6 * 21
+const (
+	ledgerSize = 9 * 21
+	oldLedger  = 6 // numbers in that of older versions
+)
 
 // numbers are those that are kept, in the file's order.
-func (led *ledger) numbers() [6]*int64 {
-	return [6]*int64{&led.token, &led.peer, &led.gap, &led.release, &led.booted, &led.boot}
+func (led *ledger) numbers() [9]*int64 {
+	return [9]*int64{&led.token, &led.peer, &led.gap, &led.release, &led.booted, &led.boot, &led.who, &led.several, &led.read}
 }
 
 // parseLedger reads what append has written; anything else counts as empty.
@@ -52,7 +62,7 @@ func parseLedger(text string) ledger {
 		if i < len(fields) {
 			*n, err = strconv.ParseInt(fields[i], 10, 64)
 		}
-		if i >= len(fields) || err != nil {
+		if i >= len(fields) && i < oldLedger || err != nil {
 			return ledger{}
 		}
 	}
@@ -129,6 +139,25 @@ func whole(call func() (int, error)) (int, error) {
 // peersLately reports whether a peer was met within the last hour.
 func (led ledger) peersLately(now int64) bool {
 	return led.peer != 0 && now-led.peer < lately.Milliseconds()
+}
+
+// meet notes that a peer has the lock.
+func (led *ledger) meet(pid int, now int64) {
+	if led.who != 0 && led.who != int64(pid) && since(now, led.peer).Abs() < crowd {
+		led.several = now
+	}
+	led.peer, led.who = now, int64(pid)
+}
+
+// crowded reports whether several peers are about at present. They do to one another
+// what they cannot do to us alone: one deletes a file, another creates the next.
+func (led ledger) crowded(now int64) bool {
+	return led.several != 0 && since(now, led.several).Abs() < crowd
+}
+
+// single reports whether all that was met lately is one peer.
+func (led ledger) single(now int64) bool {
+	return led.peersLately(now) && led.who != 0 && since(now, led.several).Abs() > lately
 }
 
 // owesGap reports whether polling peers have had no chance for that long.

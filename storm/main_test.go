@@ -50,6 +50,8 @@ func TestMain(m *testing.M) {
 		os.Exit(oracle())
 	case "hold":
 		hold()
+	case "turn":
+		turn()
 	}
 	heed.Signals()
 	os.Exit(build(m))

@@ -13,6 +13,10 @@
  *               one turnstile for all
  *   CRASH=n     kill -9, n times; 9: without limit                (0)
  *   RMDIR=n     the state directory is removed, n times           (0)
+ *   RMLIVE      and also while the lock is held
+ *   GIVEUP=n    one that waits gives up, or is stopped: it leaves the queue, and
+ *               comes again, or never; n times                    (0)
+ *   DROUNDS=n   a dblock has the lock n times, then stays away    (no limit)
  *   NPEER=n     foreign peers                                     (0)
  *   PCRASH      peers may die as well
  *   ROUNDS=n    a peer takes the lock n times, then stays away    (no limit)
@@ -21,6 +25,7 @@
  *
  *   APART       a dblock's command and a peer's transaction never overlap
  *   LIVE        who waits is served; turnstiles are then first come, first served
+ *   CLEAN       a notice that was left for a successor does not stay
  *
  * What is supposed of time:
  *
@@ -45,7 +50,8 @@
  *
  * One missing check each: NO_ROOM, NO_RECHECK, NO_INHERIT, NO_CAS, NO_PUTBACK,
  * NO_RESTORE, NO_SETTLE, NO_SETTLEOLD, NO_VERIFY, NO_HEAL, NO_OWNER, NO_LASTOUT,
- * NO_LASTROOM, UNLOCK_FIRST, NO_QUEUE.
+ * NO_LASTROOM, UNLOCK_FIRST, NO_QUEUE, NO_HANDOVER, NO_SECONDLOOK, NO_SWEEP,
+ * NO_SETTLELEFT, NO_ROOMID, NO_LEAVE.
  */
 
 #ifndef NDBLOCK
@@ -69,6 +75,15 @@
 #ifndef ROUNDS
 #define ROUNDS 99
 #endif
+#ifndef DROUNDS
+#define DROUNDS 99
+#endif
+#ifndef GIVEUP
+#define GIVEUP 0
+#endif
+#if GIVEUP > 0 || DROUNDS < 99
+#define STAYSAWAY
+#endif
 
 /*
  * Files. A file is a number, 0 is none. Every process has three numbers, so
@@ -86,6 +101,14 @@ byte spare;	/* the file that has the spare name, in the state directory */
 
 bool written[1 + 3 * (NDBLOCK + NPEER)];	/* a peer's file: it was written */
 bool gone[1 + 3 * (NDBLOCK + NPEER)];	/* a peer's file: its process has died */
+byte left;	/* the file that was left in its place for a successor */
+bool aged;	/* and has become old enough for peers to judge */
+#if RMDIR > 0
+byte roomof[1 + 3 * NDBLOCK];	/* a dblock's: the directory of the room it holds */
+#define ROOMOF(file)	roomof[file]
+#else
+#define ROOMOF(file)	0
+#endif
 
 /*
  * The state directory. When it is removed and made again, its files are other
@@ -121,6 +144,10 @@ byte mine[NDBLOCK];	/* the notice that a living dblock keeps fresh */
 bool running[NDBLOCK];	/* its command runs, whether or not dblock lives */
 bool orphan[NDBLOCK];	/* dblock was killed, its command runs */
 bool killed[NDBLOCK];	/* kill -9 is on its way */
+byte shows[NDBLOCK];	/* the room at which it shows that it waits or has it, plus 1 */
+#if GIVEUP > 0
+byte givenup;
+#endif
 
 /* The peers. */
 #if NPEER > 0
@@ -143,6 +170,20 @@ bool about[NPEER];	/* it has decided to unlink, and has not done so yet */
 #define ANYPEER(p)	p(0)
 #elif NPEER == 2
 #define ANYPEER(p)	(p(0) || p(1))
+#endif
+
+/* Somebody waits at the room that we have, or has it after us. */
+#define AT(d)		((d) != me && shows[d] == rg + 1)
+#define HAS(d)		((d) != me && (room[rg] == (d) + 1 || (rooms[rg] & (1 << (d)))))
+/* Somebody is about to take over what was left. That takes less than the seconds
+ * after which peers judge it. */
+#define COMES(d)	(phase[d] == WAIT || phase[d] == TAKING || phase[d] == LEAVING)
+#define BEATS(d)	(mine[d] == seen)
+
+#ifdef NO_ROOMID
+#define ELSEWHERE	false
+#else
+#define ELSEWHERE	(ROOMOF(seen) != rg && ANY(BEATS))
 #endif
 
 #define RUNNING(d)	running[d]
@@ -313,19 +354,53 @@ inline leave_queues() {
 /*
  * A dblock.
  */
+inline give_up() {
+	leave_queues();
+	unlock_turnstiles();
+	tg = 0; rg = 0; shows[me] = 0; phase[me] = OUT
+}
+
+/* What a dblock that has gone has left, as its room tells: we have that. */
+#define ABANDONEDHERE	(path != 0 && path == left && ROOMOF(path) == rg && room[rg] == me + 1)
+inline sweep() {
+#ifndef NO_SWEEP
+	if
+	:: ABANDONEDHERE -> path = 0; left = 0; aged = false
+	:: else
+	fi;
+#endif
+	skip
+}
+
 proctype Dblock(byte me)
 {
 	byte tg;	/* the directory whose turnstiles we have open */
 	byte rg;	/* the directory whose room we have open */
+#if DROUNDS < 99
+	byte rounds;
+#endif
 	byte seen;	/* the notice that is in the way */
 	bool unsettled;	/* a peer may be about to unlink what is at the path */
 
 start:	{
+#ifdef STAYSAWAY
+		if
+#if DROUNDS < 99
+		:: rounds >= DROUNDS -> goto end_away
+		:: rounds < DROUNDS
+#else
+		:: true
+#endif
+#if GIVEUP > 0
+		:: givenup > 0 -> goto end_away
+#endif
+		fi;
+#endif
 		phase[me] = WAIT;
 again:		pass_turnstiles();
 
 		/* Between open and flock there is time. */
-		d_step { rg = dir; STANDINLINE };
+		d_step { rg = dir; shows[me] = rg + 1; STANDINLINE };
 #ifdef NO_ROOM
 		skip;
 #else
@@ -336,14 +411,32 @@ again:		pass_turnstiles();
 		:: atomic { !READER(me) && MAYHAVE && MYTURN ->
 			LEAVELINE;
 			room[rg] = me + 1 }
+#if GIVEUP > 0
+#ifdef NO_LEAVE
+		:: atomic { givenup < GIVEUP -> givenup++ };
+			goto end_away
+#else
+		:: atomic { givenup < GIVEUP -> givenup++; give_up() };
+			goto start
+#endif
+#endif
 		fi;
+#if GIVEUP > 0
+		/* It may have been granted at the moment of giving up. */
+		if
+		:: atomic { givenup < GIVEUP && !READER(me) -> givenup++; sweep() };
+			atomic { unlock_room(); give_up() };
+			goto start
+		:: true
+		fi;
+#endif
 #endif
 
 #ifndef NO_RECHECK
 		/* The directory may have been removed and made again meanwhile: then
 		 * others lock another inode, and ours keeps nobody out. */
 		if
-		:: atomic { rg != dir -> unlock_room(); unlock_turnstiles(); rg = 0; tg = 0 };
+		:: atomic { rg != dir -> sweep(); unlock_room(); unlock_turnstiles(); rg = 0; tg = 0; shows[me] = 0 };
 			goto again
 		:: rg == dir
 		fi;
@@ -378,6 +471,13 @@ join:		/* Readers share one notice. Under turnstile-high no other reader joins
 #endif
 prepare:	/* A complete notice under the spare name: no peer ever sees an empty
 		 * or half written one of ours, and no crash leaves one behind. */
+#ifdef RMLIVE
+		if
+		:: atomic { rg != dir -> sweep(); unlock_room(); mine[me] = 0; give_up() };
+			goto start
+		:: true
+		fi;
+#endif
 		atomic {
 			spare = 0;
 			mine[me] = 0;
@@ -391,11 +491,23 @@ prepare:	/* A complete notice under the spare name: no peer ever sees an empty
 					mine[me] = FILE(me, 2)
 				fi
 			fi;
+			if
+			:: left != path || left == mine[me] -> left = 0; aged = false
+			:: else
+			fi;
+#if RMDIR > 0
+			roomof[mine[me]] = rg;
+#endif
 			spare = mine[me]
 		};
 
 publish:	atomic {
 			if
+#ifdef RMLIVE
+			:: rg != dir && spare != mine[me] ->
+				/* The spare name went with the directory. */
+				sweep(); unlock_room(); mine[me] = 0; give_up(); goto start
+#endif
 			:: path == 0 -> path = spare; goto verify	/* link(2) */
 			:: else						/* EEXIST */
 			fi
@@ -416,9 +528,13 @@ publish:	atomic {
 				/* Living readers have healed it since we looked. */
 				seen = 0;
 				goto join
-			:: DBLOCKS(seen) && seen != mine[me] && !(READER(me) && READERS(seen)) ->
+			:: DBLOCKS(seen) && seen != mine[me] && !(READER(me) && READERS(seen)) && ELSEWHERE ->
+				/* It has another room, which was removed under it: ours
+				 * proves nothing. It beats, so it lives. */
+				goto foreign
+			:: DBLOCKS(seen) && seen != mine[me] && !(READER(me) && READERS(seen)) && !(ELSEWHERE) ->
 				skip
-				/* We have the room, so its dblock does not: it has gone. */
+				/* We have its room, so its dblock does not: it has gone. */
 			:: PEERS(seen) && gone[seen] ->
 				skip
 				/* Its process has gone. An empty file is given 2 s, in which
@@ -439,7 +555,10 @@ publish:	atomic {
 		atomic {
 			if
 			:: path == 0 -> seen = 0; phase[me] = WAIT; goto publish	/* gone by itself */
-			:: else -> exchange()
+#ifdef RMLIVE
+			:: path != 0 && spare != mine[me] -> seen = 0; phase[me] = WAIT; goto publish
+#endif
+			:: path != 0 && spare == mine[me] -> exchange()
 			fi
 		};
 #ifndef NO_CAS
@@ -457,9 +576,24 @@ publish:	atomic {
 			:: PEERS(seen) -> unsettled = true
 			:: else
 #else
-			:: true -> unsettled = true
+#ifdef NO_SETTLELEFT
+			:: seen == left
+#else
+			:: seen == left && !aged
+#endif
+			:: else -> unsettled = true
 #endif
 			fi;
+			if
+			:: seen == left -> left = 0; aged = false
+			:: else
+			fi;
+#if RMDIR > 0
+			if
+			:: DBLOCKS(seen) && !ANY(BEATS) -> roomof[seen] = 0
+			:: else
+			fi;
+#endif
 			seen = 0;
 			phase[me] = WAIT;
 			spare = 0
@@ -496,7 +630,7 @@ putback:	atomic {
 		};
 
 foreign:	/* Wait for a change: the file's, or its holder's. */
-		atomic { path != seen || gone[seen] -> seen = 0 };
+		atomic { path != seen || gone[seen] || (DBLOCKS(seen) && !ANY(BEATS)) -> seen = 0 };
 		goto publish;
 
 verify:
@@ -526,6 +660,10 @@ verify:
 		atomic { running[me] = true; alone() };
 
 		do
+#ifdef RMLIVE
+		:: atomic { rg != dir -> running[me] = false };
+			break		/* lost: the directory was removed */
+#endif
 #ifndef NO_HEAL
 		:: atomic { path == 0 && spare == mine[me] -> path = spare }
 #endif
@@ -546,7 +684,7 @@ verify:
 #else
 			if
 			:: atomic { MAYHAVE && LAST -> room[rg] = me + 1 }
-			:: atomic { !(MAYHAVE && LAST) -> mine[me] = 0; rg = 0; phase[me] = OUT };
+			:: atomic { !(MAYHAVE && LAST) -> mine[me] = 0; rg = 0; shows[me] = 0; phase[me] = OUT };
 				goto start
 			fi
 #endif
@@ -562,10 +700,20 @@ verify:
 #ifdef NO_OWNER
 		:: true -> path = 0
 #else
+#ifndef NO_HANDOVER
+		:: atomic { !READER(me) && path == mine[me] && ANY(AT) ->
+			/* Somebody waits: the notice is left in its place for him to
+			 * exchange, and the path is never free. */
+			phase[me] = LEAVING;
+			left = mine[me]; aged = false };
+			goto hand
+#endif
 		:: atomic { path == mine[me] -> phase[me] = LEAVING };
 			atomic {
 				/* Of this kernel nobody else can have published. */
+#ifndef RMLIVE
 				assert(path == mine[me] || !DBLOCKS(path));
+#endif
 				path = 0
 			}
 		:: path != mine[me]
@@ -580,9 +728,48 @@ verify:
 		};
 		/* Only now: unlocked before, the next one would find the notice of a
 		 * hold that is over, and we might unlink its. */
-		d_step { unlock_room(); rg = 0; mine[me] = 0; phase[me] = OUT };
-		goto start
+		d_step {
+			unlock_room();
+#if RMDIR > 0
+			if
+			:: path != mine[me] -> roomof[mine[me]] = 0
+			:: else
+			fi;
+#endif
+			rg = 0; shows[me] = 0; mine[me] = 0; phase[me] = OUT
+		};
+#if DROUNDS < 99
+		rounds++;
+#endif
+		goto start;
 
+#ifndef NO_HANDOVER
+hand:		atomic {
+			if
+			:: spare == mine[me] -> spare = 0
+			:: else
+			fi
+		};
+		d_step { unlock_room(); shows[me] = 0; mine[me] = 0 };
+		/* Until he who was to come has the room, or has given up. */
+#ifndef NO_SECONDLOOK
+		if
+		:: ANY(HAS)
+		:: atomic { !ANY(AT) && MAYHAVE -> room[rg] = me + 1 };
+			atomic { sweep() };
+			unlock_room()
+		:: atomic { !ANY(AT) && !(MAYHAVE) }
+		fi;
+#endif
+		d_step { rg = 0; phase[me] = OUT };
+#if DROUNDS < 99
+		rounds++;
+#endif
+		goto start;
+#endif
+#ifdef STAYSAWAY
+end_away:	false
+#endif
 	} unless { killed[me] };
 
 	/* kill -9. The kernel takes back what nobody else has open: the command
@@ -596,6 +783,10 @@ verify:
 		leave_queues();
 		unlock_turnstiles();
 		tg = 0;
+		shows[me] = 0;
+#if DROUNDS < 99
+		rounds = DROUNDS;
+#endif
 		if
 		:: running[me] ->
 			orphan[me] = true;
@@ -620,10 +811,15 @@ verify:
 
 /* Peers see age only, and nobody beats any more what a dead one has left. */
 #define KEEPS(d)	(mine[d] == file)
-#ifdef P_ORPHAN
-#define ABANDONED	(DBLOCKS(file) && !ANY(KEEPS))
+#ifdef STALL
+#define OLDENOUGH	true
 #else
-#define ABANDONED	(DBLOCKS(file) && !ANY(KEEPS) && !ANY(ORPHAN))
+#define OLDENOUGH	(file != left || !ANY(COMES))
+#endif
+#ifdef P_ORPHAN
+#define ABANDONED	(DBLOCKS(file) && !ANY(KEEPS) && OLDENOUGH)
+#else
+#define ABANDONED	(DBLOCKS(file) && !ANY(KEEPS) && !ANY(ORPHAN) && OLDENOUGH)
 #endif
 /* A living peer's: it has released, and something has brought the file back. */
 #define LEFTOVER	(PEERS(file) && written[file] && its[OWNER(file) - NDBLOCK] != file)
@@ -687,7 +883,7 @@ busy:	atomic {
 		:: PEERS(file) && !written[file] -> about[me] = true
 #endif
 #ifdef P_STALE
-		:: ABANDONED -> about[me] = true
+		:: ABANDONED -> about[me] = true; aged = (file == left)
 		:: PEERS(file) && gone[file] -> about[me] = true
 		:: LEFTOVER -> about[me] = true
 #endif
@@ -750,7 +946,11 @@ end:	do
 proctype Remover()
 {
 	do
+#ifdef RMLIVE
+	:: atomic { dir < RMDIR -> dir++; spare = 0 }
+#else
 	:: atomic { dir < RMDIR && room[dir] == 0 && rooms[dir] == 0 -> dir++ }
+#endif
 	:: dir == RMDIR -> break
 	od
 }
@@ -773,6 +973,10 @@ init {
 	}
 }
 
+#ifdef CLEAN
+#define leftbehind	(path != 0 && path == left)
+ltl clean { [] (leftbehind -> <> !leftbehind) }
+#endif
 #ifdef LIVE
 #define waiting	(phase[0] == WAIT || phase[0] == TAKING)
 ltl granted { [] (waiting -> <> !waiting) }

@@ -13,6 +13,7 @@ trap 'exit 1' HUP INT TERM
 one="-DNPEER=1 -DAPART"                       # one peer
 two="-DNPEER=2 -DAPART -DHEAL=2"              # two of them, and nothing is slow
 habits="-DP_STALE -DP_EMPTY -DP_GONE"         # what a peer does that is alone
+idle="-DCLEAN -DDROUNDS=2"                     # nobody comes any more who would clean up
 all="$habits -DP_BREAK -DP_ORPHAN -DP_RM -DHEAL=0 -DLASTLOOK"   # and everything else
 
 configurations() {
@@ -29,12 +30,24 @@ configurations() {
 	echo "holds  two-priorities        -DNDBLOCK=3 -DPRIORITY=2 -DCRASH=2"
 	echo "holds  hostile-peer          -DNPEER=1 -DCRASH=1 -DPCRASH -DSTALL $all"
 	echo "holds  two-hostile-peers     -DNPEER=2 -DSTALL $all"
+	echo "holds  removed-while-held    -DRMLIVE -DRMDIR=1"
+	echo "holds  gives-up              -DNDBLOCK=3 -DGIVEUP=2 -DCRASH=1"
 	echo "breaks no-room               -DNO_ROOM"
-	echo "breaks no-inode-recheck      -DNO_RECHECK -DRMDIR=1"
+	echo "breaks no-inode-recheck      -DNO_RECHECK -DRMDIR=1 -DNPEER=1 -DP_RM"
+	echo "breaks no-room-identity      -DNO_ROOMID -DRMLIVE -DRMDIR=1"
 	echo "breaks no-inheritance        -DNO_INHERIT -DCRASH=1"
 	echo "breaks unlock-before-unlink  -DUNLOCK_FIRST"
 	echo "breaks no-last-out           -DNO_LASTOUT -DSHARED=2"
-	echo "breaks no-last-room          -DNO_LASTROOM -DCRASH=1 -DRMDIR=1 -DSHARED=1"
+	echo "breaks no-last-room          -DNO_LASTROOM -DRMDIR=1 -DSHARED=1 -DNPEER=1 -DP_RM"
+
+	# A notice that is left for a successor does not stay.
+	echo "holds  left                  $idle -DGIVEUP=1"
+	echo "holds  left-three            $idle -DGIVEUP=1 -DNDBLOCK=3"
+	echo "holds  left-rmdir            $idle -DRMDIR=1"
+	echo "breaks left-no-second-look   $idle -DGIVEUP=1 -DNO_SECONDLOOK"
+	echo "breaks left-no-sweep         $idle -DGIVEUP=1 -DNO_SWEEP"
+	echo "breaks left-killed           $idle -DCRASH=1"
+	echo "holds  left-killed-peer      $idle -DCRASH=1 -DNPEER=1 -DP_STALE"
 
 	# One peer.
 	echo "holds  peer                  $one $habits -DPCRASH"
@@ -42,6 +55,7 @@ configurations() {
 	echo "holds  peer-three            $one $habits -DNDBLOCK=3 -DCRASH=1"
 	echo "holds  peer-readers          $one $habits -DPCRASH -DSHARED=2 -DCRASH=2"
 	echo "holds  peer-reader-writer    $one $habits -DPCRASH -DSHARED=1 -DCRASH=2"
+	echo "holds  peer-gives-up         $one $habits -DGIVEUP=2 -DCRASH=1"
 	echo "breaks peer-no-room          $one $habits -DNO_ROOM"
 	echo "breaks peer-no-verify        $one $habits -DPCRASH -DNO_VERIFY"
 	echo "breaks peer-no-heal          $one $habits -DPCRASH -DNO_HEAL"
@@ -57,6 +71,7 @@ configurations() {
 	echo "breaks settle-no-settle      $one -DP_STALE -DP_EMPTY -DPCRASH -DHEAL=0 -DNO_SETTLE"
 	echo "holds  settle-crash          $one -DP_STALE -DP_EMPTY -DPCRASH -DHEAL=0 -DCRASH=1"
 	echo "breaks settle-no-settle-old  $one -DP_STALE -DP_EMPTY -DPCRASH -DHEAL=0 -DCRASH=1 -DNO_SETTLEOLD"
+	echo "breaks settle-no-settle-left $one -DP_STALE -DP_EMPTY -DPCRASH -DHEAL=0 -DCRASH=1 -DNO_SETTLELEFT"
 	echo "holds  stall                 $one -DP_STALE -DSTALL"
 	echo "breaks stall-no-cas          $one $habits -DPCRASH -DSTALL -DNO_CAS"
 	echo "holds  stall-peer-dies       $one $habits -DPCRASH -DSTALL"
@@ -78,6 +93,8 @@ configurations() {
 	echo "holds  served-readers        -DLIVE -DNDBLOCK=3 -DCRASH=1 -DSHARED=2"
 	echo "holds  served-priorities     -DLIVE -DNDBLOCK=3 -DCRASH=1 -DPRIORITY=1"
 	echo "holds  served-rmdir          -DLIVE -DCRASH=1 -DRMDIR=1"
+	echo "holds  served-stopped        -DLIVE -DNDBLOCK=3 -DGIVEUP=1"
+	echo "breaks served-no-leave       -DLIVE -DNDBLOCK=3 -DGIVEUP=1 -DNO_LEAVE"
 	echo "holds  served-peer           -DLIVE -DNPEER=1 -DROUNDS=2 $habits -DPCRASH -DCRASH=1"
 	echo "breaks served-no-queue       -DLIVE -DNO_QUEUE"
 	echo "breaks served-peer-always    -DLIVE -DNPEER=1 -DNDBLOCK=1"
@@ -92,11 +109,11 @@ check() {
 	mkdir "$dir"
 	cd "$dir"
 	case " $* " in
-	*" -DLIVE "*) build="-DNFAIR=3" search="-n -a -f -m3000000" ;;
+	*" -DLIVE "* | *" -DCLEAN "*) build="-DNFAIR=3" search="-n -a -f -m3000000" ;;
 	esac
 	# shellcheck disable=SC2086 # several words each
 	if spin "$@" -a "$model" >log 2>&1 &&
-		gcc -O2 -w -DCOLLAPSE -DMEMLIM=2500 $build -o pan pan.c >>log 2>&1; then
+		gcc -O1 -w -DCOLLAPSE -DMEMLIM=2500 $build -o pan pan.c >>log 2>&1; then
 		./pan $search >>log 2>&1 || true
 	fi
 	if grep -q 'assertion violated\|acceptance cycle' log; then
@@ -107,9 +124,9 @@ check() {
 	states=$(sed -n 's/^ *\([0-9.e+]*\) states, stored.*/\1/p' log)
 	seconds=$(sed -n 's/^pan: elapsed time \([0-9.]*\) .*/\1/p' log)
 	if [ "$found" = "$expected" ]; then
-		printf 'PASS %-6s %-21s %10s states %6s s\n' "$found" "$name" "$states" "$seconds"
+		printf 'PASS %-6s %-22s %10s states %6s s\n' "$found" "$name" "$states" "$seconds"
 	else
-		printf 'FAIL %-6s %-21s expected: %s\n' "$found" "$name" "$expected"
+		printf 'FAIL %-6s %-22s expected: %s\n' "$found" "$name" "$expected"
 		grep -v '^ltl' log | head -n 12 | sed 's/^/     /'
 	fi
 	cd "$work"

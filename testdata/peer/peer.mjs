@@ -18,6 +18,7 @@
 //   --stale MS      age from which a lock file is unlinked (default 30000)
 //   --process NAME  label in the lock file (default "unknown")
 //   --log FILE      append {"who","start","end","pid"} for each turn; ms since the epoch
+//   --referee FILE  append a line "peer PID START END" for each turn; ns of the monotonic clock
 //   --counter FILE  add one to the number in FILE: read it, hold, write it back
 //   --write-delay MS  keep the new lock file empty this long (default: not on purpose)
 //   --wait-stdin    print "held" when the lock is had; release when stdin closes
@@ -25,7 +26,7 @@
 // At the end it prints one line: {"ops":turns done,"timeouts":N,"errors":N}.
 // The exit code is 0 whatever these say, and 64 for wrong usage.
 
-import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
+import { appendFileSync, closeSync, constants, openSync, readFileSync, writeSync } from 'node:fs';
 import { mkdir, open, readFile, unlink, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname, resolve } from 'node:path';
@@ -120,6 +121,13 @@ function count(file) {
   }
 }
 
+// store writes without truncating: who reads the file meanwhile misses one update, not all.
+function store(file, n) {
+  const fd = openSync(file, constants.O_WRONLY | constants.O_CREAT);
+  writeSync(fd, `${n}\n`);
+  closeSync(fd);
+}
+
 function number(values, name) {
   const n = Number(values[name]);
   if (values[name] === '' || !Number.isFinite(n) || n < 0) usage(`--${name} needs a number`);
@@ -146,6 +154,7 @@ function options() {
         stale: { type: 'string', default: '30000' },
         process: { type: 'string', default: 'unknown' },
         log: { type: 'string' },
+        referee: { type: 'string' },
         counter: { type: 'string' },
         'write-delay': { type: 'string', default: '0' },
         'wait-stdin': { type: 'boolean', default: false },
@@ -168,6 +177,7 @@ function options() {
     stale: number(values, 'stale'),
     process: values.process,
     log: values.log,
+    referee: values.referee,
     counter: values.counter,
     writeDelay: number(values, 'write-delay'),
     waitStdin: values['wait-stdin'],
@@ -177,13 +187,17 @@ function options() {
 // work is what the lock protects. The log covers all of it.
 async function work(opts, stdinClosed) {
   const start = Date.now();
+  const began = process.hrtime.bigint();
   const before = opts.counter && count(opts.counter);
   if (opts.waitStdin) {
     process.stdout.write('held\n');
     await stdinClosed;
   }
   if (opts.hold > 0) await sleep(opts.hold);
-  if (opts.counter) writeFileSync(opts.counter, `${before + 1}\n`);
+  if (opts.counter) store(opts.counter, before + 1);
+  if (opts.referee) {
+    appendFileSync(opts.referee, `peer ${process.pid} ${began} ${process.hrtime.bigint()}\n`);
+  }
   if (opts.log) {
     const line = { who: opts.process, start, end: Date.now(), pid: process.pid };
     appendFileSync(opts.log, `${JSON.stringify(line)}\n`);

@@ -106,7 +106,7 @@ type File struct {
 	fd   int
 	last int64 // the timestamp in the file
 	id   ID
-	born int64 // when it had last been read, as the filesystem has it, at first
+	born int64 // when it had last been read, as the filesystem has it, when that was asked last
 }
 
 // Create writes a complete notice with that name, readable by everybody whatever the
@@ -204,12 +204,44 @@ func (f *File) SetPID(pid int) error {
 	return writeAll(f.fd, pidWord(pid), pidAt)
 }
 
+// Unlinked is when a name of the file was last removed, if it was not written or
+// linked since: the time of change of its inode, in nanoseconds.
+func (f *File) Unlinked() (int64, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(f.fd, &st); err != nil {
+		return 0, err
+	}
+	return st.Ctim.Nano(), nil
+}
+
+// DirChanged is when a name in the directory was last created or removed, in nanoseconds.
+func DirChanged(path string) (int64, error) {
+	var st unix.Stat_t
+	if err := retry(func() error { return unix.Stat(path, &st) }); err != nil {
+		return 0, err
+	}
+	return st.Mtim.Nano(), nil
+}
+
+// Sticky reports whether in the directory nobody may remove or exchange another user's
+// files; also where that cannot be found out.
+func Sticky(path string) bool {
+	var st unix.Stat_t
+	return retry(func() error { return unix.Stat(path, &st) }) != nil || st.Mode&unix.S_ISVTX != 0
+}
+
 // WasRead reports whether somebody who is no dblock has read the notice, where
 // the filesystem keeps times of access: what dblocks read they read without a
-// trace, as far as the system lets them.
+// trace, as far as the system lets them. It tells of each read once. Where the
+// filesystem keeps times of access relative to that of the last change, the next
+// read shows only after a Beat.
 func (f *File) WasRead() bool {
 	var st unix.Stat_t
-	return unix.Fstat(f.fd, &st) == nil && accessed(&st) != f.born
+	if unix.Fstat(f.fd, &st) != nil || accessed(&st) == f.born {
+		return false
+	}
+	f.born = accessed(&st)
+	return true
 }
 
 // Close closes the descriptor. The names stay.

@@ -55,6 +55,10 @@ type File struct {
 	id   notice.ID // once it was asked for
 
 	interrupt syscall.Signal // see Interruptible
+
+	// Discarded is called, if it is not nil, when a wait that was given up is granted,
+	// before the lock is let go.
+	Discarded func(*File)
 }
 
 // Interruptible names a signal by which a wait for the file can be ended, so that nothing

@@ -121,6 +121,7 @@ func (f *File) takeUp(how How) *pending {
 	w := waits[0]
 	left.remove(w)
 	w.state = attended
+	w.file.Show(Waiting)
 	unix.Close(f.fd)
 	f.fd = w.file.fd
 	return w
@@ -134,6 +135,7 @@ func (w *pending) leave() bool {
 		return false
 	}
 	w.state = behind
+	w.file.Hide(Waiting) // nobody is to count on it
 	left.waits[w.kind()] = append(left.waits[w.kind()], w)
 	return true
 }
@@ -152,6 +154,9 @@ func (w *pending) returned() bool {
 
 // discard lets go of what a wait that was left behind has been granted.
 func (w *pending) discard() {
+	if w.file.Discarded != nil {
+		w.file.Discarded(w.file) // check: left-discarded: w.file.Discarded(w.file) -> _ = w
+	}
 	w.file.Close() // check: abandoned-wait: w.file.Close() -> _ = w
 }
 

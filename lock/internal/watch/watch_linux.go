@@ -76,5 +76,8 @@ func (w *Watcher) Wait(deadline time.Time) (What, error) {
 	return what, nil
 }
 
+// Interrupt ends a Wait that is under way.
+func (w *Watcher) Interrupt() { _ = w.file.SetReadDeadline(time.Unix(1, 0)) }
+
 // Close frees the watcher and ends a Wait that is under way.
 func (w *Watcher) Close() { _ = w.file.Close() }

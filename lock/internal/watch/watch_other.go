@@ -30,5 +30,8 @@ func (*Watcher) Add(string, What) error { return errors.ErrUnsupported }
 // Wait is never called.
 func (*Watcher) Wait(time.Time) (What, error) { return 0, errors.ErrUnsupported }
 
+// Interrupt is never called.
+func (*Watcher) Interrupt() {}
+
 // Close is never called.
 func (*Watcher) Close() {}
