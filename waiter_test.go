@@ -68,6 +68,59 @@ func TestStopAndGoOn(t *testing.T) {
 	require.True(t, exists(dir, "ran"))
 }
 
+// Who is continued before it has stopped must not stop after that: nobody would continue
+// it again. A waiter would wait for ever, and a holder keep the lock.
+func TestContinuedBeforeItStops(t *testing.T) {
+	t.Parallel()
+	both := func(t *testing.T, pid int) {
+		t.Helper()
+		require.NoError(t, unix.Kill(pid, unix.SIGTSTP))
+		require.NoError(t, unix.Kill(pid, unix.SIGCONT))
+	}
+	t.Run("waiter", func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		hold(t, dir, "-d", "app.db")
+		waiter := start(t, inTree(t, dir, "-w", "60", "--", "touch", "ran"))
+		for range 20 {
+			await(t, "it waits", func() bool { return len(statusOf(t, dir, "app.db").Waiting) == 1 })
+			both(t, waiter.Process.Pid)
+		}
+		letGo(t, dir)
+		require.NoError(t, waiter.Wait())
+		require.True(t, exists(dir, "ran"))
+	})
+	t.Run("holder", func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		holder := start(t, inTree(t, dir, "-c", `trap 'echo >>continued' CONT; touch in; until [ -e go ]; do sleep 0.01; done`))
+		await(t, "the command runs", func() bool { return exists(dir, "in") })
+		for n := range 20 {
+			both(t, holder.Process.Pid)
+			await(t, "it goes on", func() bool {
+				b, _ := os.ReadFile(filepath.Join(dir, "continued"))
+				return len(b) > n
+			})
+		}
+		letGo(t, dir)
+		require.NoError(t, holder.Wait())
+	})
+	t.Run("and ended", func(t *testing.T) {
+		t.Parallel()
+		for range 10 {
+			dir := t.TempDir()
+			hold(t, dir, "-d", "app.db")
+			waiter := start(t, inTree(t, dir, "-w", "60", "--", "touch", "ran"))
+			await(t, "it waits", func() bool { return len(statusOf(t, dir, "app.db").Waiting) == 1 })
+			require.NoError(t, waiter.Process.Signal(unix.SIGTSTP))
+			require.NoError(t, waiter.Process.Signal(unix.SIGTERM))
+			require.NoError(t, waiter.Process.Signal(unix.SIGCONT))
+			_ = waiter.Wait()
+			require.Equal(t, unix.SIGTERM, waiter.ProcessState.Sys().(syscall.WaitStatus).Signal())
+		}
+	})
+}
+
 // A reader that does not read, or has left, keeps nobody from acting: neither from the start
 // of the command, nor from what is to be done when the lock is lost.
 func TestNobodyReadsWhatWeSay(t *testing.T) {

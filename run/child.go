@@ -185,20 +185,27 @@ func (ch *child) hasEnded() (status syscall.WaitStatus, ended bool) {
 // wasEnded tells by which signal a command was ended that did not end of its own
 // accord: it died of one, or one was passed on to it that asks to end. Others that end
 // who does not care (SIGUSR1) were news to a command that went on after them, unless its
-// exit code names them.
+// exit code names them. A code that names one that asks to end, or kills, says that somebody
+// sent it without us, to the command or to what that has waited for.
 func (ch *child) wasEnded(status syscall.WaitStatus) (by syscall.Signal, was bool) {
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
 	if status.Signaled() {
 		return status.Signal(), true
 	}
+	named := syscall.Signal(status.ExitStatus() - 128)
 	switch ch.ending {
 	case 0:
-		return 0, false
 	case unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT:
 		return ch.ending, true
+	case named:
+		return named, true
 	}
-	return ch.ending, status.ExitStatus() == 128+int(ch.ending)
+	switch named {
+	case unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGKILL:
+		return unix.SIGTERM, true
+	}
+	return 0, false
 }
 
 // supervise starts the command and passes signals on until it, and what it has
@@ -363,7 +370,7 @@ func (c *Command) attend(ch *child, l *lock.Lock, sigs *signals.Listener, stoppe
 			case signals.Stops(sig.Signal) && ch.gone():
 				// Nobody is left whose stop we would follow.
 				ch.pass(sig.Signal, sig.FromTerminal())
-				c.pause(l, sig.Signal)
+				c.pause(ch, l, sigs, sig.Signal)
 			default:
 				ch.pass(sig.Signal, sig.FromTerminal())
 			}
@@ -372,9 +379,8 @@ func (c *Command) attend(ch *child, l *lock.Lock, sigs *signals.Listener, stoppe
 			// mind about a SIGTSTP, and it may stop by itself (less, vi), when the
 			// shell must get its terminal back. Not for a SIGSTOP: whoever sent it
 			// to the command alone will continue the command alone.
-			if signals.Stops(sig) {
-				paused = true
-				c.pause(l, sig)
+			if signals.Stops(sig) && ch.isStopped() {
+				paused = c.pause(ch, l, sigs, sig)
 			}
 		case <-lost:
 			lost = nil
@@ -387,11 +393,30 @@ func (c *Command) attend(ch *child, l *lock.Lock, sigs *signals.Listener, stoppe
 	}
 }
 
-// pause stops dblock itself, with a notice that outlives the stop.
-func (c *Command) pause(l *lock.Lock, sig syscall.Signal) {
+// continues passes on what has arrived since a stop, and reports whether that was to be
+// continued. Nobody sends a second SIGCONT: we would stay stopped, and keep the lock.
+func (ch *child) continues(sigs *signals.Listener) (yes bool) {
+	for _, sig := range sigs.Arrived() {
+		if sig.Signal == unix.SIGCONT {
+			yes = true
+			ch.signal(unix.SIGCONT)
+		} else {
+			ch.pass(sig.Signal, sig.FromTerminal())
+		}
+	}
+	return yes
+}
+
+// pause stops dblock itself, with a notice that outlives the stop, unless it is to go on
+// already.
+func (c *Command) pause(ch *child, l *lock.Lock, sigs *signals.Listener, sig syscall.Signal) (paused bool) {
 	l.Suspend()
-	signals.Stop(sig)
-	l.Resume()
+	defer l.Resume()
+	signals.Stop(sig, func() bool {
+		paused = !ch.continues(sigs)
+		return !paused
+	})
+	return paused
 }
 
 // punish does what --on-lost says.

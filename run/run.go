@@ -117,7 +117,9 @@ func (c *Command) acquire(opts lock.Options, sigs *signals.Listener) (*lock.Lock
 			return l, err
 		}
 		waited := time.Since(begin)
-		signals.Stop(stop.signal)
+		if err := w.stop(stop.signal, sigs); err != nil {
+			return nil, err
+		}
 		if opts.Wait > 0 && opts.Wait != lock.Forever {
 			opts.Wait = max(opts.Wait-waited, time.Millisecond)
 		}

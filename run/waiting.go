@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dblock-dev/dblock/internal/entry"
 	"github.com/dblock-dev/dblock/internal/say"
 	"github.com/dblock-dev/dblock/internal/term"
@@ -64,7 +66,7 @@ func (w *waiting) listen(sigs *signals.Listener, cancel context.CancelCauseFunc,
 	for {
 		select {
 		case sig := <-sigs.C():
-			switch {
+			switch w.note(sig.Signal); {
 			case signals.Stops(sig.Signal):
 				cancel(&stopError{sig.Signal})
 			case signals.Ends(sig.Signal):
@@ -86,6 +88,35 @@ type waiting struct {
 	start time.Time
 	timer *time.Timer
 	shown bool // the line is on the screen
+
+	continued bool           // since the last signal that stops
+	ending    syscall.Signal // the first one that ends
+}
+
+// note remembers a signal for when the queue has been left.
+func (w *waiting) note(sig syscall.Signal) {
+	switch {
+	case signals.Stops(sig):
+		w.continued = false
+	case sig == unix.SIGCONT:
+		w.continued = true
+	case signals.Ends(sig) && w.ending == 0:
+		w.ending = sig
+	}
+}
+
+// stop stops this process, unless it was told to go on, or to end, while it left the queue.
+func (w *waiting) stop(by syscall.Signal, sigs *signals.Listener) error {
+	signals.Stop(by, func() bool {
+		for _, sig := range sigs.Arrived() {
+			w.note(sig.Signal)
+		}
+		return w.continued || w.ending != 0
+	})
+	if w.ending != 0 {
+		return &SignalError{w.ending}
+	}
+	return nil
 }
 
 func (c *Command) newWaiting() *waiting {

@@ -11,6 +11,9 @@ import (
 // action is the kernel's struct sigaction, all zero for the default one.
 type action [4]uint64
 
+// sigIgn is the handler of a signal that is ignored.
+const sigIgn = 1
+
 func setAction(sig syscall.Signal, set, old *action) {
 	_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(set)), uintptr(unsafe.Pointer(old)), 8, 0, 0)
 }
@@ -22,6 +25,13 @@ func unblock(sigs ...syscall.Signal) {
 		set.Val[0] |= 1 << (sig - 1)
 	}
 	_ = unix.PthreadSigmask(unix.SIG_UNBLOCK, &set, nil)
+}
+
+// block adds the signal to the calling thread's mask.
+func block(sig syscall.Signal) {
+	var set unix.Sigset_t
+	set.Val[0] = 1 << (sig - 1)
+	_ = unix.PthreadSigmask(unix.SIG_BLOCK, &set, nil)
 }
 
 // blocked reports whether the calling thread has the signal blocked.
@@ -43,14 +53,20 @@ func Die(sig syscall.Signal) {
 }
 
 // Stop stops this process by the signal, as if it did not care about it, and
-// returns when it is continued. In a process group that nobody could continue
-// the kernel does not stop it.
-func Stop(sig syscall.Signal) {
+// returns when it is continued. It does not stop if continued, which is asked in the middle of
+// it, says that SIGCONT has come already: a later one finds the signal pending and takes
+// it away. So nobody stays stopped who was continued too early. In a process group that nobody
+// could continue the kernel does not stop it.
+func Stop(sig syscall.Signal, continued func() bool) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	var ours action
+	block(sig)
 	setAction(sig, &action{}, &ours)
-	unblock(sig)
 	_ = unix.Tgkill(unix.Getpid(), unix.Gettid(), sig)
+	if continued() {
+		setAction(sig, &action{sigIgn}, nil)
+	}
+	unblock(sig)
 	setAction(sig, &ours, nil)
 }

@@ -160,15 +160,23 @@ func (l *Listener) Started(send func(syscall.Signal)) {
 	}
 	// The kernel has let no signal wait any longer when the fork's thread unblocked them,
 	// at the end of the fork; so all are on the wire.
-	if l.direct.flows() && l.direct.mark() {
-		for r := <-l.c; r.Signal != 0; r = <-l.c {
-			pass(r)
-		}
-		return
-	}
-	for r, ok := l.Next(); ok; r, ok = l.Next() {
+	for _, r := range l.Arrived() {
 		pass(r)
 	}
+}
+
+// Arrived returns what has arrived by now, in order.
+func (l *Listener) Arrived() (all []Received) {
+	if l.direct.flows() && l.direct.mark() {
+		for r := <-l.c; r.Signal != 0; r = <-l.c {
+			all = append(all, r)
+		}
+		return all
+	}
+	for r, ok := l.Next(); ok; r, ok = l.Next() {
+		all = append(all, r)
+	}
+	return all
 }
 
 // Rest waits for at most d until a signal arrives, or news of a child, without the
