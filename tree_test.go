@@ -284,6 +284,38 @@ func TestNoZombies(t *testing.T) {
 	require.NoError(t, c.Wait())
 }
 
+// Somebody has ended the command, or what it waits for, without dblock. An exit code that names
+// the signal tells of it: what is left is no daemon.
+func TestAnExitCodeThatNamesASignal(t *testing.T) {
+	t.Parallel()
+	for name, script := range map[string]string{
+		"a trap":    `trap 'exit 143' TERM; sh worker.sh & echo $$ >pid; wait`,
+		"an exit":   `sh -c 'echo $$ >pid; sh worker.sh; true'; exit $?`,
+		"set -e":    `set -e; sh -c 'echo $$ >pid; sh worker.sh; true'; true`,
+		"the shell": `sh -c 'echo $$ >pid; sh worker.sh; true'`,
+	} {
+		for _, sig := range []syscall.Signal{unix.SIGTERM, unix.SIGKILL} {
+			if name == "a trap" && sig == unix.SIGKILL {
+				continue
+			}
+			t.Run(name+" "+unix.SignalName(sig), func(t *testing.T) {
+				t.Parallel()
+				dir := family(t)
+				c := start(t, inTree(t, dir, "-c", script))
+				await(t, "the worker works", func() bool { return exists(dir, "writes") })
+				b, err := os.ReadFile(filepath.Join(dir, "pid"))
+				require.NoError(t, err)
+				pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
+				require.NoError(t, err)
+				require.NoError(t, unix.Kill(pid, sig))
+				require.Zero(t, next(t, dir))
+				_ = c.Wait()
+				require.True(t, exists(dir, "told"))
+			})
+		}
+	}
+}
+
 // A command that was told something, and ended of its own accord after that.
 func TestNewsAreNoEnd(t *testing.T) {
 	t.Parallel()

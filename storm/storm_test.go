@@ -66,14 +66,28 @@ func (tr *trial) killed() bool { return slices.Contains(tr.did, "KILL wrapper") 
 
 // excuse says why a tree may work on although the next command has begun; "" if it may not.
 func (tr *trial) excuse(closed bool) string {
-	between := func(did string) bool { return strings.HasSuffix(did, " between") }
-	switch {
-	case tr == nil:
+	if tr == nil {
 		return ""
+	}
+	// What reached only others than dblock, which cannot know of it.
+	past := func(whom string) bool {
+		told := false
+		for _, did := range tr.did {
+			sig, who, _ := strings.Cut(did, " ")
+			if sig != "STOP" && sig != "TSTP" && who != whom && who != "worker" {
+				return false
+			}
+			told = told || who == whom
+		}
+		return told && !tr.signaled
+	}
+	switch {
 	case tr.killed() && closed:
 		return "dblock was killed, and they had closed the descriptor"
-	case !tr.signaled && slices.ContainsFunc(tr.did, between) && !slices.ContainsFunc(tr.did, func(did string) bool { return !between(did) }):
+	case past("between"):
 		return "their parent was ended, and the command went on and ended by itself"
+	case past("command") && tr.shape == "trap":
+		return "somebody else told the command to end, and it did so by itself, with an exit code"
 	}
 	return ""
 }
@@ -131,7 +145,7 @@ func TestStorm(t *testing.T) {
 		t.Logf("trees that worked on beside the next one: %d, since %s", seen.excused[why], why)
 	}
 	if n := w.c.again.Load(); n > 0 {
-		t.Logf("continued a second time: %d", n)
+		t.Logf("stopped with their commands and continued after them: %d", n)
 	}
 	if seen.starts == 0 || seen.ends == 0 {
 		t.Error("nothing happened")
@@ -291,9 +305,13 @@ func (p *party) read(in *os.File) {
 	}
 }
 
-// ends waits for dblock's end. Who was continued before he had stopped stops after
-// that, and is continued again, as a person would.
+// ends waits for dblock's end. Where the command was stopped and continued past dblock, that
+// has stopped with it and is to be continued, as a shell does; nowhere else may it stay
+// stopped.
 func (p *party) ends() bool {
+	followed := slices.ContainsFunc(p.did, func(did string) bool {
+		return strings.HasPrefix(did, "TSTP ") && did != "TSTP wrapper"
+	})
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for limit := time.After(2 * time.Minute); ; {
@@ -302,6 +320,9 @@ func (p *party) ends() bool {
 			return true
 		case <-tick.C:
 			if state(p.cmd.Process.Pid) == 'T' {
+				if !followed {
+					p.w.t.Errorf("dblock stays stopped: %s after %q", p.shape, p.did)
+				}
 				p.w.c.again.Add(1)
 				p.to(0, unix.SIGCONT)
 			}
