@@ -186,7 +186,8 @@ func (ch *child) hasEnded() (status syscall.WaitStatus, ended bool) {
 // accord: it died of one, or one was passed on to it that asks to end. Others that end
 // who does not care (SIGUSR1) were news to a command that went on after them, unless its
 // exit code names them. A code that names one that asks to end, or kills, says that somebody
-// sent it without us, to the command or to what that has waited for.
+// sent it without us, to the command or to what that has waited for; but a shell that
+// was told to exit may have been interrupted long ago.
 func (ch *child) wasEnded(status syscall.WaitStatus) (by syscall.Signal, was bool) {
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
@@ -202,7 +203,7 @@ func (ch *child) wasEnded(status syscall.WaitStatus) (by syscall.Signal, was boo
 		return named, true
 	}
 	switch named {
-	case unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGKILL:
+	case unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGKILL:
 		return unix.SIGTERM, true
 	}
 	return 0, false
