@@ -710,3 +710,17 @@ func TestNoFlockFallsBackToTheNotice(t *testing.T) {
 		require.Empty(t, litter(t, dir))
 	}
 }
+
+// A lock file that is missing at the end may have been missing for longer, and somebody may
+// have come in: that is not hushed up. What came and went is noticed by what it has left.
+func TestMissingAtTheEnd(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	r := execute(t, dir, "-d", "app.db", "--", "rm", ".app.lock")
+	require.Equal(t, 69, r.code(), r.stderr)
+	require.Regexp(t, `^dblock: the lock .* was lost: its lock file was removed`, r.stderr)
+	r = execute(t, dir, "-d", "app.db", "--", "sh", "-c", `sleep 0.03; rm .app.lock; echo '{"pid":1}' >.app.lock; sleep 0.005; rm .app.lock; sleep 0.03`)
+	require.Equal(t, 69, r.code(), r.stderr)
+	require.Zero(t, execute(t, dir, "-d", "app.db", "true").code())
+	require.Empty(t, litter(t, dir))
+}
