@@ -126,9 +126,22 @@ func (c *Command) acquire(opts lock.Options, sigs *signals.Listener) (*lock.Lock
 	}
 }
 
+// lookByDefault finds a program where execvp looks for it when there is no PATH.
+func lookByDefault(name string) (path string, err error) {
+	for _, dir := range []string{"/bin/", "/usr/bin/"} {
+		if path, err = exec.LookPath(dir + name); err == nil {
+			break
+		}
+	}
+	return path, err
+}
+
 // look finds the program before anything is locked for it.
 func look(name string) (string, error) {
 	path, err := exec.LookPath(name)
+	if _, set := os.LookupEnv("PATH"); !set && !strings.Contains(name, "/") {
+		path, err = lookByDefault(name)
+	}
 	if errors.Is(err, exec.ErrDot) {
 		err = nil // PATH says so, and exec does as PATH says
 	}
