@@ -224,8 +224,12 @@ func (c *Command) supervise(l *lock.Lock, path string, env []string, sigs *signa
 		return err
 	}
 	sigs.Started(func(sig syscall.Signal) { ch.pass(sig, false) })
-	sigs.Rest(brief)
+	// Who looks at what has arrived has seen the news of a quick command's end, too.
 	status, ended := ch.hasEnded()
+	if !ended {
+		sigs.Rest(brief)
+		status, ended = ch.hasEnded()
+	}
 	if !ended || ch.leaves(status) {
 		status = c.attendTo(ch, l, sigs, status)
 	}
