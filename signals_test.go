@@ -311,9 +311,14 @@ func TestSignalBetweenForkAndExec(t *testing.T) {
 			"-e", "inject=getppid:signal="+unix.SignalName(sig), "dblock", "-d", "x.db", "--", "true")
 		c.Dir = dir
 		c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // nothing stops in an orphaned group
+		t.Cleanup(func() {
+			if b, _ := os.ReadFile(log); t.Failed() {
+				t.Logf("%s", b)
+			}
+		})
 		start(t, c)
 		if sig != unix.SIGCONT {
-			stopped := regexp.MustCompile(`(?m)^(\d+) --- stopped by ` + unix.SignalName(sig))
+			stopped := regexp.MustCompile(`(?m)^(\d+) +--- stopped by ` + unix.SignalName(sig))
 			var pid int
 			await(t, "the child is stopped", func() bool {
 				b, _ := os.ReadFile(log)
