@@ -333,9 +333,9 @@ func TestSignalBetweenForkAndExec(t *testing.T) {
 		require.NoError(t, c.Wait())
 		b, err := os.ReadFile(log)
 		require.NoError(t, err)
-		child := regexp.MustCompile(`(?m)^(\d+) getppid`).FindSubmatch(b)
+		child := regexp.MustCompile(`(?m)^(\d+) +getppid`).FindSubmatch(b)
 		require.NotNil(t, child, "%s", b)
-		require.NotRegexp(t, `(?m)^`+string(child[1])+` write\(`, string(b))
+		require.NotRegexp(t, `(?m)^`+string(child[1])+` +write\(`, string(b))
 	}
 }
 
