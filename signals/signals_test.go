@@ -112,6 +112,11 @@ func TestRest(t *testing.T) {
 		l.Rest(time.Minute)
 		require.Less(t, time.Since(begin), 30*time.Second)
 		r, ok := l.Next()
+		for !ok && time.Since(begin) < 30*time.Second {
+			// News of a child of another test woke us up, which is allowed.
+			l.Rest(time.Minute)
+			r, ok = l.Next()
+		}
 		require.True(t, ok)
 		require.Equal(t, unix.SIGUSR1, r.Signal)
 		require.False(t, r.FromTerminal())
