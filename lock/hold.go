@@ -353,8 +353,9 @@ func (h *hold) examine(heal func() error) {
 // suspect finds out whether somebody may have come and gone while our notice was away:
 // then a name in its directory was created or removed after ours was. Where only one
 // peer is about it is known who has removed it, and that it does not come back so soon.
+// Among readers it is mostly another one who has put the notice back.
 func (h *hold) suspect() {
-	if h.ledger.single(h.now()) {
+	if h.opts.Mode == Shared || h.ledger.single(h.now()) {
 		return
 	}
 	unlinked, err := h.file.Unlinked()

@@ -77,7 +77,7 @@ func TestHealed(t *testing.T) {
 		usable(t, db)
 	})
 	t.Run("young", func(t *testing.T) {
-		// In the first 100 ms there is no watch, only a look every 20 ms.
+		// In the first 2 s there is no watch, only a look every 20 ms.
 		var took []time.Duration
 		for range 20 {
 			db := database(t)
