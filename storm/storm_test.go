@@ -148,7 +148,7 @@ func TestStorm(t *testing.T) {
 	if n := w.c.again.Load(); n > 0 {
 		t.Logf("stopped with their commands and continued after them: %d", n)
 	}
-	// Seen once in a thousand stops, and not explained; perhaps two threads take the two
+	// Seen once in some thousand stops, and not explained; perhaps two threads take the two
 	// signals, and the second one is faster.
 	if n := w.c.stuck.Load(); n > 0 {
 		t.Logf("stopped although SIGCONT had come: %d", n)

@@ -18,11 +18,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// laborer writes a line again and again for two seconds. When it is told to end it says so,
+// laborer writes a line again and again, LINES times. When it is told to end it says so,
 // and has something to finish yet.
 const laborer = `trap 'echo told >>told' TERM HUP INT QUIT
 n=0
-while [ $n -lt 100 ]; do
+while [ $n -lt $LINES ]; do
 	echo old >>writes
 	sleep 0.02
 	n=$((n+1))
@@ -32,7 +32,7 @@ done`
 // stubbornLaborer cannot be told anything.
 const stubbornLaborer = `trap '' TERM HUP INT QUIT
 n=0
-while [ $n -lt 100 ]; do
+while [ $n -lt $LINES ]; do
 	echo old >>writes
 	sleep 0.02
 	n=$((n+1))
@@ -92,10 +92,10 @@ func (o outcome) String() string {
 // TestTrees ends commands that have children in every way, and counts what the children
 // write after the next command has begun. Not one line with dblock, and they are told.
 func TestTrees(t *testing.T) {
-	needTool(t, "sh", "timeout")
+	needTool(t, "sh")
 	ways := []wrapping{byDblock}
 	if *full {
-		needTool(t, "npm", "node", "python3", "flock")
+		needTool(t, "npm", "node", "python3", "timeout", "flock")
 		ways = append(ways, byFlock, byFlockO)
 	}
 	var mu sync.Mutex
@@ -104,7 +104,7 @@ func TestTrees(t *testing.T) {
 	t.Run("all", func(t *testing.T) {
 		slots := make(chan struct{}, 6)
 		for _, tree := range trees {
-			if !*full && tree.command[0] != "sh" && tree.command[0] != "timeout" {
+			if !*full && tree.command[0] != "sh" {
 				continue
 			}
 			for _, w := range ways {
@@ -169,6 +169,11 @@ func endTree(t *testing.T, w wrapping, command []string, event string) outcome {
 	defer all.Close()
 	first := w.command(dir, command)
 	first.Stdout = out
+	lines := 25
+	if *full {
+		lines = 100 // two seconds
+	}
+	first.Env = append(first.Environ(), fmt.Sprintf("LINES=%d", lines))
 	first.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := first.Start(); err != nil {
 		t.Fatal(err)
