@@ -27,6 +27,13 @@ func TestAlienFilesStay(t *testing.T) {
 		"text":               {"locked", false},
 		"a list":             {`[{"pid":1}]`, false},
 		"JSON of others":     {`{"users":[]}`, false},
+		"settings":           {`{"name":"x"}`, false},
+		"JSON lines":         {"{\"a\":1}\n{\"a\":2}\n", false},
+		"a log in JSON":      {"{\"pid\":1,\"msg\":\"a\"}\n{\"pid\":1,\"msg\":\"b\"}\n", false},
+		"JSON with comments": {"{\n  // the pid\n  \"compilerOptions\": {},\n}\n", false},
+		"a template":         {"{{template \"page\"}}\n", false},
+		"RTF":                {`{\rtf1\ansi pid}`, false},
+		"a JSON store, cut":  {`{"users":[{"name":"a"},{"na`, false},
 		"a byte order mark":  {"\ufeff" + peerNotice(1, "elsewhere", 0), false},
 		"zeros":              {strings.Repeat("\x00", 512), false},
 		"zeros and a number": {"\x00\x00\x01\x00", true},
@@ -66,6 +73,22 @@ func TestAlienFilesStay(t *testing.T) {
 				require.NoDirExists(t, path+".d")
 			})
 		}
+	}
+}
+
+// What was left of a notice is none, whoever has named it.
+func TestDamagedNoticeThatWasNamed(t *testing.T) {
+	t.Parallel()
+	for _, content := range []string{
+		"", "{", "{\n  \"pi", `{"timest`, `{"pid":1,"timest`, "{\n  \"host\": \"h\",\n  \"pid\": 1,", `{"pid":1}"}`, `{"pid":"x"}`,
+	} {
+		path := filepath.Join(t.TempDir(), "named")
+		put(t, path, content)
+		old := time.Now().Add(-time.Hour)
+		require.NoError(t, os.Chtimes(path, old, old))
+		b, err := Break(t.Context(), "", BreakOptions{Options: Options{LockFile: path}})
+		require.NoError(t, err, "%q", content)
+		require.True(t, b.Removed)
 	}
 }
 

@@ -170,14 +170,49 @@ func (s *Sighting) Alien(named bool) string {
 		return fmt.Sprintf("it is larger than %d bytes", MaxSize)
 	case len(text) == 0 || object && !named:
 		return ""
-	case object && s.Err == nil && s.Info.PID == 0 && !s.Info.Dated:
-		return "it is JSON, but names neither a process nor a time"
+	case object && !resembles(text):
+		return "it begins like JSON, but not as a lock file does"
 	case !object && named:
 		return "it does not begin with {"
 	case !object && bytes.IndexByte(bytes.TrimRight(text, "\x00"), 0) >= 0:
 		return "it is not text"
 	}
 	return ""
+}
+
+// resembles reports whether a text that begins with { is a notice, or can be what was
+// written of one, or has been left of it. Much else begins so: settings, a template, a log.
+func resembles(text []byte) bool {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(text, &fields) == nil {
+		for _, name := range members {
+			if _, ok := fields[name]; ok {
+				return true
+			}
+		}
+		return false
+	}
+	if severalObjects(text) {
+		return false
+	}
+	begun := bytes.TrimLeft(text[1:], " \t\r\n")
+	for _, name := range members {
+		if member := []byte(strconv.Quote(name)); bytes.Contains(text, member) || bytes.HasPrefix(member, begun) {
+			return true
+		}
+	}
+	return false
+}
+
+// members are those by one of which a notice is known.
+var members = []string{"pid", "timestamp", "dblock"}
+
+// severalObjects reports whether it is one object after another: a log, which may have
+// pids and times in it.
+func severalObjects(text []byte) bool {
+	d := json.NewDecoder(bytes.NewReader(text))
+	var first, second map[string]json.RawMessage
+	return d.Decode(&first) == nil && d.Decode(&second) == nil
 }
 
 func number(raw json.RawMessage) (float64, bool) {
