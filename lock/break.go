@@ -96,7 +96,7 @@ func Break(ctx context.Context, db string, opts BreakOptions) (*Broken, error) {
 	}
 	b := &Broken{Report: r}
 	err = r.breakUp(ctx, opts, b)
-	if err == nil && b.Restored {
+	if err == nil && (b.Restored || r.seen == nil && !b.Removed) {
 		err = &HeldError{Path: n.Notice, Report: r}
 	}
 	return b, err
@@ -112,7 +112,7 @@ func (r *Report) breakUp(ctx context.Context, opts BreakOptions, b *Broken) (err
 	}
 	ends = ends && len(b.Ended) > 0
 	switch {
-	case r.State == StateFree:
+	case r.seen == nil:
 		b.Removed = len(b.Ended) > 0
 		return nil
 	case r.State == StateForeign && r.provenAlive():
@@ -169,6 +169,9 @@ func (r *Report) provenAlive() bool {
 func (r *Report) ends() bool {
 	if r.State != StateHeld && r.State != StateShared && r.State != StateOrphaned {
 		return false
+	}
+	if r.seen == nil {
+		return true // the kernel's own table shows them
 	}
 	me, d := proc.Self(), r.seen.Info.Dblock
 	return d.Boot == me.Boot && d.PIDNS == me.PIDNS && (d.Boot != "" || r.Holder.Host == me.Host)

@@ -98,6 +98,35 @@ func TestBreakSparesWhoHasAnotherLock(t *testing.T) {
 	require.Equal(t, proc.Alive, proc.Look(pid))
 }
 
+// Who has the room and announces nothing is named, and only ended with consent.
+func TestLockedWithoutNotice(t *testing.T) {
+	t.Parallel()
+	db, n := database(t)
+	require.NoError(t, attemptOnce(t, db, Options{}))
+	other := exec.Command("flock", "--no-fork", n.room(), "sh", "-c", "echo; exec sleep 1000")
+	out, err := other.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, other.Start())
+	ended := make(chan struct{})
+	go func() { defer close(ended); _, _ = other.Process.Wait() }()
+	t.Cleanup(func() { _ = other.Process.Kill(); <-ended })
+	_, err = out.Read(make([]byte, 1))
+	require.NoError(t, err)
+
+	r := inspected(t, db, Options{})
+	require.Equal(t, StateHeld, r.State)
+	require.Nil(t, r.Holder)
+	require.Len(t, r.Owners, 1)
+	require.Equal(t, other.Process.Pid, r.Owners[0].PID)
+	_, err = Break(t.Context(), db, BreakOptions{})
+	mustHeld(t, err)
+	require.Equal(t, proc.Alive, proc.Look(other.Process.Pid))
+	b, err := Break(t.Context(), db, BreakOptions{KillAfter: patience, Consent: yes})
+	require.NoError(t, err)
+	require.Equal(t, []int{other.Process.Pid}, b.Ended)
+	require.NoError(t, attemptOnce(t, db, Options{}))
+}
+
 // A holder that does not let go, though it has nothing to wait for, is killed, and then
 // what it has left with its lock.
 func TestBreakStuck(t *testing.T) {

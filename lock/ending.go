@@ -94,7 +94,7 @@ func (e *ending) find() error {
 		if e.State != StateOrphaned {
 			pids = e.owners()
 		}
-		if e.State == StateHeld && !slices.Contains(pids, e.Holder.PID) {
+		if e.State == StateHeld && e.Holder != nil && !slices.Contains(pids, e.Holder.PID) {
 			pids = append(pids, e.Holder.PID)
 		}
 		for _, pid := range pids {
@@ -148,6 +148,8 @@ func (e *ending) shows(pid int) (bool, error) {
 		return true, nil
 	case !known && slices.Contains(e.owners(), pid):
 		return false, notOurs(pid)
+	case e.seen == nil:
+		return false, nil
 	}
 	owner := proc.Owner(pid)
 	return proc.Writes(pid, e.seen.ID, e.Notice, filepath.Join(e.Names.State, spareName)) && (owner == -1 || owner == e.seen.UID), nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -71,6 +72,7 @@ type Report struct {
 
 	Readers []Process // all readers of a shared hold
 	Orphans []int     // pids that keep an orphaned lock
+	Owners  []Process // who has a lock that is held without a lock file
 	Waiters []Process // in the order in which they will go
 	// Remaining is what a holder waits for whose command was ended: what that has
 	// left running. Only while it does.
@@ -135,16 +137,20 @@ func look(n Names, opts Options) (*Report, error) {
 	r := &Report{Names: n}
 	queued := r.lookAtQueue()
 	seen, err := notice.Read(n.Notice)
-	for tries := 0; errors.Is(err, fs.ErrNotExist) && len(queued) > 0 && tries < 20; tries++ {
+	begin := time.Now()
+	for pause := time.Millisecond; errors.Is(err, fs.ErrNotExist) && len(queued) > 0 && time.Since(begin) < passing; pause = min(2*pause, maxPause) {
 		// The room is locked and there is no notice: somebody is on the way in
 		// or out, which takes microseconds, or leaves the path free for peers.
-		time.Sleep(time.Millisecond)
+		time.Sleep(pause)
 		seen, err = notice.Read(n.Notice)
 		queued = r.lookAtQueue()
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist) || isGone(err):
 		r.State = StateFree
+		if time.Since(begin) >= passing { // check: unannounced
+			r.withoutNotice(queued)
+		}
 		return r, nil
 	case errors.Is(err, ErrNotRegular):
 		r.State, r.Evidence = StateInvalid, "it is not a regular file"
@@ -183,6 +189,35 @@ func look(n Names, opts Options) (*Report, error) {
 	}
 	r.waitBefore(queued)
 	return r, nil
+}
+
+// passing is how long the room may be locked without a notice by one that is on its
+// way in or out, with time to spare on a busy machine.
+const passing = 2 * gapFor
+
+// withoutNotice says who keeps the room though the notice is gone: what a killed dblock
+// has left running, after somebody deleted its lock file, or a program that locks
+// the room and announces nothing.
+func (r *Report) withoutNotice(inRoom []proc.Claim) {
+	if len(inRoom) == 0 || slices.ContainsFunc(inRoom, func(c proc.Claim) bool { return c.PID == os.Getpid() }) {
+		return
+	}
+	for _, c := range inRoom {
+		if proc.Look(c.PID) == proc.Alive {
+			r.Owners = append(r.Owners, describe(c.PID))
+		}
+	}
+	if len(r.Owners) > 0 {
+		r.State = StateHeld
+		r.Evidence = fmt.Sprintf("process %d has the kernel lock, and there is no lock file", r.Owners[0].PID)
+		return
+	}
+	room, _ := r.identifyRoom()
+	for _, h := range proc.Holding(room) {
+		r.Orphans = append(r.Orphans, h.PID)
+	}
+	r.State = StateOrphaned
+	r.Evidence = fmt.Sprintf("process %d has gone, and so has the lock file, but what it ran still holds the kernel lock", inRoom[0].PID)
 }
 
 // stateOfDblock finds out, from the kernel's table if it shows this lock, whether

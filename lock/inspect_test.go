@@ -181,6 +181,32 @@ func TestOrphan(t *testing.T) {
 	require.NoError(t, attemptOnce(t, db, Options{}))
 }
 
+// An orphan keeps the lock though its lock file was deleted: it is named, and force ends it.
+func TestOrphanWithoutNotice(t *testing.T) {
+	t.Parallel()
+	db, n := database(t)
+	pid := orphan(t, db)
+	require.NoError(t, os.Remove(n.Notice))
+	r := inspected(t, db, Options{})
+	require.Equal(t, StateOrphaned, r.State)
+	require.True(t, r.Locked())
+	require.Nil(t, r.Holder)
+	require.Equal(t, []int{pid}, r.Orphans)
+	require.Contains(t, r.Evidence, "so has the lock file")
+	require.Equal(t, []int{pid}, mustHeld(t, attemptOnce(t, db, Options{})).Report.Orphans)
+
+	for _, o := range []BreakOptions{{}, {IfStale: true}, {ID: "0123456789abcdef"}} {
+		_, err := Break(t.Context(), db, o)
+		mustHeld(t, err)
+	}
+	require.Equal(t, proc.Alive, proc.Look(pid))
+	b, err := Break(t.Context(), db, BreakOptions{KillAfter: patience, Consent: func(*Report) bool { return true }})
+	require.NoError(t, err)
+	require.True(t, b.Removed)
+	require.Equal(t, []int{pid}, b.Ended)
+	require.NoError(t, attemptOnce(t, db, Options{}))
+}
+
 func TestInspectAge(t *testing.T) {
 	t.Parallel()
 	db, _ := database(t)

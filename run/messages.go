@@ -97,6 +97,8 @@ func situation(r *lock.Report, self int) string {
 		s = "held by an invalid lock file"
 	case r.State == lock.StateOrphaned && len(r.Orphans) > 0:
 		s = fmt.Sprintf("held by what a killed dblock left running (pid %d)", r.Orphans[0])
+	case len(r.Owners) > 0:
+		s = fmt.Sprintf("locked, without a lock file, by %s", NamesOf(r.Owners))
 	case r.Holder != nil:
 		s = fmt.Sprintf("held by %s for %s", Who(r.Holder), term.Ago(r.Age))
 		if n := len(r.Readers); n > 1 {

@@ -86,7 +86,12 @@ func (f *Force) ask(r *lock.Report) bool {
 	if !isatty.IsTerminal(os.Stdin.Fd()) || !isatty.IsTerminal(os.Stderr.Fd()) {
 		return false
 	}
-	if r.Holder == nil || r.State == lock.StateStale {
+	switch {
+	case r.State == lock.StateOrphaned:
+		return f.confirm("A killed dblock has left running what has the lock: %s.\nIt will be ended.", pids(r.Orphans))
+	case len(r.Owners) > 0:
+		return f.confirm("The lock is held without a lock file by %s.\nIt will be ended.", run.NamesOf(r.Owners))
+	case r.Holder == nil || r.State == lock.StateStale:
 		return f.confirm("%s, which is stopped, keeps others waiting.\nIt will be ended.", run.NamesOf(r.Stopped))
 	}
 	what := "Its lock file will be removed, but its process goes on."
@@ -125,9 +130,20 @@ func (f *Force) refused(b *lock.Broken, err error) error {
 			what = "what has its lock"
 		}
 		e.Text = fmt.Sprintf("%s is still locked: %s cannot be ended", term.Path(held.Path), what)
-	case r.Holder == nil || r.State == lock.StateStale:
+	case f.ID == "" && !f.IfStale && r.State == lock.StateOrphaned:
+		e.Text = fmt.Sprintf("%s is held by what a killed dblock left running (%s): %s", term.Path(held.Path), pids(r.Orphans), r.Evidence)
+		if len(r.Orphans) == 0 {
+			e.Text = fmt.Sprintf("%s is held by what a killed dblock left running: %s", term.Path(held.Path), r.Evidence)
+		}
+		e.Hint = "to end it, give --yes"
+	case f.ID == "" && !f.IfStale && len(r.Owners) > 0:
+		e.Text = fmt.Sprintf("%s is locked, without a lock file, by %s", term.Path(held.Path), run.NamesOf(r.Owners))
+		e.Hint = "to end it, give --yes"
+	case len(r.Stopped) > 0 && (r.Holder == nil || r.State == lock.StateStale):
 		e.Text = fmt.Sprintf("%s is not held, but %s, which is stopped, keeps others waiting", term.Path(held.Path), run.NamesOf(r.Stopped))
 		e.Hint = "to end it, give --yes; to let it go on, send it SIGCONT"
+	case f.ID != "" && r.ID == "":
+		e.Text = fmt.Sprintf("%s has no id: there is no lock file: %s", term.Path(held.Path), r.Evidence)
 	case f.ID != "" && f.ID != r.ID:
 		e.Text = fmt.Sprintf("%s is another lock by now: its id is %s", term.Path(held.Path), r.ID)
 	case f.IfStale:

@@ -106,11 +106,14 @@ func (c *Command) text(r *lock.Report, s style) string {
 	} else if c.Verbose || r.Evidence != "" {
 		b.WriteString("\nLock Details:\n")
 	}
-	if r.State == lock.StateStale || r.State == lock.StateOrphaned || r.State == lock.StateInvalid || c.Verbose && r.Evidence != "" {
+	if r.State == lock.StateStale || r.State == lock.StateOrphaned || r.State == lock.StateInvalid || (c.Verbose || r.Holder == nil) && r.Evidence != "" {
 		line("Evidence", "%s", r.Evidence)
 	}
 	if len(r.Orphans) > 0 {
 		line("Still running", "%s", pids(r.Orphans))
+	}
+	if len(r.Owners) > 0 {
+		line("Locked by", "%s", run.NamesOf(r.Owners))
 	}
 	if len(r.Remaining) > 0 {
 		line("Still running", "%s; the command has ended", run.NamesOf(r.Remaining))
@@ -232,6 +235,7 @@ type document struct {
 	Waiting      []processJSON `json:"waiting"`
 	WaitingKnown bool          `json:"waiting_known"`
 	Orphans      []int         `json:"orphans"`
+	Owners       []briefJSON   `json:"owners"`
 	Remaining    []briefJSON   `json:"remaining"`
 	Stopped      []briefJSON   `json:"stopped"`
 }
@@ -269,7 +273,7 @@ func writeJSON(w io.Writer, r *lock.Report) error {
 		Version: 1, State: r.State, Locked: r.Locked(), Stale: r.Stale, Database: r.DB, LockFile: r.Notice, ID: r.ID,
 		AgeMS: r.Age.Milliseconds(), Evidence: r.Evidence, WaitingKnown: r.WaitersKnown,
 		Readers: processes(r.Readers), Waiting: processes(r.Waiters), Orphans: append([]int{}, r.Orphans...),
-		Remaining: brief(r.Remaining), Stopped: brief(r.Stopped),
+		Owners: brief(r.Owners), Remaining: brief(r.Remaining), Stopped: brief(r.Stopped),
 	}
 	if h := r.Holder; h != nil {
 		j := &holderJSON{PID: h.PID, Host: h.Host, Process: h.Process, Dblock: h.Dblock}
