@@ -214,7 +214,7 @@ func (ch *child) wasEnded(status syscall.WaitStatus) (by syscall.Signal, was boo
 func (c *Command) supervise(l *lock.Lock, path string, env []string, sigs *signals.Listener) error {
 	// A signal that came after the lock was had and before there is a command is
 	// still one that ends the wait.
-	for sig, ok := sigs.Next(); ok; sig, ok = sigs.Next() {
+	for _, sig := range sigs.Arrived() {
 		if signals.Ends(sig.Signal) {
 			return &SignalError{sig.Signal}
 		}

@@ -1,7 +1,10 @@
 package signals
 
 import (
+	"os"
 	"runtime"
+	"strconv"
+	"strings"
 	"syscall"
 	"unsafe"
 
@@ -63,10 +66,22 @@ func Stop(sig syscall.Signal, continued func() bool) {
 	var ours action
 	block(sig)
 	setAction(sig, &action{}, &ours)
-	_ = unix.Tgkill(unix.Getpid(), unix.Gettid(), sig)
-	if continued() {
-		setAction(sig, &action{sigIgn}, nil)
+	// A signal that stops takes away a SIGCONT that no thread has met yet.
+	if !pending(unix.SIGCONT) {
+		_ = unix.Tgkill(unix.Getpid(), unix.Gettid(), sig)
+		if continued() {
+			setAction(sig, &action{sigIgn}, nil)
+		}
 	}
 	unblock(sig)
 	setAction(sig, &ours, nil)
+}
+
+// pending reports whether a signal has been sent to this process and not been delivered.
+func pending(sig syscall.Signal) bool {
+	status, _ := os.ReadFile("/proc/self/status")
+	_, rest, _ := strings.Cut(string(status), "\nShdPnd:\t")
+	digits, _, _ := strings.Cut(rest, "\n")
+	set, err := strconv.ParseUint(digits, 16, 64)
+	return err == nil && Set(set).Has(sig)
 }
