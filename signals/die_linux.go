@@ -69,12 +69,19 @@ func Stop(sig syscall.Signal, continued func() bool) {
 	// A signal that stops takes away a SIGCONT that no thread has met yet.
 	if !pending(unix.SIGCONT) {
 		_ = unix.Tgkill(unix.Getpid(), unix.Gettid(), sig)
-		if continued() {
+		// And one that a thread is just about to tell of is not on the wire yet.
+		if continued() || later() && continued() {
 			setAction(sig, &action{sigIgn}, nil)
 		}
 	}
 	unblock(sig)
 	setAction(sig, &ours, nil)
+}
+
+// later is when a handler that had begun has ended.
+func later() bool {
+	_, _ = unix.Poll(nil, 5)
+	return true
 }
 
 // pending reports whether a signal has been sent to this process and not been delivered.
