@@ -1,7 +1,6 @@
 package signals
 
 import (
-	"os"
 	"runtime"
 	"strconv"
 	"strings"
@@ -66,13 +65,22 @@ func Stop(sig syscall.Signal, continued func() bool) {
 	var ours action
 	block(sig)
 	setAction(sig, &action{}, &ours)
-	// A signal that stops takes away a SIGCONT that no thread has met yet.
-	if !pending(unix.SIGCONT) {
-		_ = unix.Tgkill(unix.Getpid(), unix.Gettid(), sig)
-		// And one that a thread is just about to tell of is not on the wire yet.
-		if continued() || later() && continued() {
-			setAction(sig, &action{sigIgn}, nil)
-		}
+	// A signal that stops takes away a SIGCONT that no thread has met yet: then it is sent
+	// again. Nothing comes between the look and the stop.
+	var status [4096]byte
+	fd, err := unix.Open("/proc/self/status", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	me, thread := unix.Getpid(), unix.Gettid()
+	n, _ := unix.Read(fd, status[:])
+	_ = unix.Tgkill(me, thread, sig)
+	if err == nil {
+		unix.Close(fd)
+	}
+	if pending(status[:max(n, 0)], unix.SIGCONT) {
+		_ = unix.Kill(unix.Getpid(), unix.SIGCONT)
+	}
+	// And one that a thread is just about to tell of is not on the wire yet.
+	if continued() || later() && continued() {
+		setAction(sig, &action{sigIgn}, nil)
 	}
 	unblock(sig)
 	setAction(sig, &ours, nil)
@@ -84,9 +92,9 @@ func later() bool {
 	return true
 }
 
-// pending reports whether a signal has been sent to this process and not been delivered.
-func pending(sig syscall.Signal) bool {
-	status, _ := os.ReadFile("/proc/self/status")
+// pending reports whether a signal had been sent to this process and not been delivered, by
+// its status in /proc.
+func pending(status []byte, sig syscall.Signal) bool {
 	_, rest, _ := strings.Cut(string(status), "\nShdPnd:\t")
 	digits, _, _ := strings.Cut(rest, "\n")
 	set, err := strconv.ParseUint(digits, 16, 64)
