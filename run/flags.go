@@ -193,6 +193,9 @@ func retries(n int, delay time.Duration) time.Duration {
 // by the environment do not count.
 func GivenOn(k *kong.Context) func(string) bool {
 	return func(name string) bool {
+		if k == nil {
+			return name == "db" // a plain run
+		}
 		for _, p := range k.Path {
 			if p.Flag != nil && !p.Resolved && p.Flag.Name == name {
 				return true

@@ -28,6 +28,8 @@ func TestQuickGrammarAgreesWithTheWholeOne(t *testing.T) {
 		{"-d", "x.db"},
 		{"--db", "x.db", "sh", "-c", "true"},
 		{"-dx.db", "status"},
+		{"-d", "x.db", "ls", "-d", "y"},
+		{"--db", "x.db", ""},
 		{"-n"},
 		{"--db=x.db", "--lock-file=l", "-w", "2.5", "-s", "-p", "me", "-q", "cmd", "-x", "--db", "y"},
 		{"-n", "--process=me"},
@@ -51,7 +53,7 @@ func TestQuickGrammarKnowsTheSameFlags(t *testing.T) {
 	for _, f := range k.Model.Flags {
 		whole[f.Name] = f
 	}
-	for _, grammar := range []any{&plain{}, &quick{}} {
+	for _, grammar := range []any{&quick{}} {
 		q, err := kong.New(grammar, kong.Name("x"), kong.NoDefaultHelp())
 		require.NoError(t, err)
 		require.NotEmpty(t, q.Model.Flags)

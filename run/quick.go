@@ -14,12 +14,19 @@ import (
 // Kong builds its model of a grammar anew at each start, flag by flag, help texts
 // included: for all commands that takes it 2 ms, for Command alone 0.8 ms, as long as
 // flock(1) needs in all. So simple runs get by with less: quick takes 0.3 ms, plain
-// half of that. A test compares them with the whole.
+// nothing. A test compares them with the whole.
 
-// plain is dblock -d DB -- COMMAND.
-type plain struct {
-	DB   string   `name:"db" short:"d"`
-	Argv []string `arg:"" optional:"" passthrough:"partial" name:"command"`
+// plain is dblock -d DB COMMAND, in which there is nothing to parse.
+func plain(args []string) *Command {
+	if len(args) < 2 || args[0] != "-d" && args[0] != "--db" || args[1] == "" || args[1][0] == '-' ||
+		len(args) > 2 && (args[2] == "" || args[2][0] == '-') || !fits(nil, "", "db") {
+		return nil
+	}
+	q := &quick{DB: args[1], Process: "dblock"}
+	if len(args) > 2 {
+		q.Argv = args[2:]
+	}
+	return q.whole()
 }
 
 // quick knows the flags that are given most.
@@ -53,16 +60,14 @@ func (q *quick) whole() *Command {
 }
 
 // Quick parses the arguments of a run with as little grammar as possible. It returns
-// nil if they take all of it: to be understood or to be refused.
+// nil if they take all of it: to be understood or to be refused. There is no context
+// of a plain run, of which GivenOn knows.
 func Quick(args []string) (*Command, *kong.Context) {
 	if len(args) > 0 && (args[0] == "run" || args[0] == "status" || args[0] == "force") {
 		return nil, nil
 	}
-	if fits(args, "d", "db") {
-		var p plain
-		if ctx := parseInto(&p, args); ctx != nil {
-			return (&quick{DB: p.DB, Process: "dblock", Argv: p.Argv}).whole(), ctx
-		}
+	if c := plain(args); c != nil {
+		return c, nil
 	}
 	if fits(args, "dwnspq", "db", "lock-file", "wait", "nonblock", "shared", "process", "quiet") {
 		var q quick

@@ -10,7 +10,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/dblock-dev/dblock/internal/entry"
 	"github.com/dblock-dev/dblock/internal/say"
 	"github.com/dblock-dev/dblock/internal/term"
 	"github.com/dblock-dev/dblock/lock"
@@ -36,7 +35,6 @@ func (c *Command) wait(opts lock.Options, sigs *signals.Listener, w *waiting) (*
 	waited := false
 	opts.OnWait = func() {
 		waited = true
-		entry.Spread()
 		go func() {
 			defer close(idle)
 			w.listen(sigs, cancel, done)

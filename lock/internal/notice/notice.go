@@ -93,14 +93,27 @@ func Format(i Info) []byte {
 	b = append(b, `,"process":`...)
 	b = append(b, quote(i.Process)...)
 	if d := i.Dblock; d != nil {
-		b = fmt.Appendf(b, `,"dblock":{"version":%d,"mode":%s,"token":%d,"id":%s,"acquired":%d,"started":%d,"boot":%s,"pidns":%d,"room":%d,"uid":%d,"command":%s}`,
-			d.Version, quote(d.Mode), d.Token, quote(d.ID), d.Acquired, d.Started, quote(d.Boot), d.PIDNS, d.Room, d.UID, quote(d.Command))
+		b = appendInt(b, `,"dblock":{"version":`, int64(d.Version))
+		b = append(append(b, `,"mode":`...), quote(d.Mode)...)
+		b = appendInt(b, `,"token":`, d.Token)
+		b = append(append(b, `,"id":`...), quote(d.ID)...)
+		b = appendInt(b, `,"acquired":`, d.Acquired)
+		b = strconv.AppendUint(append(b, `,"started":`...), d.Started, 10)
+		b = append(append(b, `,"boot":`...), quote(d.Boot)...)
+		b = strconv.AppendUint(append(b, `,"pidns":`...), d.PIDNS, 10)
+		b = strconv.AppendUint(append(b, `,"room":`...), d.Room, 10)
+		b = appendInt(b, `,"uid":`, int64(d.UID))
+		b = append(append(append(b, `,"command":`...), quote(d.Command)...), '}')
 	}
 	return append(b, '}', '\n')
 }
 
+func appendInt(b []byte, key string, n int64) []byte {
+	return strconv.AppendInt(append(b, key...), n, 10)
+}
+
 func pidWord(pid int) []byte {
-	return fmt.Appendf(nil, "%-*d", word, pid)[:word]
+	return append(strconv.AppendInt(nil, int64(pid), 10), "        "...)[:word]
 }
 
 func clamp(ms int64) int64 {
@@ -114,6 +127,9 @@ func quote(s string) []byte {
 		for len(s) > 0 && !utf8.ValidString(s[max(0, len(s)-utf8.UTFMax):]) {
 			s = s[:len(s)-1]
 		}
+	}
+	if simple(s) {
+		return []byte(`"` + s + `"`)
 	}
 	q, err := json.Marshal(s)
 	if err != nil {
@@ -129,6 +145,13 @@ func quote(s string) []byte {
 // The keys are matched exactly, as JavaScript does; encoding/json into a struct
 // would also accept "PID".
 func Parse(b []byte) (Info, error) {
+	if i, ok := parseOwn(b); ok {
+		return i, nil
+	}
+	return parseAny(b)
+}
+
+func parseAny(b []byte) (Info, error) {
 	var i Info
 	if !bytes.HasPrefix(bytes.TrimLeft(b, " \t\r\n"), []byte("{")) {
 		return i, fmt.Errorf("not a JSON object")
@@ -151,6 +174,50 @@ func Parse(b []byte) (Info, error) {
 		i.Dblock = &d
 	}
 	return i, nil
+}
+
+// parseOwn reads what Format has written, in a tenth of the time: encoding/json's first
+// use costs a process that waits as much as all else that it does with a notice. Laid
+// out again it must be the same.
+func parseOwn(b []byte) (i Info, ok bool) {
+	rest, ok := string(b), true
+	next := func(key string) (value string) {
+		var found bool
+		value, rest, found = strings.Cut(rest, key)
+		ok = ok && found
+		return value
+	}
+	number := func(key string) int64 {
+		n, err := strconv.ParseInt(strings.TrimRight(next(key), " "), 10, 64)
+		ok = ok && err == nil
+		return n
+	}
+	text := func(key string) string {
+		s := next(key)
+		ok = ok && len(s) >= 2
+		return strings.Trim(s, `"`)
+	}
+	next(`{"pid": `)
+	i.PID = int(number(`,"timestamp":      `))
+	i.Timestamp, i.Dated = number(`,"host":`), true
+	i.Host = text(`,"process":`)
+	i.Process = text(`,"dblock":{"version":`)
+	i.Dblock = &Dblock{
+		Version: int(number(`,"mode":`)), Mode: text(`,"token":`), Token: number(`,"id":`), ID: text(`,"acquired":`),
+		Acquired: number(`,"started":`), Started: uint64(number(`,"boot":`)), Boot: text(`,"pidns":`),
+		PIDNS: uint64(number(`,"room":`)), Room: uint64(number(`,"uid":`)), UID: int(number(`,"command":`)), Command: text("}}\n"),
+	}
+	return i, ok && rest == "" && i.PID >= 0 && i.Dblock.Version > 0 && isID(i.Dblock.ID) && bytes.Equal(Format(i), b)
+}
+
+// simple reports whether a string stands for itself between the quotes of JSON.
+func simple(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			return false
+		}
+	}
+	return true
 }
 
 // isID reports whether s can be the identity of a hold. It is shown to people and

@@ -160,6 +160,9 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		i, err := Parse(b)
+		any, anyErr := parseAny(b)
+		require.Equal(t, anyErr, err)
+		require.Equal(t, any, i, "what is read in the quick way is what JSON says")
 		if err != nil {
 			require.Equal(t, Info{}, i)
 			return
@@ -185,6 +188,28 @@ func FuzzParse(f *testing.F) {
 			require.Equal(t, i.Timestamp, back.Timestamp)
 		}
 	})
+}
+
+func TestOwnIsReadQuickly(t *testing.T) {
+	i := info()
+	for _, pid := range []int{0, 1, 4711, 99_999_999} {
+		i.PID = pid
+		got, ok := parseOwn(Format(i))
+		require.True(t, ok)
+		require.Equal(t, i, got)
+	}
+	for _, change := range []func(*Info){
+		func(i *Info) { i.PID = -1 },
+		func(i *Info) { i.Host = `a"b` },
+		func(i *Info) { i.Dblock.ID = "x" },
+		func(i *Info) { i.Dblock.Version = 0 },
+		func(i *Info) { i.Dblock = nil },
+	} {
+		i := info()
+		change(&i)
+		_, ok := parseOwn(Format(i))
+		require.False(t, ok, "%s", Format(i))
+	}
 }
 
 func FuzzFormat(f *testing.F) {
