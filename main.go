@@ -2,12 +2,6 @@
 // among programs in any language that keep to the same protocol.
 package main
 
-// A share of the processors that a container grants matters to busy programs. The
-// runtime need not keep an eye on it here (a hundredth of a run's time).
-//
-//go:debug containermaxprocs=0
-//go:debug updatemaxprocs=0
-
 import (
 	"errors"
 	"fmt"

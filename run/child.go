@@ -10,7 +10,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/dblock-dev/dblock/internal/entry"
 	"github.com/dblock-dev/dblock/internal/tree"
 	"github.com/dblock-dev/dblock/lock"
 	"github.com/dblock-dev/dblock/signals"
@@ -260,7 +259,6 @@ func (c *Command) attendTo(ch *child, l *lock.Lock, sigs *signals.Listener, stat
 		defer close(idle)
 		c.attend(ch, l, sigs, stopped, ended)
 	}()
-	entry.Spread()
 	if !ch.gone() {
 		status = ch.wait(stopped)
 	}

@@ -5,6 +5,7 @@ package signals
 import (
 	"encoding/binary"
 	"runtime"
+	"sync"
 	"syscall"
 	"time"
 
@@ -71,7 +72,8 @@ func (l *Listener) Interrupts() bool { return l.direct != nil }
 type wire struct {
 	fd        int // of the read end
 	sigs      []syscall.Signal
-	delivered bool // a thread of its own reads it
+	delivered bool       // a thread of its own reads it
+	reading   sync.Mutex // held from a record's reading to its delivery
 }
 
 // handle makes the handler that of the signals and of SIGCHLD, and the other that of
@@ -104,14 +106,6 @@ func handle(sigs, faults []syscall.Signal) (*wire, error) {
 	return &wire{fd: ends[0], sigs: append(sigs, faults...)}, nil
 }
 
-// mark writes a record that is no signal's, to be recognised behind those that are
-// there. It reports false if there is no room.
-func (w *wire) mark() bool {
-	var info [infoSize]byte
-	n, err := unix.Write(int(wireFD), info[:])
-	return err == nil && n == infoSize
-}
-
 // flows reports whether a thread of its own reads the wire.
 func (w *wire) flows() bool { return w != nil && w.delivered }
 
@@ -122,14 +116,42 @@ func (w *wire) deliver(c chan<- Received) {
 		return
 	}
 	w.delivered = true
+	// News of children end a poll, but nobody rests any more: whoever waits for a child
+	// has a thread for it, which is not to wait for this one's turn.
+	setAction(unix.SIGCHLD, &byDefault, nil)
 	go func() {
 		runtime.LockOSThread()
 		unblock(w.sigs...)
 		for {
+			w.reading.Lock()
 			w.read(c)
+			w.reading.Unlock()
 			_ = w.poll(-1)
 		}
 	}()
+}
+
+// take returns what its thread has delivered, and what it has not read yet, in order.
+// To ask the thread for it would take two switches of threads, when a command is to start.
+func (w *wire) take(c <-chan Received) (all []Received) {
+	for taken := false; !taken; {
+		if taken = w.reading.TryLock(); !taken {
+			runtime.Gosched()
+		}
+		for more := true; more; {
+			select {
+			case r := <-c:
+				all = append(all, r)
+			default:
+				more = false
+			}
+		}
+	}
+	defer w.reading.Unlock()
+	for r, ok := w.next(); ok; r, ok = w.next() {
+		all = append(all, r)
+	}
+	return all
 }
 
 // collect passes on what has been written already.
@@ -154,24 +176,34 @@ func (w *wire) poll(ms int) error {
 	return err
 }
 
-// read passes on what is there, news of children excepted. Without a thread of its
-// own it must not block.
+// read passes on what is there. Without a thread of its own it must not block.
 func (w *wire) read(c chan<- Received) {
-	var info [infoSize]byte
 	for w.delivered || len(c) < cap(c) {
+		r, ok := w.next()
+		if !ok {
+			return
+		}
+		c <- r
+	}
+}
+
+// next reads a record, news of children excepted.
+func (w *wire) next() (r Received, ok bool) {
+	var info [infoSize]byte
+	for {
 		// A write of this size is never torn.
 		n, err := unix.Read(w.fd, info[:])
 		if err == unix.EINTR {
 			continue
 		}
 		if err != nil || n < infoSize {
-			return
+			return Received{}, false
 		}
 		sig := syscall.Signal(binary.NativeEndian.Uint32(info[0:]))
 		code := int32(binary.NativeEndian.Uint32(info[8:]))
 		pid := int32(binary.NativeEndian.Uint32(info[16:]))
 		if sig != unix.SIGCHLD && (sig != Interrupt || pid != self) {
-			c <- Received{sig, code == siKernel && canBeTyped(sig)}
+			return Received{sig, code == siKernel && canBeTyped(sig)}, true
 		}
 	}
 }

@@ -13,7 +13,7 @@ type wire struct{}
 
 func handle(_, _ []syscall.Signal) (*wire, error) { return nil, errors.ErrUnsupported }
 
-func (*wire) mark() bool { return false }
+func (*wire) take(<-chan Received) []Received { return nil }
 
 func (*wire) flows() bool { return false }
 

@@ -167,11 +167,8 @@ func (l *Listener) Started(send func(syscall.Signal)) {
 
 // Arrived returns what has arrived by now, in order.
 func (l *Listener) Arrived() (all []Received) {
-	if l.direct.flows() && l.direct.mark() {
-		for r := <-l.c; r.Signal != 0; r = <-l.c {
-			all = append(all, r)
-		}
-		return all
+	if l.direct.flows() {
+		return l.direct.take(l.c)
 	}
 	for r, ok := l.Next(); ok; r, ok = l.Next() {
 		all = append(all, r)

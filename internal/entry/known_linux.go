@@ -8,7 +8,6 @@ package entry
 
 import (
 	"os"
-	"runtime"
 )
 
 // start is where the program starts. It does two things that the runtime, which it
@@ -19,7 +18,8 @@ import (
 //
 // And it makes the runtime find GOMAXPROCS=1 in the environment, unless the user has
 // set that: with one goroutine at a time it starts fewer threads, which wake each
-// other up less. See Spread. The strings of the environment stay where they are, and
+// other up less, also while a command waits or runs: what there is to do is done by one
+// of them at a time. The strings of the environment stay where they are, and
 // the list of them is moved by two words, however long it is.
 //
 //lint:ignore U1000 the linker refers to it
@@ -51,12 +51,3 @@ func Ran() bool { return ran }
 // Ignored is the set of signals that were ignored at the start, bit n-1 for signal
 // n; empty if that is not known.
 func Ignored() uint64 { return ignored }
-
-// Spread lets goroutines run on all processors, as the runtime has it by default. It
-// is for processes that work: one that only waits gets by with less (eight loops of
-// commands take a tenth less time).
-func Spread() {
-	if narrowed {
-		runtime.SetDefaultGOMAXPROCS()
-	}
-}

@@ -9,6 +9,3 @@ func Ran() bool { return false }
 // Ignored knows nothing: only an ignored HUP or INT, which the Go runtime respects
 // by itself, stays ignored.
 func Ignored() uint64 { return 0 }
-
-// Spread does nothing.
-func Spread() {}

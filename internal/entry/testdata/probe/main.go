@@ -10,7 +10,5 @@ import (
 )
 
 func main() {
-	before := runtime.GOMAXPROCS(0)
-	entry.Spread()
-	fmt.Println(entry.Ran(), before, runtime.GOMAXPROCS(0) == runtime.NumCPU(), os.Getenv("GOMAXPROCS"), len(os.Environ()))
+	fmt.Println(entry.Ran(), runtime.GOMAXPROCS(0), os.Getenv("GOMAXPROCS"), len(os.Environ()))
 }
