@@ -128,6 +128,9 @@ build_only() {
 build() {
 	cd -- "$source"
 	ldflags="-s -w -X main.version=$(version)"
+	# Go's runtime interrupts whoever seems to run for 10 ms, by a signal. After a wait
+	# dblock seems to, just when it hands the lock over. GODEBUG can still turn it on.
+	ldflags="$ldflags -X runtime.godebugDefault=asyncpreemptoff=1"
 	case $(go env GOOS)/$(go env GOARCH) in
 	linux/amd64 | linux/arm64)
 		# An entry point of our own: it notes which signals are ignored before
