@@ -565,6 +565,22 @@ func TestForceEndsALiveHolder(t *testing.T) {
 	}
 }
 
+// What an orphan starts while it is being ended has the lock, too: force is not done
+// before that has gone.
+func TestForceOnAnOrphanThatForksOn(t *testing.T) {
+	t.Parallel()
+	for range 8 {
+		dir := t.TempDir()
+		c := start(t, command(t, dir, "-d", "x.db", "--", "sh", "-c", "trap '' TERM; echo $$ > pid; while :; do sleep 0.3 & sleep 0.3 & sleep 0.003; done"))
+		await(t, "the command runs", contains(filepath.Join(dir, "pid"), "\n"))
+		require.NoError(t, c.Process.Kill())
+		_ = c.Wait()
+		r := execute(t, dir, "force", "--yes", "--kill-after", "0.05", "-d", "x.db")
+		require.Zero(t, r.code(), r.stderr)
+		require.Zero(t, execute(t, dir, "-n", "-d", "x.db", "--", "true").code(), "force has said that it is free")
+	}
+}
+
 func TestForceOnAnOrphanAndOnAForeignHolder(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -29,6 +29,7 @@ type ending struct {
 	room  notice.ID
 	roots []*target // dblocks; or what a killed dblock has left
 	rest  []*target // what the roots have started
+	dead  []int     // dblocks that were killed; their locks live on in what they have left
 	begin time.Time
 	told  bool // that we wait
 
@@ -103,6 +104,7 @@ func (e *ending) find() error {
 			}
 		}
 		if e.State == StateOrphaned {
+			e.dead = slices.DeleteFunc(e.owners(), func(pid int) bool { return proc.Look(pid) == proc.Alive })
 			for _, root := range slices.Clone(e.roots) {
 				e.addTree(root.handle.PID, &e.roots)
 			}
@@ -364,10 +366,10 @@ func (t *target) letGo(state State, alone time.Duration) error {
 	return nil
 }
 
-// clear ends what a dblock that had to be killed has left with its lock: daemons that
-// have inherited the open file.
+// clear ends what a dblock that was killed, or had to be, has left with its lock: daemons
+// that have inherited the open file, and what an orphan has started while it was ended.
 func (e *ending) clear(ctx context.Context) error {
-	took := e.pids()
+	took := append(e.pids(), e.dead...)
 	cleared := func() bool {
 		clear := !slices.ContainsFunc(e.owners(), func(pid int) bool { return slices.Contains(took, pid) })
 		for _, h := range proc.Holding(e.room) {
