@@ -53,7 +53,7 @@ func main() {
 	}
 	quick := flag.Bool("quick", false, "a short run, for CI: shows that it works, not how fast")
 	svg := flag.String("svg", "", "write a plot to this file")
-	peer := flag.String("peer", "testdata/peer/peer.mjs", "the Node peer")
+	peer := flag.String("peer", "test/peer/peer.mjs", "the Node peer")
 	flag.Parse()
 	if flag.NArg() != 1 {
 		fmt.Fprintln(os.Stderr, "usage: bench [-quick] [-svg FILE] DBLOCK")

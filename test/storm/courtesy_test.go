@@ -15,7 +15,7 @@ import (
 )
 
 // peerScript behaves like the TypeScript lock, its weaknesses included.
-var peerScript, _ = filepath.Abs("../testdata/peer/peer.mjs")
+var peerScript, _ = filepath.Abs("../peer/peer.mjs")
 
 type peerResult struct{ Ops, Timeouts, Errors int }
 

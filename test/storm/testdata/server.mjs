@@ -9,8 +9,8 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 
-const peer = fileURLToPath(new URL('../../testdata/peer/peer.mjs', import.meta.url));
-const writer = fileURLToPath(new URL('../../testdata/peer/pglite-writer.mjs', import.meta.url));
+const peer = fileURLToPath(new URL('../../peer/peer.mjs', import.meta.url));
+const writer = fileURLToPath(new URL('../../peer/pglite-writer.mjs', import.meta.url));
 const [directory, lockFile, turns, rows] = process.argv.slice(2);
 
 // held starts a peer and returns it when it has the lock.

@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package test
 
 import (
 	"bufio"
@@ -20,7 +20,7 @@ import (
 func peer(t *testing.T, lockFile string, args ...string) *exec.Cmd {
 	t.Helper()
 	need(t, "node")
-	path, err := filepath.Abs("testdata/peer/peer.mjs")
+	path, err := filepath.Abs("peer/peer.mjs")
 	require.NoError(t, err)
 	return exec.Command("node", append([]string{path, lockFile}, args...)...)
 }

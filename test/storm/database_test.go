@@ -16,13 +16,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var pgliteScript, _ = filepath.Abs("../testdata/peer/pglite-writer.mjs")
+var pgliteScript, _ = filepath.Abs("../peer/pglite-writer.mjs")
 
 func needPGlite(t testing.TB) {
 	t.Helper()
 	needTool(t, "node")
 	_, err := os.Stat(filepath.Join(filepath.Dir(pgliteScript), "node_modules"))
-	need(t, err == nil, "PGlite is not installed: run npm ci in testdata/peer")
+	need(t, err == nil, "PGlite is not installed: run npm ci in test/peer")
 }
 
 // all runs the commands at the same time and returns how many failed, and what they said.

@@ -5,9 +5,9 @@
 // file away, and lets them guard real databases. Nothing here looks into dblock:
 // what is checked is what the commands under the lock saw.
 //
-//	go test ./storm                        everything in its short form
-//	go test ./storm -run Storm -storm=10m  a long kill storm
-//	go test ./storm -full                  all system calls, 60 s of courtesy, 5 x 20 rows
+//	go test ./test/storm                        everything in its short form
+//	go test ./test/storm -run Storm -storm=10m  a long kill storm
+//	go test ./test/storm -full                  all system calls, 60 s of courtesy, 5 x 20 rows
 //
 // What a machine lacks (strace, node, root) is skipped with a message; with CI=true
 // in the environment it is a failure.
@@ -70,7 +70,7 @@ func build(m *testing.M) int {
 		return 1
 	}
 	dblock = filepath.Join(dir, "dblock")
-	cmd := exec.Command("sh", "../install.sh", "--build", dblock)
+	cmd := exec.Command("sh", "../../install.sh", "--build", dblock)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "building dblock: %v\n%s", err, out)
 		return 1

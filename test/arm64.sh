@@ -15,7 +15,7 @@ emulate() {
 
 GOARCH=arm64 sh install.sh --build "$dir/dblock.arm64"
 emulate dblock
-DBLOCK_TEST_BINARY=$dir/dblock go test . -count=1 -run 'TestVersionTells|TestScripts/run|TestProcessorsByTheEnvironment|TestLargeEnv|TestExitCodes|TestSignalsArrive|TestSignalsInARow|TestIgnored|TestNohup|TestRealTime|TestShellSees|TestTermAtAnyMoment|TestInterrupt|TestStopAndContinue'
+DBLOCK_TEST_BINARY=$dir/dblock go test ./test -count=1 -run 'TestVersionTells|TestScripts/run|TestProcessorsByTheEnvironment|TestLargeEnv|TestExitCodes|TestSignalsArrive|TestSignalsInARow|TestIgnored|TestNohup|TestRealTime|TestShellSees|TestTermAtAnyMoment|TestInterrupt|TestStopAndContinue'
 
 GOARCH=arm64 CGO_ENABLED=0 go test -c -o "$dir/signals.arm64" ./signals
 emulate signals

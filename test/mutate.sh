@@ -5,7 +5,7 @@
 #   if [INIT; ]COND {  // check: NAME              COND is never true
 #   CODE               // check: NAME: OLD -> NEW  NEW takes the place of OLD
 #
-# Usage: testdata/mutate.sh [NAME...]
+# Usage: test/mutate.sh [NAME...]
 # shellcheck disable=SC2016 # the backquotes are Markdown's
 set -euo pipefail
 cd "$(dirname "$0")/.."
