@@ -474,7 +474,7 @@ func (a *attempt) describe() notice.Info {
 		Dblock: &notice.Dblock{
 			Version: notice.Version, Mode: a.opts.Mode.String(), Token: a.ledger.token, ID: a.grantID,
 			Acquired: now, Started: a.me.Started, Boot: a.me.Boot, PIDNS: a.me.PIDNS, Room: a.roomID.Ino,
-			UID: a.me.UID, Command: a.opts.Command,
+			UID: a.me.UID, Command: a.opts.Command, Info: a.opts.Info,
 		},
 	}
 }

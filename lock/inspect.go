@@ -46,6 +46,7 @@ type Holder struct {
 	Acquired time.Time
 	UID      int
 	Command  string // base name
+	Info     string // what the user wants others to know; empty if he gave nothing
 }
 
 // Process is a process that holds or waits.
@@ -384,7 +385,7 @@ func holderOf(i notice.Info) Holder {
 		h.Timestamp = time.UnixMilli(i.Timestamp)
 	}
 	if d := i.Dblock; d != nil {
-		h.Dblock, h.Token, h.UID, h.Command = true, d.Token, d.UID, d.Command
+		h.Dblock, h.Token, h.UID, h.Command, h.Info = true, d.Token, d.UID, d.Command, d.Info
 		h.Acquired = time.UnixMilli(d.Acquired)
 		if d.Mode == notice.Shared {
 			h.Mode = Shared

@@ -99,6 +99,7 @@ type Options struct {
 
 	Process string // label in the lock file, "dblock" by default
 	Command string // base name of the program that works under the lock
+	Info    string // for people, in the lock file: a reason, a ticket, an address; at most 160 bytes
 
 	// Unattended leaves it to the caller to call Attend once the lock is had, within
 	// MaxUnattended unless it is released by then. A hold that is shorter than that

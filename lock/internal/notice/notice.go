@@ -57,6 +57,9 @@ type Dblock struct {
 	Room    uint64 `json:"room"`
 	UID     int    `json:"uid"`
 	Command string `json:"command"` // base name only: arguments can hold secrets
+	// Info is what the user wants others to know: a reason, a ticket, an address. A notice
+	// without it does not have the member.
+	Info string `json:"info,omitempty"`
 }
 
 // The layout. A reader copies the file while the holder rewrites its timestamp,
@@ -77,8 +80,8 @@ const (
 	maxTimestamp = 9_999_999_999_999
 )
 
-// maxText bounds the label, host and command in bytes, so that a notice always
-// fits MaxSize even if every byte of them must be escaped.
+// maxText bounds the label, host, command and info in bytes, so that a notice always
+// fits MaxSize even if every byte of the first three must be escaped.
 const maxText = 160
 
 // Format lays out a notice. It always ends with a newline.
@@ -103,7 +106,11 @@ func Format(i Info) []byte {
 		b = strconv.AppendUint(append(b, `,"pidns":`...), d.PIDNS, 10)
 		b = strconv.AppendUint(append(b, `,"room":`...), d.Room, 10)
 		b = appendInt(b, `,"uid":`, int64(d.UID))
-		b = append(append(append(b, `,"command":`...), quote(d.Command)...), '}')
+		b = append(append(b, `,"command":`...), quote(d.Command)...)
+		if d.Info != "" {
+			b = append(append(b, `,"info":`...), quoteShort(d.Info, MaxSize-1-len(b)-len(`,"info":}}`+"\n"))...)
+		}
+		b = append(b, '}')
 	}
 	return append(b, '}', '\n')
 }
@@ -134,6 +141,17 @@ func quote(s string) []byte {
 	q, err := json.Marshal(s)
 	if err != nil {
 		return []byte(`""`)
+	}
+	return q
+}
+
+// quoteShort is quote for the last text, for which there is not always room: every byte
+// of the others may have had to be escaped.
+func quoteShort(s string, most int) []byte {
+	q := quote(s)
+	for len(q) > most && s != "" {
+		s = s[:len(s)*max(most, 0)/len(q)]
+		q = quote(s)
 	}
 	return q
 }
@@ -181,6 +199,7 @@ func parseAny(b []byte) (Info, error) {
 // out again it must be the same.
 func parseOwn(b []byte) (i Info, ok bool) {
 	rest, ok := string(b), true
+	const info = `,"info":`
 	next := func(key string) (value string) {
 		var found bool
 		value, rest, found = strings.Cut(rest, key)
@@ -205,7 +224,13 @@ func parseOwn(b []byte) (i Info, ok bool) {
 	i.Dblock = &Dblock{
 		Version: int(number(`,"mode":`)), Mode: text(`,"token":`), Token: number(`,"id":`), ID: text(`,"acquired":`),
 		Acquired: number(`,"started":`), Started: uint64(number(`,"boot":`)), Boot: text(`,"pidns":`),
-		PIDNS: uint64(number(`,"room":`)), Room: uint64(number(`,"uid":`)), UID: int(number(`,"command":`)), Command: text("}}\n"),
+		PIDNS: uint64(number(`,"room":`)), Room: uint64(number(`,"uid":`)), UID: int(number(`,"command":`)),
+	}
+	if strings.Contains(rest, info) {
+		i.Dblock.Command = text(info)
+		i.Dblock.Info = text("}}\n")
+	} else {
+		i.Dblock.Command = text("}}\n")
 	}
 	return i, ok && rest == "" && i.PID >= 0 && i.Dblock.Version > 0 && isID(i.Dblock.ID) && bytes.Equal(Format(i), b)
 }

@@ -34,6 +34,9 @@ func TestLayout(t *testing.T) {
 	require.Equal(t, "17638", string(b[35:40]))
 	require.Equal(t, "76543210", string(b[40:48]), "the low digits are a word of their own")
 	require.NotContains(t, string(b[:len(b)-1]), "\n", "one line")
+	more := info()
+	more.Dblock.Info = "ticket 42"
+	require.Equal(t, strings.Replace(string(b), `"node"`, `"node","info":"ticket 42"`, 1), string(Format(more)))
 
 	// Whatever is in it, the words are where they are and the whole is small.
 	for _, pid := range []int{1, math.MaxInt32} {
@@ -59,7 +62,7 @@ func TestFormatIsBounded(t *testing.T) {
 	t.Parallel()
 	for _, s := range []string{strings.Repeat("x", 10_000), strings.Repeat("\x00", 10_000), strings.Repeat("\u2028", 10_000), strings.Repeat("\xff", 10_000), strings.Repeat("🔒", 10_000), "\"\\\n\x1b[31m</script>"} {
 		i := info()
-		i.Host, i.Process, i.Dblock.Command = s, s, s
+		i.Host, i.Process, i.Dblock.Command, i.Dblock.Info = s, s, s, s
 		b := Format(i)
 		require.Less(t, len(b), MaxSize)
 		require.True(t, json.Valid(b))
@@ -70,7 +73,9 @@ func TestFormatIsBounded(t *testing.T) {
 		require.Equal(t, i.PID, got.PID)
 		if len(s) < maxText {
 			require.Equal(t, s, got.Process)
+			require.Equal(t, s, got.Dblock.Info)
 		}
+		require.Equal(t, s[0] == 0xff, got.Dblock.Info == "", "there is room for some of it")
 	}
 }
 
@@ -125,6 +130,8 @@ func TestParse(t *testing.T) {
 // seeds are things that have been or could be found at the path of a notice.
 func seeds() [][]byte {
 	whole := Format(info())
+	informed := info()
+	informed.Dblock.Info = "why"
 	peer := []byte(`{"pid":4711,"timestamp":1763876543210,"host":"h","process":"mcp-server"}`)
 	var all [][]byte
 	for n := range peer {
@@ -141,6 +148,9 @@ func seeds() [][]byte {
 	for _, tail := range []string{"\x00", "\x00\x00\x00\x00", " ", "\n\n", "\t \r\n", "x", "}", "{}"} {
 		add(string(peer)+tail, string(whole)+tail)
 	}
+	withInfo := string(Format(informed))
+	add(withInfo, strings.Replace(withInfo, `"why"`, `""`, 1), strings.Replace(withInfo, `"why"`, `5`, 1),
+		strings.Replace(withInfo, `"why"`, `"a","info":"b"`, 1), strings.Replace(withInfo, `,"command":"node","info":"why"`, `,"info":"why","command":"node"`, 1))
 	add("\ufeff"+string(peer), "\xff\xfe{\x00}\x00", "\xfe\xff\x00{\x00}")
 	add(`{"pid":1,"pid":2}`, `{"pid":1,"Pid":2}`, "null", "[]", "[1,2]", "1", "-0", `""`, "true", "NaN", "{}")
 	for _, ts := range []string{`"1763876543210"`, "1763876543210.5", "1e300", "-1", "-1e300", "9007199254740993", "1e400", "null", "true", "[]", "{}", "0"} {
@@ -193,15 +203,18 @@ func FuzzParse(f *testing.F) {
 func TestOwnIsReadQuickly(t *testing.T) {
 	i := info()
 	for _, pid := range []int{0, 1, 4711, 99_999_999} {
-		i.PID = pid
-		got, ok := parseOwn(Format(i))
-		require.True(t, ok)
-		require.Equal(t, i, got)
+		for _, why := range []string{"", "a ticket: https://example.org/?q=1"} {
+			i.PID, i.Dblock.Info = pid, why
+			got, ok := parseOwn(Format(i))
+			require.True(t, ok)
+			require.Equal(t, i, got)
+		}
 	}
 	for _, change := range []func(*Info){
 		func(i *Info) { i.PID = -1 },
 		func(i *Info) { i.Host = `a"b` },
 		func(i *Info) { i.Dblock.ID = "x" },
+		func(i *Info) { i.Dblock.Info = `a"b` },
 		func(i *Info) { i.Dblock.Version = 0 },
 		func(i *Info) { i.Dblock = nil },
 	} {
@@ -213,14 +226,15 @@ func TestOwnIsReadQuickly(t *testing.T) {
 }
 
 func FuzzFormat(f *testing.F) {
-	f.Add(1, int64(1763876543210), "host", "process", "command")
-	f.Add(4194304, int64(0), "\xff", "\u2028\x00", strings.Repeat("é", 200))
-	f.Fuzz(func(t *testing.T, pid int, ts int64, host, process, command string) {
+	f.Add(1, int64(1763876543210), "host", "process", "command", "")
+	f.Add(4194304, int64(0), "\xff", "\u2028\x00", strings.Repeat("é", 200), strings.Repeat("\x00", 200))
+	f.Fuzz(func(t *testing.T, pid int, ts int64, host, process, command, why string) {
 		if pid < 1 || pid > 99_999_999 {
 			return
 		}
 		i := info()
 		i.PID, i.Timestamp, i.Host, i.Process, i.Dblock.Command = pid, ts, host, process, command
+		i.Dblock.Info = why
 		b := Format(i)
 		require.Less(t, len(b), MaxSize)
 		require.True(t, json.Valid(b))
