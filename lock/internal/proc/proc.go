@@ -151,3 +151,10 @@ type Claim struct {
 	Waiting bool // not granted yet
 	Shared  bool
 }
+
+// Opened is a process that has a file open.
+type Opened struct {
+	PID     int
+	Writing bool // it may write to it by that descriptor
+	Locked  bool // it has locked it, or a part of it
+}

@@ -2,6 +2,7 @@ package proc
 
 import (
 	"bytes"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -106,10 +107,20 @@ func Command(pid int) []string {
 	return strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00")
 }
 
-// Claims lists who holds and who waits for the flock of a file, in the kernel's
-// order. It shows only what was locked from this pid namespace. known is false
-// if the system keeps no such table.
-func Claims(id notice.ID) (claims []Claim, known bool) {
+// Locks is the kernel's table of locks as it was at one moment.
+type Locks []lockLine
+
+// lockLine is a line of it.
+type lockLine struct {
+	kind  string // FLOCK, POSIX, OFDLCK...
+	inode string
+	claim Claim
+}
+
+// AllLocks reads the table. It shows only what was locked from this pid namespace. known
+// is false if the system keeps no such table. It takes the kernel some 10 ms, in which
+// nobody can lock any file: it is read once for all that is asked of it.
+func AllLocks() (all Locks, known bool) {
 	b, err := table("/proc/locks")
 	if err != nil {
 		return nil, false
@@ -126,16 +137,43 @@ func Claims(id notice.ID) (claims []Claim, known bool) {
 		if waiting {
 			f = f[1:]
 		}
-		if len(f) < 5 || f[0] != "FLOCK" {
-			continue
-		}
-		if !same(f[4], id) {
+		if len(f) < 5 {
 			continue
 		}
 		pid, _ := strconv.Atoi(f[3])
-		claims = append(claims, Claim{PID: pid, Waiting: waiting, Shared: f[2] == "READ"})
+		all = append(all, lockLine{f[0], f[4], Claim{PID: pid, Waiting: waiting, Shared: f[2] == "READ"}})
 	}
-	return claims, true
+	return all, true
+}
+
+// Claims lists who holds and who waits for the flock of a file, in the kernel's order.
+func (l Locks) Claims(id notice.ID) (claims []Claim) {
+	for _, line := range l {
+		if line.kind == "FLOCK" && same(line.inode, id) {
+			claims = append(claims, line.claim)
+		}
+	}
+	return claims
+}
+
+// Granted lists who has a lock of any kind on one of the files of a device, or on a part of it.
+func (l Locks) Granted(dev uint64, files func(inode uint64) bool) (claims []Claim) {
+	for _, line := range l {
+		f := strings.Split(line.inode, ":")
+		if line.kind == "LEASE" || line.kind == "DELEG" || line.claim.Waiting || len(f) != 3 || !sameDevice(f[0], f[1], dev) {
+			continue
+		}
+		if ino, err := strconv.ParseUint(f[2], 10, 64); err == nil && files(ino) {
+			claims = append(claims, line.claim)
+		}
+	}
+	return claims
+}
+
+// Claims lists who holds and who waits for the flock of a file; see Locks.
+func Claims(id notice.ID) (claims []Claim, known bool) {
+	all, known := AllLocks()
+	return all.Claims(id), known
 }
 
 // sameDevice compares the table's device with that of stat. Filesystems with
@@ -208,20 +246,43 @@ func locks(dir string, id notice.ID) (takers []int, err error) {
 // file, of one byte.
 func Signs(pid int, id notice.ID, at int) bool {
 	shown := false
+	eachSign(pid, func(inode string, from, to int64) {
+		shown = shown || from <= int64(at) && int64(at) <= to && same(inode, id)
+	})
+	return shown
+}
+
+// SignsFrom is the highest sign, from that byte on, that a process shows on one of the
+// files; 0 if it shows none, or may not be looked at.
+func SignsFrom(pid int, least int64, ids ...notice.ID) (highest int64) {
+	eachSign(pid, func(inode string, from, to int64) {
+		if from >= least && from == to && slices.ContainsFunc(ids, func(id notice.ID) bool { return same(inode, id) }) {
+			highest = max(highest, from)
+		}
+	})
+	return highest
+}
+
+// eachSign calls f with the signs that a process shows, on whatever file.
+func eachSign(pid int, f func(inode string, from, to int64)) {
 	_ = eachInfo("/proc/"+strconv.Itoa(pid), func(_ string, info []byte) bool {
 		for line := range bytes.Lines(info) {
 			// lock:	2: OFDLCK ADVISORY  READ -1 fe:01:131 3 3
-			f := strings.Fields(string(line))
-			if len(f) < 9 || f[0] != "lock:" || f[2] != "OFDLCK" || !same(f[6], id) {
+			l := strings.Fields(string(line))
+			if len(l) < 9 || l[0] != "lock:" || l[2] != "OFDLCK" {
 				continue
 			}
-			from, err1 := strconv.Atoi(f[7])
-			to, err2 := strconv.Atoi(f[8]) // "EOF" is an error
-			shown = shown || err1 == nil && from <= at && (err2 != nil || at <= to)
+			from, err1 := strconv.ParseInt(l[7], 10, 64)
+			to, err2 := strconv.ParseInt(l[8], 10, 64)
+			if err2 != nil { // "EOF"
+				to = math.MaxInt64
+			}
+			if err1 == nil {
+				f(l[6], from, to)
+			}
 		}
-		return !shown
+		return true
 	})
-	return shown
 }
 
 // same reports whether a line of the kernel's means the file.
@@ -369,6 +430,13 @@ func await(hs []*Handle, d time.Duration) (ended bool) {
 
 // Close frees the handle.
 func (h *Handle) Close() { unix.Close(h.fd) }
+
+// Dir is the working directory of a process; empty if it cannot be had, which is so for
+// other users' processes.
+func Dir(pid int) string {
+	dir, _ := os.Readlink("/proc/" + strconv.Itoa(pid) + "/cwd")
+	return dir
+}
 
 // Environ is the environment that the process was started with; empty if it
 // cannot be had, which is so for other users' processes.

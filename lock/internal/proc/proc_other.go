@@ -24,6 +24,15 @@ func Stat(int) (Status, bool) { return Status{}, false }
 // Command knows nothing here.
 func Command(int) []string { return nil }
 
+// Locks is empty here.
+type Locks struct{}
+
+// AllLocks knows nothing here.
+func AllLocks() (Locks, bool) { return Locks{}, false }
+
+// Claims knows nothing here.
+func (Locks) Claims(notice.ID) []Claim { return nil }
+
 // Claims knows nothing here.
 func Claims(notice.ID) ([]Claim, bool) { return nil, false }
 
@@ -39,6 +48,15 @@ func Writes(pid int, _ notice.ID, _ ...string) bool { return os.Geteuid() != 0 &
 
 // Signs knows nothing here.
 func Signs(int, notice.ID, int) bool { return false }
+
+// SignsFrom knows nothing here.
+func SignsFrom(int, int64, ...notice.ID) int64 { return 0 }
+
+// Opening knows nothing here.
+func Opening(string) ([]Opened, bool) { return nil, false }
+
+// Dir knows nothing here.
+func Dir(int) string { return "" }
 
 // FirstChild knows nothing here.
 func FirstChild(int) int { return 0 }
