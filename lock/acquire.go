@@ -294,6 +294,7 @@ func (a *attempt) lockFile(ctx context.Context, name string, how queue.How) (*qu
 		if name == roomName {
 			f.Discarded = a.removeLeft
 		}
+		a.showDeadline(ctx, f)
 		if err = f.Wait(a.patience(ctx), how); err == nil {
 			f.Show(queue.Having)
 			f.Hide(queue.Waiting)
@@ -743,6 +744,7 @@ func (a *attempt) waitForeign(ctx context.Context, again time.Duration) error {
 	if a.opts.Wait == NoWait {
 		return errBusy
 	}
+	a.showDeadline(ctx, a.room)
 	ctx = a.patience(ctx)
 	pause := min(again, a.poll)
 	a.poll = min(a.poll*3/2, time.Second)

@@ -68,6 +68,24 @@ func (r *Report) end(ctx context.Context, opts BreakOptions, b *Broken) error {
 	return err
 }
 
+// Condemned lists the processes that Break would end now, if it had consent: those that
+// have the lock, and what they have started. The error is an *OthersError if they are
+// another user's.
+func (r *Report) Condemned() ([]Process, error) {
+	e := &ending{Report: r}
+	defer e.close()
+	room, err := r.genuine(roomName)
+	if err != nil && !isGone(err) {
+		return nil, err
+	}
+	e.room = room
+	if err := e.find(); err != nil {
+		return nil, err
+	}
+	e.remember()
+	return processesOf(slices.Concat(e.roots, e.rest)), nil
+}
+
 func (e *ending) run(ctx context.Context) error {
 	if err := e.ask(); err != nil {
 		return err
@@ -189,9 +207,18 @@ func (e *ending) queues(pid int) (bool, error) {
 	return false, nil
 }
 
-func notOurs(pid int) error {
-	return fmt.Errorf("process %d belongs to somebody else: %w", pid, fs.ErrPermission)
+// OthersError says that a process which is to be ended is another user's. It unwraps to
+// fs.ErrPermission.
+type OthersError struct{ Process Process }
+
+func (e *OthersError) Error() string {
+	return fmt.Sprintf("process %d belongs to user %d: %v", e.Process.PID, e.Process.UID, fs.ErrPermission)
 }
+
+// Unwrap returns fs.ErrPermission.
+func (e *OthersError) Unwrap() error { return fs.ErrPermission }
+
+func notOurs(pid int) error { return &OthersError{describe(pid)} }
 
 // owners are the processes that took the locks of the room that are held now. They
 // need not live any more.

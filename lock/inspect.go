@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/dblock-dev/dblock/internal/tree"
@@ -59,6 +60,8 @@ type Process struct {
 	Age      time.Duration // since it was started
 	UID      int           // whose it is; -1 if that is not known
 	Stopped  bool          // it does not run until it is continued
+	Dblock   bool          // it is a dblock, and Command is what it runs or is to run
+	Info     string        // what its user wants others to know, if that is known
 }
 
 // Report is what Inspect found.
@@ -73,6 +76,7 @@ type Report struct {
 
 	Readers []Process // all readers of a shared hold
 	Orphans []int     // pids that keep an orphaned lock
+	Left    []Process // the same, described
 	Owners  []Process // who has a lock that is held without a lock file
 	Waiters []Process // in the order in which they will go
 	// Remaining is what a holder waits for whose command was ended: what that has
@@ -84,6 +88,12 @@ type Report struct {
 	// WaitersKnown is false where the system does not tell who waits, and who
 	// reads: no /proc/locks.
 	WaitersKnown bool
+
+	// KeptBy is the user whose lock file this is, where the directory is sticky and this user
+	// may not remove it: whoever it is for, this user does not get the lock. Else it is -1.
+	KeptBy int
+	// Barred says why this user is refused in the queue; nil if he is not.
+	Barred error
 
 	// Links is how many hard links the database has, if it is a regular file with more
 	// than one: each name has a lock of its own. Else it is 0.
@@ -106,7 +116,8 @@ func (r *Report) Locked() bool {
 
 // Inspect looks at a lock and touches nothing: it takes no lock, not even for an
 // instant, since a probe that has it makes others fail. The error is a
-// *fs.PathError if the lock file could not be looked at. Of opts it uses
+// *fs.PathError if the lock file could not be looked at, or is in a directory that does not
+// exist. Of opts it uses
 // LockFile, StaleTimeout, Stale and Now.
 func Inspect(db string, opts Options) (*Report, error) {
 	n, err := Resolve(db, opts.LockFile)
@@ -135,7 +146,7 @@ func inspect(n Names, opts Options) (*Report, error) {
 }
 
 func look(n Names, opts Options) (*Report, error) {
-	r := &Report{Names: n}
+	r := &Report{Names: n, KeptBy: -1}
 	queued := r.lookAtQueue()
 	seen, err := notice.Read(n.Notice)
 	begin := time.Now()
@@ -147,7 +158,10 @@ func look(n Names, opts Options) (*Report, error) {
 		queued = r.lookAtQueue()
 	}
 	switch {
-	case errors.Is(err, fs.ErrNotExist) || isGone(err):
+	case isGone(err):
+		if err := n.exists(); err != nil {
+			return nil, err
+		}
 		r.State = StateFree
 		if time.Since(begin) >= passing { // check: unannounced
 			r.withoutNotice(queued)
@@ -159,7 +173,7 @@ func look(n Names, opts Options) (*Report, error) {
 	case err != nil:
 		return nil, err
 	}
-	r.seen, r.ID = seen, identity(seen)
+	r.seen, r.ID, r.KeptBy = seen, identity(seen), keptBy(n.Notice, seen.UID)
 	j := judgement{me: proc.Self(), now: opts.Now().UnixMilli(), timeout: opts.StaleTimeout, byAge: opts.Stale == StaleAge, named: n.named()}
 	j.moved = lastLedger(r.Names).clockMoved(j.me.Booted(j.now))
 	r.Age = max(0, since(j.now, seen.Info.Timestamp))
@@ -213,12 +227,9 @@ func (r *Report) withoutNotice(inRoom []proc.Claim) {
 		r.Evidence = fmt.Sprintf("process %d has the kernel lock, and there is no lock file", r.Owners[0].PID)
 		return
 	}
-	room, _ := r.identifyRoom()
-	for _, h := range proc.Holding(room) {
-		r.Orphans = append(r.Orphans, h.PID)
-	}
+	r.findOrphans()
 	r.State = StateOrphaned
-	r.Evidence = fmt.Sprintf("process %d has gone, and so has the lock file, but what it ran still holds the kernel lock", inRoom[0].PID)
+	r.Evidence = fmt.Sprintf("the dblock that held the lock (process %d) was killed, and its lock file was deleted, but its command runs on and keeps the kernel lock", inRoom[0].PID)
 }
 
 // stateOfDblock finds out, from the kernel's table if it shows this lock, whether
@@ -241,7 +252,6 @@ func (r *Report) stateOfDblock(j judgement, inRoom []proc.Claim) {
 		r.Evidence = "refreshed lately"
 		return
 	}
-	room, _ := r.identifyRoom()
 	alive := slices.ContainsFunc(inRoom, func(c proc.Claim) bool {
 		return proc.Look(c.PID) == proc.Alive && (i.Dblock.Mode == notice.Shared || c.PID == i.PID)
 	})
@@ -252,6 +262,7 @@ func (r *Report) stateOfDblock(j judgement, inRoom []proc.Claim) {
 			p.Mode = Shared
 			r.Readers = append(r.Readers, p)
 		}
+		r.nameReader()
 		r.Evidence = fmt.Sprintf("%d readers hold the kernel lock", len(r.Readers))
 		if len(r.Readers) == 1 {
 			r.Evidence = "one reader holds the kernel lock"
@@ -266,21 +277,55 @@ func (r *Report) stateOfDblock(j judgement, inRoom []proc.Claim) {
 			}
 		}
 	case len(inRoom) > 0 && proc.Look(i.PID) != proc.Alive:
-		for _, h := range proc.Holding(room) {
-			r.Orphans = append(r.Orphans, h.PID)
-		}
 		if slices.ContainsFunc(inRoom, func(c proc.Claim) bool { return proc.Look(c.PID) == proc.Alive }) {
 			// The next one has the room in hand and is about to take over.
-			r.State, r.Stale, r.Evidence, r.Orphans = StateStale, true, "its dblock has gone", nil
+			r.State, r.Stale, r.Evidence = StateStale, true, "its dblock has gone"
 			return
 		}
-		r.State, r.Evidence = StateOrphaned, fmt.Sprintf("process %d has gone, but what it ran still holds the kernel lock", i.PID)
+		r.findOrphans()
+		r.State, r.Evidence = StateOrphaned, fmt.Sprintf("the dblock that held the lock (process %d) was killed, but its command runs on and keeps the kernel lock", i.PID)
 	case j.owns(i) && j.fresh(i):
 		// Its room was deleted, or this filesystem shows other inodes in the table.
 		r.Evidence = fmt.Sprintf("process %d is alive and refreshes it", i.PID)
 	default:
 		r.State, r.Stale, r.Evidence = StateStale, true, "its dblock has gone"
 	}
+}
+
+// findOrphans lists who keeps the room that nobody alive has locked.
+func (r *Report) findOrphans() {
+	room, _ := r.identifyRoom()
+	for _, h := range proc.Holding(room) {
+		r.Orphans = append(r.Orphans, h.PID)
+		r.Left = append(r.Left, describe(h.PID))
+	}
+}
+
+// exists reports whether there is a directory for the lock: a *fs.PathError if not.
+func (n Names) exists() error {
+	dir := filepath.Dir(n.Notice)
+	info, err := os.Stat(dir)
+	if err == nil && !info.IsDir() {
+		err = &fs.PathError{Op: "open", Path: dir, Err: syscall.ENOTDIR}
+	}
+	if isGone(err) {
+		return err
+	}
+	return nil
+}
+
+// keptBy is the owner of a lock file that this user may not remove, since the directory is
+// sticky; -1 if he may.
+func keptBy(path string, owner int) int {
+	me := os.Geteuid()
+	info, err := os.Stat(filepath.Dir(path))
+	if err != nil || info.Mode()&fs.ModeSticky == 0 || me == 0 || me == owner {
+		return -1
+	}
+	if st, ok := info.Sys().(*syscall.Stat_t); !ok || int(st.Uid) == me {
+		return -1
+	}
+	return owner
 }
 
 // lookAtRest lists what a holder waits for whose command was ended.
@@ -315,15 +360,43 @@ func (r *Report) lookAtRest() {
 	}
 }
 
+// nameReader makes the holder one reader. The lock file has the words of the one that made
+// it, and the pid of the one that wrote to it last.
+func (r *Report) nameReader() {
+	d := r.seen.Info.Dblock
+	first := slices.IndexFunc(r.Readers, func(p Process) bool {
+		st, ok := proc.Stat(p.PID)
+		return ok && st.Started == d.Started
+	})
+	if first >= 0 {
+		r.Holder.PID = r.Readers[first].PID
+		return
+	}
+	at := max(0, slices.IndexFunc(r.Readers, func(p Process) bool { return p.PID == r.Holder.PID }))
+	p, h := r.Readers[at], r.Holder
+	h.PID, h.Process, h.Command, h.Info, h.UID = p.PID, p.Process, p.Command, p.Info, p.UID
+	if h.Process == "" {
+		h.Process = "dblock"
+	}
+}
+
 // lookAtQueue lists who waits, in order, and returns who is in the room.
 func (r *Report) lookAtQueue() (inRoom []proc.Claim) {
 	r.Waiters, r.Stopped, r.WaitersKnown = nil, nil, true
 	dir, err := notice.OpenDir(r.Names.State)
 	if err != nil {
 		r.WaitersKnown = isGone(err)
+		if errors.Is(err, fs.ErrPermission) {
+			r.Barred = err
+		}
 		return nil
 	}
 	defer dir.Close()
+	all, known := proc.AllLocks()
+	if !known {
+		r.WaitersKnown = false
+		return nil
+	}
 	for _, at := range []struct {
 		name string
 		p    Priority
@@ -332,13 +405,8 @@ func (r *Report) lookAtQueue() (inRoom []proc.Claim) {
 		if err != nil {
 			continue
 		}
-		claims, known := proc.Claims(id)
-		if !known {
-			r.WaitersKnown = false
-			return nil
-		}
 		// A table that changes while it is read can show a line twice.
-		for _, c := range claims {
+		for _, c := range all.Claims(id) {
 			r.noteStopped(c)
 			switch {
 			case c.Waiting && !slices.ContainsFunc(r.Waiters, func(p Process) bool { return p.PID == c.PID }):
@@ -418,8 +486,9 @@ func describe(pid int) Process {
 	if p.Command != "dblock" {
 		return p
 	}
+	p.Dblock = true
 	env := proc.Environ(pid)
-	p.Process = env["DBLOCK_PROCESS"]
+	p.Process, p.Info = env["DBLOCK_PROCESS"], env["DBLOCK_INFO"]
 	p.Priority = priorityOf(env["DBLOCK_PRIORITY"])
 	if env["DBLOCK_SHARED"] == "1" || env["DBLOCK_SHARED"] == "true" {
 		p.Mode = Shared
@@ -461,6 +530,8 @@ func (p *Process) readArgs(args []string) {
 		case "-n", "--nonblock", "-o", "--close", "-q", "--quiet", "-v", "--verbose":
 		case "-p", "--process":
 			p.Process = next()
+		case "--info":
+			p.Info = next()
 		case "--priority":
 			p.Priority = priorityOf(next())
 		case "-c", "--command":

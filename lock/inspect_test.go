@@ -192,7 +192,8 @@ func TestOrphanWithoutNotice(t *testing.T) {
 	require.True(t, r.Locked())
 	require.Nil(t, r.Holder)
 	require.Equal(t, []int{pid}, r.Orphans)
-	require.Contains(t, r.Evidence, "so has the lock file")
+	require.Contains(t, r.Evidence, "its lock file was deleted")
+	require.Equal(t, pid, r.Left[0].PID)
 	require.Equal(t, []int{pid}, mustHeld(t, attemptOnce(t, db, Options{})).Report.Orphans)
 
 	for _, o := range []BreakOptions{{}, {IfStale: true}, {ID: "0123456789abcdef"}} {

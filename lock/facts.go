@@ -1,0 +1,158 @@
+package lock
+
+import (
+	"os"
+	"slices"
+	"time"
+
+	"github.com/dblock-dev/dblock/lock/internal/notice"
+	"github.com/dblock-dev/dblock/lock/internal/proc"
+	"github.com/dblock-dev/dblock/lock/internal/queue"
+)
+
+// Facts are what this system shows of those whom a Report names, beyond what it takes to
+// know the state of the lock. Nothing of it is written down anywhere.
+type Facts struct {
+	// Running are the processes that work under the lock: the command of each dblock, as long
+	// as it has not ended, a holder that is none, what a killed dblock has left.
+	Running []Running
+	// Inside says that this process runs under that hold itself.
+	Inside bool
+	// Deadlines tells by pid when those who wait will give up. Who waits for ever, or
+	// may not be looked at, is not in it.
+	Deadlines map[int]time.Time
+
+	// Openers have the database open, and do not belong to those who hold the lock.
+	Openers []Opener
+	// OpenersKnown is false where not all processes may be looked at: those of others. Of
+	// them only who has locked the database can be seen.
+	OpenersKnown bool
+}
+
+// Running is a process, and what it was started with. That is known of processes of the
+// same user only, and to root; it may be anybody's text.
+type Running struct {
+	Process
+	Under int      // the pid of the holder to whom it belongs
+	Args  []string // nil if they are not known
+	Dir   string   // its working directory; empty if that is not known
+}
+
+// Opener is a process that has the database open.
+type Opener struct {
+	Process
+	Writing bool // for writing
+	Locked  bool // it has locked the database's file, or a part of it, as engines do
+}
+
+// Facts looks at all processes for what a Report leaves out. Like Inspect it touches
+// nothing, and it asks no filesystem but the database's own.
+func (r *Report) Facts() *Facts {
+	f := &Facts{Deadlines: map[int]time.Time{}, Inside: r.inside()}
+	holders := r.holders()
+	if len(r.Remaining) == 0 {
+		for _, pid := range holders {
+			f.Running = append(f.Running, r.running(pid)...)
+		}
+	}
+	files := r.queueFiles()
+	for _, p := range r.Waiters {
+		if ms := proc.SignsFrom(p.PID, queue.FirstDeadline, files...); ms > 0 {
+			f.Deadlines[p.PID] = time.UnixMilli(ms)
+		}
+	}
+	if r.DB == "" {
+		return f
+	}
+	opened, known := proc.Opening(r.DB)
+	f.OpenersKnown = known
+	for _, o := range opened {
+		if !descends(o.PID, holders) {
+			p := describe(o.PID)
+			f.Openers = append(f.Openers, Opener{p, o.Writing, o.Locked})
+		}
+	}
+	return f
+}
+
+// holders are the processes of this machine that hold the lock, as far as they are known
+// to live and to be those.
+func (r *Report) holders() []int {
+	var pids []int
+	add := func(ps ...Process) {
+		for _, p := range ps {
+			pids = append(pids, p.PID)
+		}
+	}
+	switch {
+	case r.State == StateOrphaned:
+		return r.Orphans
+	case len(r.Readers) > 0 || len(r.Owners) > 0:
+		add(r.Readers...)
+		add(r.Owners...)
+	case r.State == StateForeign && r.provenAlive():
+		pids = []int{r.Holder.PID}
+	case r.State == StateHeld && r.Holder != nil && r.ends() && proc.Look(r.Holder.PID) == proc.Alive:
+		pids = []int{r.Holder.PID}
+	}
+	return pids
+}
+
+// running is what works under a holder: the command of a dblock, or the process itself.
+func (r *Report) running(holder int) []Running {
+	pid := holder
+	if r.Holder != nil && r.Holder.Dblock && r.State != StateOrphaned || describe(holder).Dblock {
+		if pid = proc.FirstChild(holder); pid == 0 {
+			return nil
+		}
+	}
+	w := Running{Process: describe(pid), Under: holder}
+	if me := os.Geteuid(); me == 0 || w.UID == me {
+		w.Args, w.Dir = proc.Command(pid), proc.Dir(pid)
+	}
+	return []Running{w}
+}
+
+// inside reports whether this process runs under the hold.
+func (r *Report) inside() bool {
+	if r.Holder == nil || !r.Locked() {
+		return false
+	}
+	return slices.ContainsFunc(outers(), func(o outer) bool {
+		ours := o.token == r.Holder.Token && o.pid == r.Holder.PID ||
+			slices.ContainsFunc(r.Readers, func(p Process) bool { return p.PID == o.pid })
+		around, known := proc.Descends(o.pid)
+		return ours && o.about(r.Names) && (around || !known)
+	})
+}
+
+// queueFiles are the files that others may wait for.
+func (n Names) queueFiles() (ids []notice.ID) {
+	dir, err := notice.OpenDir(n.State)
+	if err != nil {
+		return nil
+	}
+	defer dir.Close()
+	for _, name := range []string{roomName, turnstileName(High), turnstileName(Normal), turnstileName(Low)} {
+		if id, err := dir.At(name).Identify(); err == nil {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// descends reports whether a process is one of those, or was started by one of them, by
+// what that has started, and so on.
+func descends(pid int, from []int) bool {
+	for range 1000 {
+		if slices.Contains(from, pid) {
+			return true
+		}
+		st, ok := proc.Stat(pid)
+		if !ok || st.Parent <= 1 {
+			return false
+		}
+		pid = st.Parent
+	}
+	return false
+}
