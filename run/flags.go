@@ -27,6 +27,7 @@ type Command struct {
 	Exclusive        bool          `short:"x" help:"Have the lock alone (the default)."`
 	Priority         lock.Priority `default:"normal" placeholder:"CLASS" help:"Who goes first among those who wait: low, normal or high (${default})."`
 	Process          string        `short:"p" default:"dblock" placeholder:"LABEL" help:"Who the lock file says we are (${default})."`
+	Info             string        `placeholder:"TEXT" help:"What others are to know: a reason, a ticket, an address. It is in the lock file."`
 	cli.Foreign
 	OnLost    string       `enum:"term,kill,warn" default:"term" placeholder:"ACTION" help:"What to do with the command when the lock is taken away: term, kill or warn (${default})."`
 	KillAfter cli.Duration `default:"10s" placeholder:"D" help:"How long after SIGTERM to send SIGKILL (${default})."`
@@ -89,7 +90,7 @@ func (c *Command) options(k *kong.Context) (lock.Options, error) {
 	}
 
 	o = c.Options(c.Foreign)
-	o.Process = c.Process
+	o.Process, o.Info = c.Process, c.Info
 	o.Priority = c.Priority
 	o.RetryDelay = time.Duration(c.RetryDelay)
 	if c.Shared && !given("exclusive") {

@@ -59,12 +59,12 @@ func situation(r *lock.Report, self int) string {
 		s = "just let go"
 	case r.State == lock.StateInvalid:
 		s = "held by an invalid lock file"
-	case r.State == lock.StateOrphaned && len(r.Orphans) > 0:
-		s = fmt.Sprintf("held by what a killed dblock left running (pid %d)", r.Orphans[0])
+	case r.State == lock.StateOrphaned:
+		s = cli.Orphaned(r)
 	case len(r.Owners) > 0:
 		s = fmt.Sprintf("locked, without a lock file, by %s", cli.NamesOf(r.Owners))
 	case r.Holder != nil:
-		s = fmt.Sprintf("held by %s for %s", cli.Who(r.Holder), term.Ago(r.Age))
+		s = fmt.Sprintf("held by %s for %s", cli.Who(r.Holder), term.Ago(r.Age)) + cli.Info(r.Holder.Info)
 		if n := len(r.Readers); n > 1 {
 			s += fmt.Sprintf(" and %d more readers", n-1)
 		}

@@ -25,12 +25,33 @@ func Who(h *lock.Holder) string {
 	return fmt.Sprintf("%s (pid %d on %s)", label, h.PID, term.Clean(h.Host))
 }
 
-// Name is a process as a message names it: its program, and its number.
+// Name is a process as a message names it: its program, and its number. A dblock is told from
+// the command that it runs or waits to run.
 func Name(p lock.Process) string {
-	if p.Command == "" {
+	switch {
+	case p.Command == "":
 		return fmt.Sprintf("pid %d", p.PID)
+	case p.Dblock && p.Command != "dblock":
+		return fmt.Sprintf("dblock for %s (pid %d)", term.Clean(p.Command), p.PID)
 	}
 	return fmt.Sprintf("%s (pid %d)", term.Clean(p.Command), p.PID)
+}
+
+// Info is what a user wants others to know, behind what a message says of him; empty if it is.
+func Info(info string) string {
+	if info == "" {
+		return ""
+	}
+	return fmt.Sprintf(`, "%s"`, term.Clean(info))
+}
+
+// Orphaned says who has a lock whose dblock was killed.
+func Orphaned(r *lock.Report) string {
+	s := "held by an orphaned command: the dblock that held it was killed"
+	if len(r.Left) == 0 {
+		return s + ", and its command runs on"
+	}
+	return s + "; its command runs on: " + NamesOf(r.Left)
 }
 
 // NamesOf lists processes, the first of many.
