@@ -114,6 +114,10 @@ func (r *Report) Locked() bool {
 	return true
 }
 
+// Alien reports whether what is at the lock file's path is something else, which no dblock
+// touches.
+func (r *Report) Alien() bool { return r.State == StateInvalid && (r.alien || r.seen == nil) }
+
 // Inspect looks at a lock and touches nothing: it takes no lock, not even for an
 // instant, since a probe that has it makes others fail. The error is a
 // *fs.PathError if the lock file could not be looked at, or is in a directory that does not
@@ -279,7 +283,7 @@ func (r *Report) stateOfDblock(j judgement, inRoom []proc.Claim) {
 	case len(inRoom) > 0 && proc.Look(i.PID) != proc.Alive:
 		if slices.ContainsFunc(inRoom, func(c proc.Claim) bool { return proc.Look(c.PID) == proc.Alive }) {
 			// The next one has the room in hand and is about to take over.
-			r.State, r.Stale, r.Evidence = StateStale, true, "its dblock has gone"
+			r.State, r.Stale, r.Evidence = StateStale, true, fmt.Sprintf("the dblock that held it (process %d) has gone", i.PID)
 			return
 		}
 		r.findOrphans()
@@ -288,7 +292,7 @@ func (r *Report) stateOfDblock(j judgement, inRoom []proc.Claim) {
 		// Its room was deleted, or this filesystem shows other inodes in the table.
 		r.Evidence = fmt.Sprintf("process %d is alive and refreshes it", i.PID)
 	default:
-		r.State, r.Stale, r.Evidence = StateStale, true, "its dblock has gone"
+		r.State, r.Stale, r.Evidence = StateStale, true, fmt.Sprintf("the dblock that held it (process %d) has gone", i.PID)
 	}
 }
 

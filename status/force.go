@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -27,6 +29,8 @@ type Force struct {
 	IfStale   bool         `help:"Only what is stale; for cron."`
 	KillAfter cli.Duration `default:"10s" placeholder:"D" help:"How long after SIGTERM to send SIGKILL (${default})."`
 	Quiet     bool         `short:"q" help:"Print nothing but errors."`
+
+	denied error // somebody else's process would have to be ended
 }
 
 // Run removes the lock.
@@ -36,6 +40,9 @@ func (f *Force) Run(k *kong.Context) error {
 	}
 	opts := lock.BreakOptions{Options: f.Options(f.Foreign), IfStale: f.IfStale, ID: f.ID, KillAfter: time.Duration(f.KillAfter), Consent: f.ask, Tell: f.progress}
 	b, err := lock.Break(context.Background(), f.DB, opts)
+	if f.denied != nil {
+		err = f.denied
+	}
 	if err != nil {
 		return f.refused(b, err)
 	}
@@ -80,33 +87,72 @@ func (f *Force) progress(step lock.BreakStep, ps []lock.Process) {
 
 // ask gets consent for a holder that is alive.
 func (f *Force) ask(r *lock.Report) bool {
+	condemned, err := r.Condemned()
+	var others *lock.OthersError
+	if errors.As(err, &others) {
+		f.denied = err
+		return false
+	}
 	if f.Yes {
 		return true
 	}
 	if !isatty.IsTerminal(os.Stdin.Fd()) || !isatty.IsTerminal(os.Stderr.Fd()) {
 		return false
 	}
-	switch {
-	case r.State == lock.StateOrphaned:
-		return f.confirm("A killed dblock has left running what has the lock: %s.\nIt will be ended.", pids(r.Orphans))
-	case len(r.Owners) > 0:
-		return f.confirm("The lock is held without a lock file by %s.\nIt will be ended.", cli.NamesOf(r.Owners))
-	case r.Holder == nil || r.State == lock.StateStale:
-		return f.confirm("%s, which is stopped, keeps others waiting.\nIt will be ended.", cli.NamesOf(r.Stopped))
-	}
-	what := "Its lock file will be removed, but its process goes on."
-	if r.Holder.Dblock {
-		what = "It and its command will be ended."
-	}
-	command := ""
-	if r.Holder.Command != "" {
-		command = " runs " + term.Clean(r.Holder.Command) + " and"
-	}
-	return f.confirm("%s%s has held the lock for %s.\n%s", cli.Who(r.Holder), command, term.Ago(r.Age), what)
+	return f.confirm(question(r, r.Facts(), condemned, newStyle(os.Stderr)))
 }
 
-func (f *Force) confirm(format string, args ...any) bool {
-	fmt.Fprintf(os.Stderr, format+" Go on? [y/N] ", args...)
+// question says who has the lock, since when, what he runs, and what becomes of him.
+func question(r *lock.Report, facts *lock.Facts, condemned []lock.Process, s style) string {
+	var b strings.Builder
+	line := func(name, format string, args ...any) { b.WriteString(s.field(name, fmt.Sprintf(format, args...))) }
+	h := r.Holder
+	switch {
+	case r.State == lock.StateOrphaned:
+		b.WriteString("A dblock that was killed has left its command running, which keeps the lock.\n")
+	case len(r.Owners) > 0:
+		b.WriteString("The lock is held without a lock file by " + cli.NamesOf(r.Owners) + ".\n")
+	case h == nil || r.State == lock.StateStale:
+		b.WriteString(cli.NamesOf(r.Stopped) + ", which is stopped, keeps others waiting.\n")
+		h = nil
+	case len(r.Readers) > 1:
+		fmt.Fprintf(&b, "%d readers share the lock.\n", len(r.Readers))
+		for i, reader := range r.Readers {
+			line("Reader "+strconv.Itoa(i+1), "%s", process(reader))
+		}
+	default:
+		b.WriteString(cli.Who(h) + " holds the lock.\n")
+	}
+	if h != nil && h.Dblock {
+		line("User", "%s", userName(h.UID))
+		line("Since", "%s, for %s", h.Acquired.Format(time.DateTime), term.Ago(r.Age))
+	} else if h != nil {
+		line("Since", "%s ago", term.Ago(r.Age))
+	}
+	for _, w := range facts.Running {
+		line("Runs", "%s", runs(w))
+	}
+	if h != nil && h.Info != "" {
+		line("Info", "%s", term.Clean(h.Info))
+	}
+	if facts.Inside {
+		line("This is you", "the command that has the lock has started this dblock force")
+	}
+	switch n := len(condemned); {
+	case r.State == lock.StateForeign && n == 0:
+		b.WriteString("Its lock file will be removed, but its process goes on.\n")
+	case n == 0:
+		b.WriteString("It cannot be ended from here. Its lock file will be removed; it may put it back.\n")
+	case n == 1:
+		b.WriteString("1 process will be ended: " + cli.NamesOf(condemned) + ".\n")
+	default:
+		fmt.Fprintf(&b, "%d processes will be ended: %s.\n", n, cli.NamesOf(condemned))
+	}
+	return b.String()
+}
+
+func (f *Force) confirm(question string) bool {
+	fmt.Fprint(os.Stderr, question+"Go on? [y/N] ")
 	answer, _ := bufio.NewReader(os.Stdin).ReadString('\n')
 	answer = strings.ToLower(strings.TrimSpace(answer))
 	return answer == "y" || answer == "yes"
@@ -115,42 +161,79 @@ func (f *Force) confirm(format string, args ...any) bool {
 // refused words the refusal.
 func (f *Force) refused(b *lock.Broken, err error) error {
 	var held *lock.HeldError
-	if !errors.As(err, &held) {
-		return err
+	var others *lock.OthersError
+	switch {
+	case errors.As(err, &others):
+		return f.notYours(others, err)
+	case b != nil && b.Report.KeptBy >= 0 && errors.Is(err, fs.ErrPermission):
+		return f.keptBy(b.Report, err)
+	case !errors.As(err, &held):
+		return nowhere(err, f.Database)
 	}
 	r := held.Report
+	path := term.Path(held.Path)
+	force := func(flag string) string { return "dblock force " + flag + " " + f.Selector() }
 	e := &cli.ConflictError{Code: 75, Err: err}
 	switch {
 	case b != nil && b.Restored:
-		e.Text = fmt.Sprintf("%s was put back at once by its holder, %s: nothing has changed", term.Path(held.Path), cli.Who(r.Holder))
-		e.Hint = "end it where it runs"
+		e.Text = fmt.Sprintf("%s was put back at once by its holder, %s: nothing has changed", path, cli.Who(r.Holder))
+		e.Hint = fmt.Sprintf("end process %d where it runs, on host %s or in its container", r.Holder.PID, term.Clean(r.Holder.Host))
 	case b != nil:
 		what := cli.NamesOf(b.Left)
 		if what == "" {
 			what = "what has its lock"
 		}
-		e.Text = fmt.Sprintf("%s is still locked: %s cannot be ended", term.Path(held.Path), what)
+		e.Text = fmt.Sprintf("%s is still locked: %s does not end, though it was killed", path, what)
+		e.Hint = "it may be waiting for a disk or a network that does not answer; the lock is free when it has ended"
 	case f.ID == "" && !f.IfStale && r.State == lock.StateOrphaned:
-		e.Text = fmt.Sprintf("%s is held by what a killed dblock left running (%s): %s", term.Path(held.Path), pids(r.Orphans), r.Evidence)
-		if len(r.Orphans) == 0 {
-			e.Text = fmt.Sprintf("%s is held by what a killed dblock left running: %s", term.Path(held.Path), r.Evidence)
-		}
-		e.Hint = "to end it, give --yes"
+		e.Text = path + " is " + cli.Orphaned(r)
+		e.Hint = "to end it: " + force("--yes")
 	case f.ID == "" && !f.IfStale && len(r.Owners) > 0:
-		e.Text = fmt.Sprintf("%s is locked, without a lock file, by %s", term.Path(held.Path), cli.NamesOf(r.Owners))
-		e.Hint = "to end it, give --yes"
+		e.Text = fmt.Sprintf("%s is locked, without a lock file, by %s", path, cli.NamesOf(r.Owners))
+		e.Hint = "to end it: " + force("--yes")
 	case len(r.Stopped) > 0 && (r.Holder == nil || r.State == lock.StateStale):
-		e.Text = fmt.Sprintf("%s is not held, but %s, which is stopped, keeps others waiting", term.Path(held.Path), cli.NamesOf(r.Stopped))
-		e.Hint = "to end it, give --yes; to let it go on, send it SIGCONT"
+		e.Text = fmt.Sprintf("%s is not held, but %s, which is stopped, keeps others waiting", path, cli.NamesOf(r.Stopped))
+		e.Hint = fmt.Sprintf("to let it go on: kill -CONT %d; to end it: %s", r.Stopped[0].PID, force("--yes"))
 	case f.ID != "" && r.ID == "":
-		e.Text = fmt.Sprintf("%s has no id: there is no lock file: %s", term.Path(held.Path), r.Evidence)
+		e.Text = fmt.Sprintf("%s has no id: there is no lock file: %s", path, r.Evidence)
+		e.Hint = "to end it: " + force("--yes")
 	case f.ID != "" && f.ID != r.ID:
-		e.Text = fmt.Sprintf("%s is another lock by now: its id is %s", term.Path(held.Path), r.ID)
+		e.Text = fmt.Sprintf("%s is another lock by now: its id is %s", path, r.ID)
+		e.Hint = "see who it is: dblock status -v " + f.Selector()
 	case f.IfStale:
-		e.Text = fmt.Sprintf("%s is not stale: %s", term.Path(held.Path), r.Evidence)
+		e.Text = fmt.Sprintf("%s is not stale: %s", path, r.Evidence)
+	case len(r.Readers) > 1:
+		e.Text = fmt.Sprintf("%s is held by %d readers, which are alive: %s", path, len(r.Readers), cli.NamesOf(r.Readers))
+		e.Hint = fmt.Sprintf("to end all %d nevertheless: %s", len(r.Readers), force("--id "+r.ID))
 	default:
-		e.Text = fmt.Sprintf("%s is held by %s, which is alive: %s", term.Path(held.Path), cli.Who(r.Holder), r.Evidence)
-		e.Hint = "to end it nevertheless, give --yes, or --id " + r.ID
+		e.Text = fmt.Sprintf("%s is held by %s, which is alive: %s", path, cli.Who(r.Holder), r.Evidence)
+		e.Hint = "to end it nevertheless: " + force("--id "+r.ID)
+		if !r.Holder.Dblock {
+			e.Hint = "to remove its lock file nevertheless, while its process goes on: " + force("--id "+r.ID)
+		}
 	}
 	return e
+}
+
+// notYours says whose process it is that may not be ended.
+func (f *Force) notYours(others *lock.OthersError, err error) error {
+	whose := "another user"
+	if others.Process.UID >= 0 {
+		whose = "user " + userName(others.Process.UID)
+	}
+	return &cli.ConflictError{
+		Code: 77, Err: err,
+		Text: fmt.Sprintf("%s belongs to %s, and you may not end it: the lock stays", cli.Name(others.Process), whose),
+		Hint: fmt.Sprintf("ask %s to end it, or root: dblock force %s", whose, f.Selector()),
+	}
+}
+
+// keptBy says who may remove a lock file in a sticky directory.
+func (f *Force) keptBy(r *lock.Report, err error) error {
+	owner := userName(r.KeptBy)
+	return &cli.ConflictError{
+		Code: 77, Err: err,
+		Text: fmt.Sprintf("%s belongs to user %s, and in a sticky directory only that user, root and the owner of the directory can remove it", term.Path(r.Notice), owner),
+		Hint: fmt.Sprintf("ask one of them: dblock force %s", f.Selector()),
+	}
 }

@@ -4,12 +4,12 @@ package status
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
-	"os/user"
-	"strconv"
-	"strings"
+	"syscall"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -46,14 +46,18 @@ func (c *Command) Run(k *kong.Context) error {
 	}
 	r, err := lock.Inspect(c.DB, c.Options(c.Foreign))
 	if err != nil {
-		return err
+		return nowhere(err, c.Database)
 	}
 	switch {
 	case c.Quiet:
 	case c.JSON:
-		err = writeJSON(os.Stdout, r)
+		err = writeJSON(os.Stdout, r, r.Facts())
 	default:
-		_, err = io.WriteString(os.Stdout, c.text(r, newStyle(os.Stdout)))
+		p := page{Database: c.Database, style: newStyle(os.Stdout), report: r}
+		if c.Verbose {
+			p.facts = r.Facts()
+		}
+		_, err = io.WriteString(os.Stdout, p.text())
 	}
 	if err != nil {
 		return err
@@ -64,158 +68,21 @@ func (c *Command) Run(k *kong.Context) error {
 	return nil
 }
 
-// style is what the output can show.
-type style struct{ emoji, color bool }
-
-func newStyle(f *os.File) style {
-	return style{emoji: term.UTF8(), color: term.Color(f)}
-}
-
-// head is a headline with its symbol: with an emoji where the locale has them.
-func (s style) head(emoji, color, text string) string {
-	if s.color {
-		text = "\x1b[" + color + "m" + text + "\x1b[0m"
+// nowhere is the error about a lock in a directory that does not exist.
+func nowhere(err error, d cli.Database) error {
+	var path *fs.PathError
+	if !errors.As(err, &path) || !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
+		return err
 	}
-	if s.emoji {
-		return emoji + " " + text
+	name := d.DB
+	if d.LockFile != "" {
+		name = d.LockFile
 	}
-	return text
-}
-
-const (
-	green  = "32"
-	red    = "31"
-	yellow = "33"
-)
-
-func (c *Command) text(r *lock.Report, s style) string {
-	var b strings.Builder
-	line := func(name, format string, args ...any) {
-		fmt.Fprintf(&b, "  %s: %s\n", name, fmt.Sprintf(format, args...))
+	return &cli.ConflictError{
+		Code: 73, Err: err,
+		Text: fmt.Sprintf("there is no directory %s: nothing is locked there, and nothing can be", term.Path(path.Path)),
+		Hint: fmt.Sprintf("look whether %s is the right path, seen from this directory", cli.Quote(name)),
 	}
-	b.WriteString(headline(r, s) + "\n")
-	if r.State == lock.StateFree && !c.Verbose && len(r.Stopped) == 0 {
-		return b.String()
-	}
-	if h := r.Holder; h != nil {
-		b.WriteString("\nLock Details:\n")
-		line("Process", "%s", term.Clean(h.Process))
-		line("PID", "%d", h.PID)
-		line("Host", "%s", term.Clean(h.Host))
-		line("Age", "%s", term.Ago(r.Age))
-	} else if c.Verbose || r.Evidence != "" {
-		b.WriteString("\nLock Details:\n")
-	}
-	if r.State == lock.StateStale || r.State == lock.StateOrphaned || r.State == lock.StateInvalid || (c.Verbose || r.Holder == nil) && r.Evidence != "" {
-		line("Evidence", "%s", r.Evidence)
-	}
-	if len(r.Orphans) > 0 {
-		line("Still running", "%s", pids(r.Orphans))
-	}
-	if len(r.Owners) > 0 {
-		line("Locked by", "%s", cli.NamesOf(r.Owners))
-	}
-	if len(r.Remaining) > 0 {
-		line("Still running", "%s; the command has ended", cli.NamesOf(r.Remaining))
-	}
-	for _, p := range r.Stopped {
-		line("Stopped", "%s: until it goes on, or is ended, others may wait in vain", cli.Name(p))
-	}
-	if c.Verbose {
-		c.details(r, line)
-		if r.Links > 1 {
-			line("Warning", "the database has %d hard links, and each name has a lock of its own", r.Links)
-		}
-	}
-	for i, p := range r.Readers {
-		if c.Verbose || len(r.Readers) > 1 {
-			line("Reader "+strconv.Itoa(i+1), "%s", process(p))
-		}
-	}
-	if !c.Verbose {
-		if n := len(r.Waiters); n > 0 {
-			line("Waiting", "%d", n)
-		}
-		return b.String()
-	}
-	for i, p := range r.Waiters {
-		line("Waiting "+strconv.Itoa(i+1), "%s, %s, %s priority", process(p), p.Mode, p.Priority)
-	}
-	switch {
-	case !r.WaitersKnown:
-		line("Waiting", "this system does not tell who waits")
-	case len(r.Waiters) == 0:
-		line("Waiting", "nobody")
-	}
-	return b.String()
-}
-
-func headline(r *lock.Report, s style) string {
-	switch r.State {
-	case lock.StateFree:
-		if len(r.Stopped) > 0 {
-			return s.head("⚠️ ", yellow, fmt.Sprintf("Database is not locked, but pid %d, which is stopped, blocks the queue", r.Stopped[0].PID))
-		}
-		return s.head("✅", green, "Database is not locked")
-	case lock.StateStale:
-		return s.head("✅", yellow, "Database is not locked: its lock is stale")
-	case lock.StateShared:
-		return s.head("🔒", red, "Database is locked by readers")
-	case lock.StateOrphaned:
-		return s.head("🔒", red, "Database is locked by an orphaned command")
-	case lock.StateInvalid:
-		return s.head("⚠️ ", yellow, "Database lock is invalid")
-	}
-	return s.head("🔒", red, "Database is locked")
-}
-
-func (c *Command) details(r *lock.Report, line func(name, format string, args ...any)) {
-	line("State", "%s", r.State)
-	line("Lock file", "%s", term.Path(r.Notice))
-	if r.ID != "" {
-		line("ID", "%s", r.ID)
-	}
-	h := r.Holder
-	if h == nil {
-		return
-	}
-	if h.Dblock {
-		line("Command", "%s", term.Clean(h.Command))
-		line("User", "%s", userName(h.UID))
-		line("Mode", "%s", h.Mode)
-		line("Token", "%d", h.Token)
-		line("Acquired", "%s", h.Acquired.Format(time.RFC3339))
-	}
-	if !h.Timestamp.IsZero() {
-		line("Last beat", "%s", h.Timestamp.Format(time.RFC3339))
-	}
-}
-
-// process describes one that reads or waits.
-func process(p lock.Process) string {
-	s := "pid " + strconv.Itoa(p.PID)
-	if p.Process != "" {
-		s += ", " + term.Clean(p.Process)
-	}
-	if p.Command != "" {
-		s += ", " + term.Clean(p.Command)
-	}
-	return s + ", for " + term.Ago(p.Age)
-}
-
-func pids(ns []int) string {
-	var s []string
-	for _, n := range ns {
-		s = append(s, "pid "+strconv.Itoa(n))
-	}
-	return strings.Join(s, ", ")
-}
-
-func userName(uid int) string {
-	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil {
-		return term.Clean(u.Username)
-	}
-	return strconv.Itoa(uid)
 }
 
 // document is the JSON form; see docs/dblock.1, STATUS AS JSON. Names are only
@@ -235,9 +102,16 @@ type document struct {
 	Waiting      []processJSON `json:"waiting"`
 	WaitingKnown bool          `json:"waiting_known"`
 	Orphans      []int         `json:"orphans"`
+	Left         []briefJSON   `json:"left"`
 	Owners       []briefJSON   `json:"owners"`
 	Remaining    []briefJSON   `json:"remaining"`
 	Stopped      []briefJSON   `json:"stopped"`
+	Running      []runningJSON `json:"running"`
+	Inside       bool          `json:"inside"`
+	Openers      []openerJSON  `json:"openers"`
+	OpenersKnown bool          `json:"openers_known"`
+	KeptBy       *int          `json:"kept_by,omitempty"`
+	Barred       string        `json:"barred,omitempty"`
 }
 
 type holderJSON struct {
@@ -251,6 +125,7 @@ type holderJSON struct {
 	Acquired  int64  `json:"acquired,omitempty"`
 	UID       *int   `json:"uid,omitempty"`
 	Command   string `json:"command,omitempty"`
+	Info      string `json:"info,omitempty"`
 }
 
 type processJSON struct {
@@ -260,20 +135,54 @@ type processJSON struct {
 	Mode     string `json:"mode"`
 	Priority string `json:"priority"`
 	ForMS    int64  `json:"for_ms"`
+	Info     string `json:"info,omitempty"`
+	Deadline int64  `json:"deadline,omitempty"`
 }
 
 type briefJSON struct {
 	PID     int    `json:"pid"`
 	Command string `json:"command,omitempty"`
 	Stopped bool   `json:"stopped"`
+	Dblock  bool   `json:"dblock"`
 }
 
-func writeJSON(w io.Writer, r *lock.Report) error {
+type runningJSON struct {
+	briefJSON
+	Under int      `json:"under"`
+	Args  []string `json:"args,omitempty"`
+	Dir   string   `json:"dir,omitempty"`
+}
+
+type openerJSON struct {
+	briefJSON
+	UID     *int `json:"uid,omitempty"`
+	Writing bool `json:"writing"`
+	Locked  bool `json:"locked"`
+}
+
+func writeJSON(w io.Writer, r *lock.Report, f *lock.Facts) error {
 	d := document{
 		Version: 1, State: r.State, Locked: r.Locked(), Stale: r.Stale, Database: r.DB, LockFile: r.Notice, ID: r.ID,
 		AgeMS: r.Age.Milliseconds(), Evidence: r.Evidence, WaitingKnown: r.WaitersKnown,
-		Readers: processes(r.Readers), Waiting: processes(r.Waiters), Orphans: append([]int{}, r.Orphans...),
-		Owners: brief(r.Owners), Remaining: brief(r.Remaining), Stopped: brief(r.Stopped),
+		Readers: processes(r.Readers, nil), Waiting: processes(r.Waiters, f.Deadlines), Orphans: append([]int{}, r.Orphans...),
+		Left: briefs(r.Left), Owners: briefs(r.Owners), Remaining: briefs(r.Remaining), Stopped: briefs(r.Stopped),
+		Running: []runningJSON{}, Inside: f.Inside, Openers: []openerJSON{}, OpenersKnown: f.OpenersKnown,
+	}
+	for _, p := range f.Running {
+		d.Running = append(d.Running, runningJSON{brief(p.Process), p.Under, p.Args, p.Dir})
+	}
+	for _, p := range f.Openers {
+		o := openerJSON{briefJSON: brief(p.Process), Writing: p.Writing, Locked: p.Locked}
+		if p.UID >= 0 {
+			o.UID = &p.UID
+		}
+		d.Openers = append(d.Openers, o)
+	}
+	if r.KeptBy >= 0 {
+		d.KeptBy = &r.KeptBy
+	}
+	if r.Barred != nil {
+		d.Barred = r.Barred.Error()
 	}
 	if h := r.Holder; h != nil {
 		j := &holderJSON{PID: h.PID, Host: h.Host, Process: h.Process, Dblock: h.Dblock}
@@ -281,7 +190,7 @@ func writeJSON(w io.Writer, r *lock.Report) error {
 			j.Timestamp = h.Timestamp.UnixMilli()
 		}
 		if h.Dblock {
-			j.Mode, j.Token, j.Acquired, j.UID, j.Command = h.Mode.String(), h.Token, h.Acquired.UnixMilli(), &h.UID, h.Command
+			j.Mode, j.Token, j.Acquired, j.UID, j.Command, j.Info = h.Mode.String(), h.Token, h.Acquired.UnixMilli(), &h.UID, h.Command, h.Info
 		}
 		d.Holder = j
 	}
@@ -307,18 +216,24 @@ func ascii(b []byte) []byte {
 	return out
 }
 
-func brief(ps []lock.Process) []briefJSON {
+func brief(p lock.Process) briefJSON { return briefJSON{p.PID, p.Command, p.Stopped, p.Dblock} }
+
+func briefs(ps []lock.Process) []briefJSON {
 	out := []briefJSON{}
 	for _, p := range ps {
-		out = append(out, briefJSON{p.PID, p.Command, p.Stopped})
+		out = append(out, brief(p))
 	}
 	return out
 }
 
-func processes(ps []lock.Process) []processJSON {
+func processes(ps []lock.Process, deadlines map[int]time.Time) []processJSON {
 	out := []processJSON{}
 	for _, p := range ps {
-		out = append(out, processJSON{p.PID, p.Process, p.Command, p.Mode.String(), p.Priority.String(), p.Age.Milliseconds()})
+		j := processJSON{PID: p.PID, Process: p.Process, Command: p.Command, Mode: p.Mode.String(), Priority: p.Priority.String(), ForMS: p.Age.Milliseconds(), Info: p.Info}
+		if at := deadlines[p.PID]; !at.IsZero() {
+			j.Deadline = at.UnixMilli()
+		}
+		out = append(out, j)
 	}
 	return out
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -170,10 +171,11 @@ func TestForceByRootSaysWhose(t *testing.T) {
 	await(t, "it runs", func() bool { return exists(dir, "in") })
 	r := finish(t, as("12345", "force", "--yes", "-d", "x.db"))
 	require.Equal(t, 77, r.code(), r.stdout+r.stderr)
+	require.Regexp(t, fmt.Sprintf(`^dblock: dblock for sh \(pid %d\) belongs to user \S+, and you may not end it: the lock stays\nhint: ask user \S+ to end it, or root: dblock force -d %s/x.db\n$`, h.Process.Pid, dir), r.stderr)
 	require.True(t, exists(dir, ".x.lock"))
 	r = execute(t, dir, "force", "--yes", "-d", "x.db")
 	require.Zero(t, r.code(), r.stderr)
-	require.Regexp(t, `dblock: ending \S+ \(pid \d+\) of user \S+\n`, r.stderr)
+	require.Regexp(t, `dblock: ending dblock for sh \(pid \d+\) of user \S+\n`, r.stderr)
 	_ = h.Wait()
 }
 
@@ -251,4 +253,89 @@ func TestStatusWhereItMayNotLook(t *testing.T) {
 			require.Equal(t, before, list())
 		})
 	}
+}
+
+// On a terminal force says who has the lock, since when, what it runs and how many will be
+// ended, and asks.
+func TestForceAsks(t *testing.T) {
+	t.Parallel()
+	for _, columns := range []uint16{80, 40} {
+		for answer, gone := range map[string]bool{"n": false, "": false, "y": true} {
+			dir := t.TempDir()
+			h := hold(t, dir, "-d", "x.db", "-p", "victim", "--info", "OPS-7")
+			tm := newTerminal(t, dir, columns)
+			tm.typed("clear; dblock force -d x.db; echo code=$?\n")
+			tm.expect(`Go on\? \[y/N\] $`)
+			asked := strings.Join(strings.Fields(tm.shown()), " ")
+			require.Regexp(t, fmt.Sprintf(`victim \(pid %d on .*\) holds the lock\. User: %s Since: \d{4}-\d\d-\d\d [\d:]+, for [\d.]+s `+
+				`Runs: pid \d+: sh -c 'touch in-\d+; until .*', in %s Info: OPS-7 [23] processes will be ended: dblock for sh \(pid %[1]d\), sh \(pid \d+\)(, sleep \(pid \d+\))?\. Go on`,
+				h.Process.Pid, regexp.QuoteMeta(username()), regexp.QuoteMeta(dir)), asked)
+			tm.typed(answer + "\n")
+			if gone {
+				tm.expect(`forcibly removed[\s\S]*code=0`)
+				_ = h.Wait()
+			} else {
+				tm.expect(`code=75`)
+				require.Equal(t, "held", statusOf(t, dir, "x.db").State)
+				letGo(t, dir)
+				require.NoError(t, h.Wait())
+			}
+			require.Empty(t, litter(t, dir))
+		}
+	}
+}
+
+func TestForceAsksAboutReaders(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for range 3 {
+		hold(t, dir, "-s", "-d", "x.db", "-p", "reader")
+	}
+	r := execute(t, dir, "force", "-d", "x.db")
+	require.Equal(t, 75, r.code())
+	require.Regexp(t, `is held by 3 readers, which are alive: (dblock for sh \(pid \d+\)(, )?){3}\nhint: to end all 3 nevertheless: dblock force --id [0-9a-f]{16} -d /`, r.stderr)
+	tm := newTerminal(t, dir, 80)
+	tm.typed("dblock force -d x.db; echo code=$?\n")
+	tm.expect(`3 readers share the lock\.\r\n(  Reader \d: pid \d+, reader, sh, for [\d.]+s\r\n){3}[\s\S]*\r\n[6-9] processes will be ended: [\s\S]*Go on\? \[y/N\] $`)
+	tm.typed("n\n")
+	tm.expect(`code=75`)
+	letGo(t, dir)
+}
+
+// In a sticky directory a stranger is told what he cannot do, and who can.
+func TestStickyDirectory(t *testing.T) {
+	t.Parallel()
+	needRoot(t)
+	need(t, "setpriv")
+	dir, err := os.MkdirTemp("", "dblock")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	require.NoError(t, os.Chmod(dir, 0o777|os.ModeSticky))
+	as := func(uid string, args ...string) result {
+		c := exec.Command("setpriv", append([]string{"--reuid", uid, "--regid", uid, "--clear-groups", binary}, args...)...)
+		c.Dir = dir
+		return finish(t, c)
+	}
+	require.Zero(t, execute(t, dir, "-d", "x.db", "--", "true").code())
+	as("65534", "-d", "x.db", "--", "sh", "-c", "kill -9 $PPID; kill -9 $$")
+	r := as("12345", "status", "-d", "x.db")
+	require.Contains(t, r.stdout, "its lock is stale\n")
+	require.Regexp(t, `What to do: ask user (\S+), or root\. You cannot have the lock: its lock file belongs to (\S+), .*Your own dblock ends with 77 until then\.`, r.stdout)
+	require.Contains(t, r.stdout, "    dblock force --if-stale -d "+dir+"/x.db\n")
+	require.Contains(t, as("12345", "status", "--json", "-d", "x.db").stdout, `"kept_by": 65534`)
+	for _, args := range [][]string{{"-n", "-d", "x.db", "--", "true"}, {"force", "-d", "x.db"}} {
+		r = as("12345", args...)
+		require.Equal(t, 77, r.code())
+		require.Regexp(t, `in a sticky directory .*only that user, root and the owner of the directory can remove it`, r.stderr)
+	}
+	r = as("65534", "status", "-d", "x.db")
+	require.Contains(t, r.stdout, "  What to do: nothing. The next dblock takes it over.\n")
+	require.Zero(t, execute(t, dir, "force", "--if-stale", "-d", "x.db").code())
+
+	// A stranger's state directory is closed to others.
+	require.NoError(t, os.RemoveAll(filepath.Join(dir, ".x.lock.d")))
+	as("65534", "-d", "x.db", "--", "true")
+	r = as("12345", "status", "-d", "x.db")
+	require.Regexp(t, `(?m)^  Closed to you: .*the directory above it is sticky.* Your own dblock ends with 77 here\.$`, r.stdout)
+	require.Equal(t, 77, as("12345", "-n", "-d", "x.db", "--", "true").code())
 }

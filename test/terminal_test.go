@@ -3,7 +3,6 @@
 package test
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -186,27 +185,5 @@ func TestWaitingLine(t *testing.T) {
 			require.Less(t, len([]rune(text)), int(c.columns), "%q wraps", text)
 			require.NotContains(t, text, "\x1b")
 		}
-	}
-}
-
-func TestForceAsks(t *testing.T) {
-	t.Parallel()
-	for answer, gone := range map[string]bool{"n": false, "": false, "y": true} {
-		dir := t.TempDir()
-		h := hold(t, dir, "-d", "x.db", "-p", "victim")
-		tm := newTerminal(t, dir, 80)
-		tm.typed("dblock force -d x.db; echo code=$?\n")
-		tm.expect(fmt.Sprintf(`victim \(pid %d on .*\) runs sh and has held the lock for .*\r\nIt and its command will be ended\. Go on\? \[y/N\] `, h.Process.Pid))
-		tm.typed(answer + "\n")
-		if gone {
-			tm.expect(`forcibly removed[\s\S]*code=0`)
-			_ = h.Wait()
-		} else {
-			tm.expect(`code=75`)
-			require.Equal(t, "held", statusOf(t, dir, "x.db").State)
-			letGo(t, dir)
-			require.NoError(t, h.Wait())
-		}
-		require.Empty(t, litter(t, dir))
 	}
 }

@@ -86,10 +86,23 @@ func WhyDenied(err error) string {
 	switch {
 	case !ok:
 		return ""
+	case int(st.Uid) != os.Geteuid() && sticky(filepath.Dir(dir)):
+		return fmt.Sprintf("it belongs to user %d, and in a sticky directory (%s) only that user, root and the owner of the directory can remove it: ask one of them", st.Uid, filepath.Dir(dir))
 	case int(st.Uid) != os.Geteuid():
 		return fmt.Sprintf("%s belongs to another user (uid %d), and its mode (%v) does not let you in", dir, st.Uid, info.Mode())
 	case info.IsDir() && errors.Is(path, syscall.EACCES):
 		return fmt.Sprintf("%s is your own, but its mode (%v) does not let you create files there", dir, info.Mode())
 	}
 	return fmt.Sprintf("%s is your own (mode %v): something else forbids it, as an attribute or a security module does", dir, info.Mode())
+}
+
+// sticky reports whether nobody may remove another user's files in the directory, except its
+// owner and root.
+func sticky(dir string) bool {
+	info, err := os.Stat(dir)
+	if err != nil || info.Mode()&fs.ModeSticky == 0 {
+		return false
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && int(st.Uid) != os.Geteuid()
 }
