@@ -233,7 +233,8 @@ func TestHoldingDoesNotAskOtherFilesystems(t *testing.T) {
 	done := make(chan bool, 1)
 	go func() {
 		yes, known := Has(strconv.Itoa(cmd.Process.Pid), id)
-		done <- known && !yes && !Writes(cmd.Process.Pid, id, path) && len(Holding(id)) > 0
+		opened, _ := Opening(path)
+		done <- known && !yes && !Writes(cmd.Process.Pid, id, path) && len(Holding(id)) > 0 && len(opened) == 0
 	}()
 	select {
 	case ok := <-done:
@@ -261,6 +262,54 @@ func TestWrites(t *testing.T) {
 	require.NoError(t, os.Link(path, path+"2"))
 	require.NoError(t, os.Remove(path))
 	require.True(t, Writes(os.Getpid(), id, path+"2"))
+}
+
+// A process in another mount namespace knows the file by another path; one of the same name and
+// number on another filesystem is another file.
+func TestOpeningInAnotherNamespace(t *testing.T) {
+	t.Parallel()
+	if os.Getuid() != 0 {
+		t.Skip("only root can mount")
+	}
+	dir, there := t.TempDir(), t.TempDir()
+	db := filepath.Join(dir, "x.db")
+	require.NoError(t, os.WriteFile(db, nil, 0o644))
+	run := func(mount string) int {
+		c := exec.Command("unshare", "-m", "sh", "-c", mount+` && exec 3>>"$2/x.db" && echo in && exec sleep 1000`, "sh", dir, there)
+		out, err := c.StdoutPipe()
+		require.NoError(t, err)
+		require.NoError(t, c.Start())
+		t.Cleanup(func() { _ = c.Process.Kill(); _ = c.Wait() })
+		var word string
+		if _, err := fmt.Fscan(out, &word); err != nil {
+			t.Skip("mounts cannot be made here: ", err)
+		}
+		return c.Process.Pid
+	}
+	inside := run(`mount --bind "$1" "$2"`)
+	run(`mount -t tmpfs none "$2" && mount -t tmpfs none "$1" && touch "$1/x.db" && exec 4>>"$1/x.db"`)
+	found, complete := Opening(db)
+	require.True(t, complete)
+	require.Equal(t, []Opened{{PID: inside, Writing: true}}, found)
+}
+
+func TestSignsFrom(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "room")
+	f, err := os.Create(path)
+	require.NoError(t, err)
+	defer f.Close()
+	id, err := notice.Identify(path)
+	require.NoError(t, err)
+	for _, at := range []int64{3, 2000, 5000} {
+		require.NoError(t, unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_RDLCK, Start: at, Len: 1}))
+	}
+	require.True(t, Signs(os.Getpid(), id, 3))
+	require.False(t, Signs(os.Getpid(), id, 4))
+	require.EqualValues(t, 5000, SignsFrom(os.Getpid(), 1000, id))
+	require.Zero(t, SignsFrom(os.Getpid(), 6000, id))
+	require.Zero(t, SignsFrom(os.Getpid(), 1000, notice.ID{Dev: id.Dev, Ino: id.Ino + 1}))
+	require.Zero(t, SignsFrom(os.Getppid(), 1000, id))
 }
 
 func TestFirstChild(t *testing.T) {
