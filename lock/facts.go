@@ -14,7 +14,7 @@ import (
 // know the state of the lock. Nothing of it is written down anywhere.
 type Facts struct {
 	// Running are the processes that work under the lock: the command of each dblock, as long
-	// as it has not ended, a holder that is none, what a killed dblock has left.
+	// as it has not ended and is in this pid namespace, a holder that is none, what a killed dblock has left.
 	Running []Running
 	// Inside says that this process runs under that hold itself.
 	Inside bool
@@ -27,6 +27,9 @@ type Facts struct {
 	// OpenersKnown is false where not all processes may be looked at: those of others. Of
 	// them only who has locked the database can be seen.
 	OpenersKnown bool
+	// HoldersKnown is false where the holder may be one of the Openers: its process
+	// cannot be told from here, and may be in a container of this machine.
+	HoldersKnown bool
 }
 
 // Running is a process, and what it was started with. That is known of processes of the
@@ -49,8 +52,9 @@ type Opener struct {
 // nothing, and it asks no filesystem but the database's own.
 func (r *Report) Facts() *Facts {
 	f := &Facts{Deadlines: map[int]time.Time{}, Inside: r.inside()}
-	holders := r.holders()
-	if len(r.Remaining) == 0 {
+	holders, sure := r.holders()
+	f.HoldersKnown = sure
+	if elsewhere := r.Holder != nil && r.Holder.Dblock && r.seen != nil && !r.ends(); len(r.Remaining) == 0 && !elsewhere {
 		for _, pid := range holders {
 			f.Running = append(f.Running, r.running(pid)...)
 		}
@@ -75,27 +79,37 @@ func (r *Report) Facts() *Facts {
 	return f
 }
 
-// holders are the processes of this machine that hold the lock, as far as they are known
-// to live and to be those.
-func (r *Report) holders() []int {
-	var pids []int
+// holders are the processes of this machine that hold the lock. sure is false if it may also
+// be others.
+func (r *Report) holders() (pids []int, sure bool) {
 	add := func(ps ...Process) {
 		for _, p := range ps {
 			pids = append(pids, p.PID)
 		}
 	}
 	switch {
+	case !r.Locked() || r.Alien():
 	case r.State == StateOrphaned:
-		return r.Orphans
+		pids = r.Orphans
 	case len(r.Readers) > 0 || len(r.Owners) > 0:
 		add(r.Readers...)
 		add(r.Owners...)
 	case r.State == StateForeign && r.provenAlive():
 		pids = []int{r.Holder.PID}
-	case r.State == StateHeld && r.Holder != nil && r.ends() && proc.Look(r.Holder.PID) == proc.Alive:
+	case r.State == StateForeign:
+		return nil, false
+	case r.seen == nil || r.seen.Info.Dblock == nil:
+	case r.ends() && proc.Look(r.Holder.PID) == proc.Alive:
 		pids = []int{r.Holder.PID}
+	case r.seen.Info.Dblock.Boot == proc.Self().Boot:
+		// In another pid namespace. What has its lock may be seen all the same.
+		room, _ := r.identifyRoom()
+		for _, h := range proc.Holding(room) {
+			pids = append(pids, h.PID)
+		}
+		return pids, len(pids) > 0
 	}
-	return pids
+	return pids, true
 }
 
 // running is what works under a holder: the command of a dblock, or the process itself.

@@ -106,22 +106,23 @@ func (f *Force) ask(r *lock.Report) bool {
 func question(r *lock.Report, facts *lock.Facts, condemned []lock.Process, s style) string {
 	var b strings.Builder
 	line := func(name, format string, args ...any) { b.WriteString(s.field(name, fmt.Sprintf(format, args...))) }
+	say := func(format string, args ...any) { b.WriteString(s.wrap("", fmt.Sprintf(format, args...), "")) }
 	h := r.Holder
 	switch {
 	case r.State == lock.StateOrphaned:
-		b.WriteString("A dblock that was killed has left its command running, which keeps the lock.\n")
+		say("A dblock that was killed has left its command running, which keeps the lock.")
 	case len(r.Owners) > 0:
-		b.WriteString("The lock is held without a lock file by " + cli.NamesOf(r.Owners) + ".\n")
+		say("The lock is held without a lock file by %s.", cli.NamesOf(r.Owners))
 	case h == nil || r.State == lock.StateStale:
-		b.WriteString(cli.NamesOf(r.Stopped) + ", which is stopped, keeps others waiting.\n")
+		say("%s, which is stopped, keeps others waiting.", cli.NamesOf(r.Stopped))
 		h = nil
 	case len(r.Readers) > 1:
-		fmt.Fprintf(&b, "%d readers share the lock.\n", len(r.Readers))
+		say("%d readers share the lock.", len(r.Readers))
 		for i, reader := range r.Readers {
 			line("Reader "+strconv.Itoa(i+1), "%s", process(reader))
 		}
 	default:
-		b.WriteString(cli.Who(h) + " holds the lock.\n")
+		say("%s holds the lock.", cli.Who(h))
 	}
 	if h != nil && h.Dblock {
 		line("User", "%s", userName(h.UID))
@@ -140,13 +141,13 @@ func question(r *lock.Report, facts *lock.Facts, condemned []lock.Process, s sty
 	}
 	switch n := len(condemned); {
 	case r.State == lock.StateForeign && n == 0:
-		b.WriteString("Its lock file will be removed, but its process goes on.\n")
+		say("Its lock file will be removed, but its process goes on.")
 	case n == 0:
-		b.WriteString("It cannot be ended from here. Its lock file will be removed; it may put it back.\n")
+		say("It cannot be ended from here. Its lock file will be removed; it may put it back.")
 	case n == 1:
-		b.WriteString("1 process will be ended: " + cli.NamesOf(condemned) + ".\n")
+		say("1 process will be ended: %s.", cli.NamesOf(condemned))
 	default:
-		fmt.Fprintf(&b, "%d processes will be ended: %s.\n", n, cli.NamesOf(condemned))
+		say("%d processes will be ended: %s.", n, cli.NamesOf(condemned))
 	}
 	return b.String()
 }
@@ -177,7 +178,7 @@ func (f *Force) refused(b *lock.Broken, err error) error {
 	switch {
 	case b != nil && b.Restored:
 		e.Text = fmt.Sprintf("%s was put back at once by its holder, %s: nothing has changed", path, cli.Who(r.Holder))
-		e.Hint = fmt.Sprintf("end process %d where it runs, on host %s or in its container", r.Holder.PID, term.Clean(r.Holder.Host))
+		e.Hint = fmt.Sprintf("end process %d where it runs: on host %s, or in a container there", r.Holder.PID, term.Clean(r.Holder.Host))
 	case b != nil:
 		what := cli.NamesOf(b.Left)
 		if what == "" {

@@ -44,23 +44,26 @@ const (
 	yellow = "33"
 )
 
-// field is a line with its name. On a terminal it is broken between words, and not in the
-// middle of a pid.
-func (s style) field(name, text string) string {
-	const indent = "  "
-	line := indent + name + ": " + text
-	if s.width == 0 || term.Fit(line, s.width) == line {
+// field is a line with its name.
+func (s style) field(name, text string) string { return s.wrap("  "+name+": ", text, "    ") }
+
+// wrap breaks what is longer than the terminal is wide between words, and indents what follows.
+func (s style) wrap(begin, text, indent string) string {
+	if line := begin + text; s.width == 0 || term.Fit(line, s.width) == line {
 		return line + "\n"
 	}
 	var b strings.Builder
-	line = indent + name + ":"
+	line, space := strings.TrimSuffix(begin, " "), ""
+	if begin != "" {
+		space = " "
+	}
 	for word := range strings.FieldsSeq(text) {
-		if longer := line + " " + word; term.Fit(longer, s.width) == longer {
-			line = longer
+		if longer := line + space + word; term.Fit(longer, s.width) == longer {
+			line, space = longer, " "
 			continue
 		}
 		b.WriteString(line + "\n")
-		line = indent + indent + word
+		line, space = indent+word, " "
 	}
 	return b.String() + line + "\n"
 }
@@ -286,6 +289,9 @@ func (p *page) openers() {
 		}
 		if o.Locked {
 			s += ", and has locked it for itself"
+		}
+		if !p.facts.HoldersKnown {
+			s += "; or this is the holder, which cannot be told"
 		}
 		p.line("Open without the lock", "%s", s)
 	}

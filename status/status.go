@@ -110,6 +110,7 @@ type document struct {
 	Inside       bool          `json:"inside"`
 	Openers      []openerJSON  `json:"openers"`
 	OpenersKnown bool          `json:"openers_known"`
+	HoldersKnown bool          `json:"holders_known"`
 	KeptBy       *int          `json:"kept_by,omitempty"`
 	Barred       string        `json:"barred,omitempty"`
 }
@@ -166,7 +167,7 @@ func writeJSON(w io.Writer, r *lock.Report, f *lock.Facts) error {
 		AgeMS: r.Age.Milliseconds(), Evidence: r.Evidence, WaitingKnown: r.WaitersKnown,
 		Readers: processes(r.Readers, nil), Waiting: processes(r.Waiters, f.Deadlines), Orphans: append([]int{}, r.Orphans...),
 		Left: briefs(r.Left), Owners: briefs(r.Owners), Remaining: briefs(r.Remaining), Stopped: briefs(r.Stopped),
-		Running: []runningJSON{}, Inside: f.Inside, Openers: []openerJSON{}, OpenersKnown: f.OpenersKnown,
+		Running: []runningJSON{}, Inside: f.Inside, Openers: []openerJSON{}, OpenersKnown: f.OpenersKnown, HoldersKnown: f.HoldersKnown,
 	}
 	for _, p := range f.Running {
 		d.Running = append(d.Running, runningJSON{brief(p.Process), p.Under, p.Args, p.Dir})

@@ -339,3 +339,16 @@ func TestStickyDirectory(t *testing.T) {
 	require.Regexp(t, `(?m)^  Closed to you: .*the directory above it is sticky.* Your own dblock ends with 77 here\.$`, r.stdout)
 	require.Equal(t, 77, as("12345", "-n", "-d", "x.db", "--", "true").code())
 }
+
+// force waits until all have ended whom it ends, so that they can find out who it was.
+func TestForceOutlivesItsVictim(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	h := start(t, command(t, dir, "-d", "x.db", "--", "sh", "-c", `trap 'cat /proc/[0-9]*/cmdline | tr "\0" " " | grep -o "dblock [f]orce --yes -q" > seen; exit' TERM; touch in; while :; do sleep 0.01; done`))
+	await(t, "it runs", func() bool { return exists(dir, "in") })
+	r := finish(t, exec.Command("sh", "-c", "cd "+dir+" && dblock force --yes -q -d x.db"))
+	require.Zero(t, r.code(), r.stderr)
+	require.Empty(t, r.stdout+r.stderr)
+	_ = h.Wait()
+	require.True(t, contains(filepath.Join(dir, "seen"), "dblock force --yes -q")())
+}

@@ -358,3 +358,27 @@ func TestScreensOnATerminal(t *testing.T) {
 		require.Contains(t, strings.Join(strings.Fields(shown), " "), "was killed, but its command runs on and keeps the kernel lock Still running: sh (pid ")
 	}
 }
+
+// A holder in another pid namespace, a container say, is not taken for somebody without the lock.
+func TestOpenersBesideAContainer(t *testing.T) {
+	t.Parallel()
+	needRoot(t)
+	need(t, "unshare")
+	dir := t.TempDir()
+	h := exec.Command("unshare", "--pid", "--fork", "--kill-child", binary, "-d", "x.db", "--", "sh", "-c", "exec 3>>x.db; touch in; until [ -e go ]; do sleep 0.01; done")
+	h.Dir = dir
+	if err := h.Start(); err != nil {
+		t.Skip("no namespaces here: ", err)
+	}
+	t.Cleanup(func() { letGo(t, dir); _ = h.Process.Kill(); _ = h.Wait() })
+	await(t, "it runs", func() bool { return exists(dir, "in") })
+	sleeping(t, dir, os.O_RDONLY)
+	r := execute(t, dir, "status", "-v", "-d", "x.db")
+	require.Regexp(t, `\n  Open without the lock: sleep \(pid \d+\)\n  Lock file: `, r.stdout)
+	letGo(t, dir)
+	require.NoError(t, h.Wait())
+
+	foreign(t, dir, 1, "elsewhere", 0)
+	r = execute(t, dir, "status", "-v", "-d", "x.db")
+	require.Regexp(t, `\n  Open without the lock: sleep \(pid \d+\); or this is the holder, which cannot be told\n`, r.stdout)
+}
