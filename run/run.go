@@ -2,9 +2,7 @@ package run
 
 import (
 	"errors"
-	"fmt"
 	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"syscall"
@@ -21,18 +19,6 @@ import (
 type SignalError struct{ Signal syscall.Signal }
 
 func (e *SignalError) Error() string { return "killed by " + e.Signal.String() }
-
-// StartError says that the command could not be started: exit code 126 or 127.
-type StartError struct {
-	Code    int
-	Command string
-	Err     error
-}
-
-func (e *StartError) Error() string { return fmt.Sprintf("%s: %v", e.Command, e.Err) }
-
-// Unwrap returns the cause.
-func (e *StartError) Unwrap() error { return e.Err }
 
 // Run runs the command under the lock. The error tells how dblock must end: nil
 // is exit code 0.
@@ -97,42 +83,6 @@ func (c *Command) acquire(opts lock.Options, sigs *signals.Listener) (*lock.Lock
 			opts.Wait = max(opts.Wait-waited, time.Millisecond)
 		}
 	}
-}
-
-// lookByDefault finds a program where execvp looks for it when there is no PATH.
-func lookByDefault(name string) (path string, err error) {
-	for _, dir := range []string{"/bin/", "/usr/bin/"} {
-		if path, err = exec.LookPath(dir + name); err == nil {
-			break
-		}
-	}
-	return path, err
-}
-
-// look finds the program before anything is locked for it.
-func look(name string) (string, error) {
-	path, err := exec.LookPath(name)
-	if _, set := os.LookupEnv("PATH"); !set && !strings.Contains(name, "/") {
-		path, err = lookByDefault(name)
-	}
-	if errors.Is(err, exec.ErrDot) {
-		err = nil // PATH says so, and exec does as PATH says
-	}
-	if err == nil {
-		return path, nil
-	}
-	var lookup *exec.Error
-	if errors.As(err, &lookup) {
-		err = lookup.Err
-	}
-	code := 127
-	if errors.Is(err, os.ErrPermission) || errors.Is(err, syscall.EISDIR) {
-		code = 126
-	}
-	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist) {
-		err = errors.New("command not found")
-	}
-	return "", &StartError{code, name, err}
 }
 
 // environment is the wrapper's own, the flags' variables as the user has set them,

@@ -1,0 +1,159 @@
+package run
+
+import (
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dblock-dev/dblock/internal/cli"
+	"github.com/dblock-dev/dblock/lock"
+	"github.com/dblock-dev/dblock/signals"
+)
+
+// brief is how long a command may be without being attended to: see lock.Options.
+const brief = lock.MaxUnattended
+
+// supervise starts the command and passes signals on until it, and what it has
+// started if it was ended, has gone.
+func (c *Command) supervise(l *lock.Lock, path string, env []string, sigs *signals.Listener) error {
+	// A signal that came after the lock was had and before there is a command is
+	// still one that ends the wait.
+	for _, sig := range sigs.Arrived() {
+		if signals.Ends(sig.Signal) {
+			return &SignalError{sig.Signal}
+		}
+	}
+	ch, err := c.start(l, path, env)
+	if err != nil {
+		return err
+	}
+	sigs.Started(func(sig syscall.Signal) { ch.pass(sig, false) })
+	// Who looks at what has arrived has seen the news of a quick command's end, too.
+	status, ended := ch.hasEnded()
+	if !ended {
+		sigs.Rest(brief)
+		status, ended = ch.hasEnded()
+	}
+	if !ended || ch.leaves(status) {
+		status = c.attendTo(ch, l, sigs, status)
+	}
+	if status.Signaled() {
+		return &SignalError{status.Signal()}
+	}
+	if code := status.ExitStatus(); code != 0 {
+		return &cli.ExitError{Code: code}
+	}
+	return nil
+}
+
+// attendTo does what there is to do until the command has ended, and what it has left
+// if it was ended. One that ends while dblock rests does not need it: neither the
+// threads nor the heartbeat.
+func (c *Command) attendTo(ch *child, l *lock.Lock, sigs *signals.Listener, status syscall.WaitStatus) syscall.WaitStatus {
+	l.Attend()
+	ended := make(chan struct{})
+	idle := make(chan struct{})
+	stopped := make(chan syscall.Signal, 1)
+	go func() {
+		defer close(idle)
+		c.attend(ch, l, sigs, stopped, ended)
+	}()
+	if !ch.gone() {
+		status = ch.wait(stopped)
+	}
+	if by, was := ch.wasEnded(status); (was || c.punishes(l)) && !childless() {
+		c.outlast(ch, l, by)
+	}
+	close(ended)
+	<-idle
+	return status
+}
+
+// attend passes on signals, deals with the loss of the lock, and stops with the
+// command, until it has ended.
+func (c *Command) attend(ch *child, l *lock.Lock, sigs *signals.Listener, stopped <-chan syscall.Signal, ended <-chan struct{}) {
+	lost := l.Lost()
+	var kill <-chan time.Time
+	paused := false
+	for {
+		select {
+		case sig := <-sigs.C():
+			switch {
+			case sig.Signal == unix.SIGCONT:
+				// A shell continues the whole process group: then the command runs
+				// already. Somebody who continued only us means the command.
+				if !paused || ch.isStopped() {
+					ch.signal(unix.SIGCONT)
+				}
+				paused = false
+				l.Resume()
+			case signals.Stops(sig.Signal) && ch.gone():
+				// Nobody is left whose stop we would follow.
+				ch.pass(sig.Signal, sig.FromTerminal())
+				c.pause(ch, l, sigs, sig.Signal)
+			default:
+				ch.pass(sig.Signal, sig.FromTerminal())
+			}
+		case sig := <-stopped:
+			// We stop when the command does, and only then: it may have its own
+			// mind about a SIGTSTP, and it may stop by itself (less, vi), when the
+			// shell must get its terminal back. Not for a SIGSTOP: whoever sent it
+			// to the command alone will continue the command alone.
+			if signals.Stops(sig) && ch.isStopped() {
+				paused = c.pause(ch, l, sigs, sig)
+			}
+		case <-lost:
+			lost = nil
+			kill = c.punish(ch, l)
+		case <-kill:
+			ch.tell(unix.SIGKILL)
+		case <-ended:
+			return
+		}
+	}
+}
+
+// continues passes on what has arrived since a stop, and reports whether that was to be
+// continued. Nobody sends a second SIGCONT: we would stay stopped, and keep the lock.
+func (ch *child) continues(sigs *signals.Listener) (yes bool) {
+	for _, sig := range sigs.Arrived() {
+		if sig.Signal == unix.SIGCONT {
+			yes = true
+			ch.signal(unix.SIGCONT)
+		} else {
+			ch.pass(sig.Signal, sig.FromTerminal())
+		}
+	}
+	return yes
+}
+
+// pause stops dblock itself, with a notice that outlives the stop, unless it is to go on
+// already.
+func (c *Command) pause(ch *child, l *lock.Lock, sigs *signals.Listener, sig syscall.Signal) (paused bool) {
+	l.Suspend()
+	defer l.Resume()
+	signals.Stop(sig, func() bool {
+		paused = !ch.continues(sigs)
+		return !paused
+	})
+	return paused
+}
+
+// punish does what --on-lost says.
+func (c *Command) punish(ch *child, l *lock.Lock) <-chan time.Time {
+	c.tell("%s", sentence(l.Err()))
+	switch c.OnLost {
+	case "kill":
+		ch.tell(unix.SIGKILL)
+	case "term":
+		ch.tell(unix.SIGTERM)
+		if time.Duration(c.KillAfter) != lock.Forever {
+			return time.After(time.Duration(c.KillAfter))
+		}
+	}
+	return nil
+}
+
+// punishes reports whether the lock was lost, and the command is ended for that.
+func (c *Command) punishes(l *lock.Lock) bool { return l.Err() != nil && c.OnLost != "warn" }
