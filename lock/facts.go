@@ -71,8 +71,8 @@ func (r *Report) Facts() *Facts {
 	opened, known := proc.Opening(r.DB)
 	f.OpenersKnown = known
 	for _, o := range opened {
-		if !descends(o.PID, holders) {
-			p := describe(o.PID)
+		// One that has ended meanwhile cannot be told from those without the lock.
+		if p := describe(o.PID); !descends(o.PID, holders) && proc.Look(o.PID) == proc.Alive {
 			f.Openers = append(f.Openers, Opener{p, o.Writing, o.Locked})
 		}
 	}

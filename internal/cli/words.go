@@ -86,7 +86,7 @@ func WhyDenied(err error) string {
 	switch {
 	case !ok:
 		return ""
-	case int(st.Uid) != os.Geteuid() && sticky(filepath.Dir(dir)):
+	case int(st.Uid) != os.Geteuid() && dir == path.Path && errors.Is(path, syscall.EPERM) && sticky(filepath.Dir(dir)):
 		return fmt.Sprintf("it belongs to user %d, and in a sticky directory (%s) only that user, root and the owner of the directory can remove it: ask one of them", st.Uid, filepath.Dir(dir))
 	case int(st.Uid) != os.Geteuid():
 		return fmt.Sprintf("%s belongs to another user (uid %d), and its mode (%v) does not let you in", dir, st.Uid, info.Mode())
