@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"math/rand/v2"
 	"slices"
 	"syscall"
 	"time"
 
+	"github.com/dblock-dev/dblock/lock/internal/judge"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
 	"github.com/dblock-dev/dblock/lock/internal/proc"
 	"github.com/dblock-dev/dblock/lock/internal/queue"
@@ -164,7 +164,7 @@ func (a *attempt) mayRemoveState() bool {
 	}
 	if a.room == nil {
 		_, err := a.dir.At(roomName).Identify()
-		return isGone(err)
+		return notice.IsGone(err)
 	}
 	ok, err := a.room.Try(queue.Exclusive)
 	return ok && err == nil && a.roomStands()
@@ -461,7 +461,7 @@ func (a *attempt) drawToken() error {
 // inTheWay reports whether there is a notice that may have been dated by another clock.
 func (a *attempt) inTheWay() bool {
 	_, err := notice.Identify(a.names.Notice)
-	return !isGone(err)
+	return !notice.IsGone(err)
 }
 
 func (a *attempt) now() int64 { return a.opts.Now().UnixMilli() }
@@ -523,11 +523,11 @@ func (a *attempt) createSpare() (*notice.File, error) {
 // of somebody who lives there, and its own at the path.
 func (a *attempt) restore() {
 	out, err := a.spareFile().Read()
-	if errors.Is(err, fs.ErrNotExist) || err == nil && (out.Info.Dblock != nil || a.judge(out).stale) {
+	if errors.Is(err, fs.ErrNotExist) || err == nil && (out.Info.Dblock != nil || a.judge(out).Stale) {
 		return
 	}
 	now, err := notice.Read(a.names.Notice)
-	if err == nil && now.Info.Dblock != nil && a.judge(now).stale {
+	if err == nil && now.Info.Dblock != nil && a.judge(now).Stale {
 		_ = notice.Swap(a.spareFile(), a.noticeFile())
 	}
 }
@@ -591,15 +591,15 @@ func (a *attempt) confront(ctx context.Context) (done bool, err error) {
 		}
 	}
 	v := a.judge(seen)
-	if v.alien {
-		return false, notLockFile("lock", a.names.Notice, v.why)
+	if v.Alien {
+		return false, judge.NotLockFile("lock", a.names.Notice, v.Why)
 	}
 	if seen.Info.Dblock == nil {
 		a.ledger.gap = a.now() // a peer has, or had, its turn
 	}
-	if !v.stale {
+	if !v.Stale {
 		a.linked = false // it would tell of an earlier acquisition than the one to come
-		return false, a.waitForeign(ctx, v.again)
+		return false, a.waitForeign(ctx, v.Again)
 	}
 	a.step("judged")
 	done, err = a.takeOver(seen)
@@ -617,7 +617,7 @@ func (a *attempt) confront(ctx context.Context) (done bool, err error) {
 // peersMayJudge reports whether a peer might call a stale notice stale as well: its
 // own kind's for several reasons, a dblock's when it is old enough for that.
 func (a *attempt) peersMayJudge(i notice.Info) bool {
-	return i.Dblock == nil || since(a.now(), i.Timestamp) > DefaultStaleTimeout-time.Second
+	return i.Dblock == nil || notice.Since(a.now(), i.Timestamp) > DefaultStaleTimeout-time.Second
 }
 
 // takeOver puts our notice in the place of the one that was judged, by compare
@@ -635,7 +635,7 @@ func (a *attempt) takeOver(judged *notice.Sighting) (bool, error) {
 	a.linked = false // the spare name is that of the old notice now
 	a.step("swapped")
 	out, err := a.spareFile().Read()
-	if isGone(err) {
+	if notice.IsGone(err) {
 		return false, err
 	}
 	// What cannot be read is not what was judged, which could.
@@ -679,7 +679,7 @@ func (a *attempt) putBack() error {
 			return nil
 		}
 		// What cannot be read is somebody's all the same.
-		if out, err := a.spareFile().Read(); errors.Is(err, fs.ErrNotExist) || err == nil && a.judge(out).stale { // check: put-back-again
+		if out, err := a.spareFile().Read(); errors.Is(err, fs.ErrNotExist) || err == nil && a.judge(out).Stale { // check: put-back-again
 			return nil
 		}
 	}
@@ -792,5 +792,14 @@ func (a *attempt) watchForeign() bool {
 	return a.watch.Add(a.names.Notice, watch.Moved|watch.Written) == nil
 }
 
-// maxPoll is a pause that the poll's own limit always undercuts.
-const maxPoll = time.Duration(math.MaxInt64)
+// judge says what a notice means to us.
+func (a *attempt) judge(seen *notice.Sighting) judge.Verdict {
+	if a.ledger.clockMoved(a.me.Booted(a.now())) { // check: clock-moved-while-waiting
+		a.clockMoved = true
+	}
+	f := judge.Facts{
+		Me: a.me, Processes: judge.Here{}, Now: a.now(), ClockMoved: a.clockMoved, Unchanged: time.Since(a.since), Timeout: a.opts.StaleTimeout,
+		ByAge: a.opts.Stale == StaleAge, Named: a.names.named(), InRoom: a.room != nil, Room: a.roomID.Ino,
+	}
+	return f.Of(seen)
+}

@@ -3,7 +3,6 @@ package lock
 import (
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -35,15 +34,6 @@ func BenchmarkInspect(b *testing.B) {
 		}
 	}
 	require.NoError(b, l.Release())
-}
-
-func BenchmarkJudge(b *testing.B) {
-	s := sighting([]byte(dblockNotice(b, nil)))
-	a := newAttempt(New("x.db", Options{}), Names{})
-	a.since = time.Now()
-	for b.Loop() {
-		a.judge(s)
-	}
 }
 
 // A day is 17,280 of these, when nothing else happens.

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dblock-dev/dblock/lock/internal/judge"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
 	"github.com/dblock-dev/dblock/lock/internal/proc"
 )
@@ -86,7 +87,7 @@ func Break(ctx context.Context, db string, opts BreakOptions) (*Broken, error) {
 	case r.State == StateInvalid && r.seen == nil:
 		return nil, &fs.PathError{Op: "remove", Path: n.Notice, Err: ErrNotRegular}
 	case r.alien:
-		return nil, notLockFile("remove", n.Notice, r.seen.Alien(n.named()))
+		return nil, judge.NotLockFile("remove", n.Notice, r.seen.Alien(n.named()))
 	case r.State == StateInvalid && !r.Stale && !opts.IfStale && !r.settled(ctx):
 		return Break(ctx, db, opts)
 	case r.State == StateFree && len(r.Stopped) == 0:
@@ -134,7 +135,7 @@ func (r *Report) breakUp(ctx context.Context, opts BreakOptions, b *Broken) (err
 // settled waits until a file that is no notice, but may be one in the making, has
 // stayed as it is for long enough to be none. False: it has changed.
 func (r *Report) settled(ctx context.Context) bool {
-	return !waitUntil(ctx, emptyGrace, func() bool {
+	return !waitUntil(ctx, judge.Grace, func() bool {
 		now, err := notice.Read(r.Notice)
 		return err != nil || !now.Same(r.seen)
 	})

@@ -53,7 +53,7 @@ func (r *Report) end(ctx context.Context, opts BreakOptions, b *Broken) error {
 	e := &ending{Report: r, opts: opts, begin: time.Now()}
 	defer e.close()
 	room, err := r.genuine(roomName)
-	if err != nil && !isGone(err) {
+	if err != nil && !notice.IsGone(err) {
 		return err
 	}
 	e.room = room

@@ -67,7 +67,7 @@ func TestLeftNoticeTellsThatNobodyHoldsIt(t *testing.T) {
 	require.NoError(t, l.Release())
 	require.NoError(t, result(t, got))
 	require.True(t, wasLeft(left), "%+v", left)
-	age := since(ms(time.Now()), left.Timestamp)
+	age := notice.Since(ms(time.Now()), left.Timestamp)
 	require.Less(t, age, DefaultStaleTimeout, "no peer may find it stale at once")
 	require.Greater(t, age, DefaultStaleTimeout-2*leftFor, "nor only long after")
 	require.NoError(t, next.Release())

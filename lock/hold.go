@@ -325,7 +325,7 @@ func (h *hold) examine(heal func() error) {
 		if h.room != nil {
 			id, err := notice.Identify(h.names.room())
 			open, oerr := h.room.ID()
-			if isGone(err) || err == nil && oerr == nil && id != open { // check: room-gone
+			if notice.IsGone(err) || err == nil && oerr == nil && id != open { // check: room-gone
 				h.lose("its state directory was removed", nil)
 				return
 			}
@@ -339,7 +339,7 @@ func (h *hold) examine(heal func() error) {
 		case err == nil:
 			h.loseTo()
 			return
-		case !isGone(err):
+		case !notice.IsGone(err):
 			return
 		}
 		h.suspect()
@@ -451,7 +451,7 @@ func (h *hold) recognise() bool {
 func (h *hold) loseTo() {
 	seen, err := notice.Read(h.names.Notice)
 	switch {
-	case isGone(err):
+	case notice.IsGone(err):
 		// It was there a moment ago: look again.
 	case err != nil || seen.Err != nil:
 		h.lose("something else is in its place", nil)
@@ -594,7 +594,7 @@ func (h *hold) countPoll() {
 	if !h.polled && h.file.WasRead() {
 		h.reads++
 	}
-	again := since(h.now(), h.ledger.read).Abs() < pollsWithin
+	again := notice.Since(h.now(), h.ledger.read).Abs() < pollsWithin
 	h.polled = h.polled || h.reads > 1 || h.reads == 1 && again // check: courtesy: h.polled || h.reads > 1 -> false && again
 	h.met = h.met || h.polled
 }

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/dblock-dev/dblock/lock/internal/judge"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
 	"github.com/dblock-dev/dblock/lock/internal/queue"
 )
@@ -143,7 +144,7 @@ func (led ledger) peersLately(now int64) bool {
 
 // meet notes that a peer has the lock.
 func (led *ledger) meet(pid int, now int64) {
-	if led.who != 0 && led.who != int64(pid) && since(now, led.peer).Abs() < crowd {
+	if led.who != 0 && led.who != int64(pid) && notice.Since(now, led.peer).Abs() < crowd {
 		led.several = now
 	}
 	led.peer, led.who = now, int64(pid)
@@ -152,12 +153,12 @@ func (led *ledger) meet(pid int, now int64) {
 // crowded reports whether several peers are about at present. They do to one another
 // what they cannot do to us alone: one deletes a file, another creates the next.
 func (led ledger) crowded(now int64) bool {
-	return led.several != 0 && since(now, led.several).Abs() < crowd
+	return led.several != 0 && notice.Since(now, led.several).Abs() < crowd
 }
 
 // single reports whether all that was met lately is one peer.
 func (led ledger) single(now int64) bool {
-	return led.peersLately(now) && led.who != 0 && since(now, led.several).Abs() > lately
+	return led.peersLately(now) && led.who != 0 && notice.Since(now, led.several).Abs() > lately
 }
 
 // owesGap reports whether polling peers have had no chance for that long.
@@ -173,10 +174,5 @@ func (led ledger) clockMoved(booted, boot int64) bool {
 	if led.boot == 0 { // check: no-ledger
 		return boot != 0
 	}
-	return led.boot == boot && max(led.booted-booted, booted-led.booted) > 2*clockSlack.Milliseconds()
-}
-
-// isGone reports an error that says that there is nothing at the path.
-func isGone(err error) bool {
-	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
+	return led.boot == boot && max(led.booted-booted, booted-led.booted) > 2*judge.ClockSlack.Milliseconds()
 }

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/dblock-dev/dblock/lock/internal/judge"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
 	"github.com/dblock-dev/dblock/lock/internal/queue"
 )
@@ -69,7 +70,7 @@ const (
 	DefaultRetries      = 50
 	DefaultRetryDelay   = 100 * time.Millisecond
 	DefaultWait         = DefaultRetries * DefaultRetryDelay
-	DefaultStaleTimeout = 30 * time.Second
+	DefaultStaleTimeout = judge.PeersTimeout
 
 	// MaxUnattended is how long a hold may go without heartbeat and healing.
 	MaxUnattended = 20 * time.Millisecond

@@ -75,6 +75,12 @@ func Resolve(db, lockFile string) (Names, error) {
 	return n, nil
 }
 
+// named reports whether the lock file was named by the user. Where its name was made
+// of the database's nobody keeps a file of another kind.
+func (n Names) named() bool {
+	return n.DB == "" || n.DB == n.Notice || n.Notice != filepath.Join(filepath.Dir(n.DB), "."+stem(filepath.Base(n.DB))+".lock")
+}
+
 // links is how many names the database has, if there are several.
 func (n Names) links() int {
 	info, err := os.Stat(n.DB)
@@ -107,7 +113,7 @@ func follow(path string) (string, error) {
 			return "", err
 		}
 		target, err := os.Readlink(here)
-		if errors.Is(err, syscall.EINVAL) || isMissing(err) {
+		if errors.Is(err, syscall.EINVAL) || notice.IsGone(err) {
 			return here, nil
 		}
 		if err != nil {
@@ -135,17 +141,13 @@ func locate(path string) (string, error) {
 		dir, name = path, ""
 	}
 	real, err := realDir(dir)
-	if isMissing(err) {
+	if notice.IsGone(err) {
 		return filepath.Abs(path)
 	}
 	if err != nil {
 		return "", err
 	}
 	return filepath.Join(real, name), nil
-}
-
-func isMissing(err error) bool {
-	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
 }
 
 // walkDir is the real path of a directory, found component by component.
@@ -159,7 +161,7 @@ func walkDir(dir string) (string, error) {
 	}
 	real, err := filepath.EvalSymlinks(dir)
 	var path *fs.PathError
-	if err != nil && !errors.As(err, &path) && !isMissing(err) {
+	if err != nil && !errors.As(err, &path) && !notice.IsGone(err) {
 		err = &fs.PathError{Op: "resolve", Path: dir, Err: syscall.ELOOP} // all that it says is "too many links"
 	}
 	return real, err

@@ -197,7 +197,7 @@ func (a *attempt) inherited(o *outer, seen *notice.Sighting, d *notice.Dblock) (
 	case d == nil:
 		// It is gone for the moment; whom it belonged to was seen before.
 		return o.mode, o.seen && seen == nil
-	case since(a.now(), seen.Info.Timestamp) > a.opts.StaleTimeout:
+	case notice.Since(a.now(), seen.Info.Timestamp) > a.opts.StaleTimeout:
 		return 0, false
 	case d.Mode == notice.Shared:
 		o.mode, o.seen = Shared, true
