@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/dblock-dev/dblock/lock/internal/judge"
+	"github.com/dblock-dev/dblock/lock/internal/ledger"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
 	"github.com/dblock-dev/dblock/lock/internal/proc"
 	"github.com/dblock-dev/dblock/lock/internal/queue"
@@ -44,7 +45,7 @@ type attempt struct {
 	heir       bool          // it was used
 	degraded   error
 
-	ledger  ledger
+	ledger  ledger.Ledger
 	grantID string
 	info    notice.Info  // what our notice says
 	file    *notice.File // our notice, complete, under the spare name
@@ -432,7 +433,7 @@ func (a *attempt) announce(ctx context.Context) error {
 		}
 		if stands && a.clockMoved {
 			// No notice that was dated by the old clock is left.
-			return amendLedger(a.dir.At(tokenName), func(led *ledger) { led.booted, led.boot = a.me.Booted(a.now()) })
+			return ledger.Amend(a.dir.At(tokenName), func(led *ledger.Ledger) { led.Booted, led.Boot = a.me.Booted(a.now()) })
 		}
 		if stands {
 			return nil
@@ -443,16 +444,16 @@ func (a *attempt) announce(ctx context.Context) error {
 // drawToken takes the next fencing number, under the room and the last turnstile.
 func (a *attempt) drawToken() error {
 	a.grantID = fmt.Sprintf("%016x", rand.Uint64())
-	return amendLedger(a.dir.At(tokenName), func(led *ledger) {
+	return ledger.Amend(a.dir.At(tokenName), func(led *ledger.Ledger) {
 		now := a.now()
-		led.token = max(led.token+1, now)
-		if now-led.release > gapFor.Milliseconds() || now < led.release {
-			led.idle = now // nobody had it for a while: peers had their chance
+		led.Token = max(led.Token+1, now)
+		if now-led.Release > gapFor.Milliseconds() || now < led.Release {
+			led.Idle = now // nobody had it for a while: peers had their chance
 		}
 		booted, boot := a.me.Booted(now)
-		a.clockMoved = led.clockMoved(booted, boot) && a.inTheWay()
+		a.clockMoved = led.ClockMoved(booted, boot) && a.inTheWay()
 		if !a.clockMoved {
-			led.booted, led.boot = booted, boot
+			led.Booted, led.Boot = booted, boot
 		}
 		a.ledger = *led
 	})
@@ -472,7 +473,7 @@ func (a *attempt) describe() notice.Info {
 	return notice.Info{
 		PID: a.me.PID, Timestamp: now, Dated: true, Host: a.me.Host, Process: a.opts.Process,
 		Dblock: &notice.Dblock{
-			Version: notice.Version, Mode: a.opts.Mode.String(), Token: a.ledger.token, ID: a.grantID,
+			Version: notice.Version, Mode: a.opts.Mode.String(), Token: a.ledger.Token, ID: a.grantID,
 			Acquired: now, Started: a.me.Started, Boot: a.me.Boot, PIDNS: a.me.PIDNS, Room: a.roomID.Ino,
 			UID: a.me.UID, Command: a.opts.Command,
 		},
@@ -543,7 +544,7 @@ func (a *attempt) publish(ctx context.Context) error {
 		moved, err := notice.Link(a.spareFile(), a.noticeFile())
 		a.linked = !moved
 		if err == nil {
-			if a.ledger.crowded(a.now()) { // check: settle-in-a-crowd
+			if a.ledger.Crowded(a.now()) { // check: settle-in-a-crowd
 				// Whoever left the path free, a peer that has tried before may find
 				// nothing to read, and is about to unlink what is there by now.
 				a.passing = true
@@ -587,7 +588,7 @@ func (a *attempt) confront(ctx context.Context) (done bool, err error) {
 	if seen.Info.Dblock == nil {
 		a.met = true
 		if seen.Info.PID > 0 {
-			a.ledger.meet(seen.Info.PID, a.now())
+			a.ledger.Meet(seen.Info.PID, a.now())
 		}
 	}
 	v := a.judge(seen)
@@ -595,7 +596,7 @@ func (a *attempt) confront(ctx context.Context) (done bool, err error) {
 		return false, judge.NotLockFile("lock", a.names.Notice, v.Why)
 	}
 	if seen.Info.Dblock == nil {
-		a.ledger.gap = a.now() // a peer has, or had, its turn
+		a.ledger.Gap = a.now() // a peer has, or had, its turn
 	}
 	if !v.Stale {
 		a.linked = false // it would tell of an earlier acquisition than the one to come
@@ -794,7 +795,7 @@ func (a *attempt) watchForeign() bool {
 
 // judge says what a notice means to us.
 func (a *attempt) judge(seen *notice.Sighting) judge.Verdict {
-	if a.ledger.clockMoved(a.me.Booted(a.now())) { // check: clock-moved-while-waiting
+	if a.ledger.ClockMoved(a.me.Booted(a.now())) { // check: clock-moved-while-waiting
 		a.clockMoved = true
 	}
 	f := judge.Facts{

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/dblock-dev/dblock/lock/internal/ledger"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
 )
 
@@ -137,9 +138,9 @@ func TestSuccessorFailsAfterTheHandOver(t *testing.T) {
 func meetTwo(t *testing.T, db string, n Names) {
 	t.Helper()
 	require.NoError(t, acquire(t, db, Options{}).Release())
-	require.NoError(t, amendLedger(stateFile(t, n.token()), func(led *ledger) {
-		led.meet(4711, ms(time.Now()))
-		led.meet(4712, ms(time.Now()))
+	require.NoError(t, ledger.Amend(stateFile(t, n.token()), func(led *ledger.Ledger) {
+		led.Meet(4711, ms(time.Now()))
+		led.Meet(4712, ms(time.Now()))
 	}))
 }
 

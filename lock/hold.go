@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dblock-dev/dblock/lock/internal/ledger"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
 	"github.com/dblock-dev/dblock/lock/internal/queue"
 	"github.com/dblock-dev/dblock/lock/internal/watch"
@@ -42,6 +43,17 @@ const (
 	lead = 24 * time.Hour
 )
 
+// Courtesy towards peers that poll every 100 ms: dblocks hand the lock over in
+// microseconds, and such a peer would never find the path free.
+const (
+	gapFor   = 120 * time.Millisecond // how long the path is left free for them
+	gapEvery = 500 * time.Millisecond // how often, while they have been met lately
+	gapSoon  = 250 * time.Millisecond // how often, while one is polling right now
+
+	crowdedSettle = 20 * time.Millisecond // how long a peer may need from one step to the next
+	pollsWithin   = 3 * time.Second       // two reads of the notice within this time are a poll
+)
+
 // hold is a lock that is held.
 type hold struct {
 	*attempt
@@ -72,8 +84,8 @@ type hold struct {
 func newHold(a *attempt) *hold {
 	h := &hold{attempt: a, lostc: make(chan struct{}), stop: make(chan struct{})}
 	h.grant = Grant{Names: a.names, Holder: holderOf(a.info), Waited: time.Since(a.start), Degraded: a.degraded}
-	h.grant.Token = a.ledger.token
-	h.crowded = a.ledger.crowded(a.now())
+	h.grant.Token = a.ledger.Token
+	h.crowded = a.ledger.Crowded(a.now())
 	h.attendLater()
 	return h
 }
@@ -355,7 +367,7 @@ func (h *hold) examine(heal func() error) {
 // peer is about it is known who has removed it, and that it does not come back so soon.
 // Among readers it is mostly another one who has put the notice back.
 func (h *hold) suspect() {
-	if h.opts.Mode == Shared || h.ledger.single(h.now()) {
+	if h.opts.Mode == Shared || h.ledger.Single(h.now()) {
 		return
 	}
 	unlinked, err := h.file.Unlinked()
@@ -367,7 +379,7 @@ func (h *hold) suspect() {
 // whoever removed it may be at work by now, unless that can only have been the one peer
 // that is about.
 func (h *hold) missed() error {
-	h.intruded = h.intruded || h.opts.Mode == Exclusive && !h.ledger.single(h.now())
+	h.intruded = h.intruded || h.opts.Mode == Exclusive && !h.ledger.Single(h.now())
 	return nil
 }
 
@@ -594,7 +606,7 @@ func (h *hold) countPoll() {
 	if !h.polled && h.file.WasRead() {
 		h.reads++
 	}
-	again := notice.Since(h.now(), h.ledger.read).Abs() < pollsWithin
+	again := notice.Since(h.now(), h.ledger.Read).Abs() < pollsWithin
 	h.polled = h.polled || h.reads > 1 || h.reads == 1 && again // check: courtesy: h.polled || h.reads > 1 -> false && again
 	h.met = h.met || h.polled
 }
@@ -640,34 +652,34 @@ func (h *hold) ours(id notice.ID) bool {
 func (h *hold) owesGap() bool {
 	now, led, every := h.now(), h.ledger, gapEvery
 	if h.met {
-		led.peer = now
+		led.Peer = now
 	}
 	if h.polled {
 		// It began to poll after the lock was taken: that the path was free
 		// before that has done nothing for it.
-		led.idle, every = 0, gapSoon
+		led.Idle, every = 0, gapSoon
 	}
-	return h.room != nil && led.owesGap(now, every)
+	return h.room != nil && led.OwesGap(now, every)
 }
 
 // account tells the next hold of the peers, as long as there are any.
 func (h *hold) account(gap bool) {
 	now := h.now()
-	if h.room == nil || h.reads == 0 && !h.met && !h.ledger.peersLately(now) {
+	if h.room == nil || h.reads == 0 && !h.met && !h.ledger.PeersLately(now) {
 		return
 	}
-	_ = amendLedger(h.dir.At(tokenName), func(led *ledger) {
-		led.peer = max(led.peer, h.ledger.peer)
+	_ = ledger.Amend(h.dir.At(tokenName), func(led *ledger.Ledger) {
+		led.Peer = max(led.Peer, h.ledger.Peer)
 		if h.met {
-			led.peer = now
+			led.Peer = now
 		}
-		led.who, led.several = h.ledger.who, max(led.several, h.ledger.several)
+		led.Who, led.Several = h.ledger.Who, max(led.Several, h.ledger.Several)
 		if h.reads > 0 {
-			led.read = now
+			led.Read = now
 		}
-		led.gap, led.release = max(led.gap, h.ledger.gap), now
+		led.Gap, led.Release = max(led.Gap, h.ledger.Gap), now
 		if gap {
-			led.gap = led.release
+			led.Gap = led.Release
 		}
 	})
 }

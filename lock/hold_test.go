@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/dblock-dev/dblock/lock/internal/ledger"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
 )
 
@@ -571,16 +572,16 @@ func TestSinglePeerDoesNotComeAndGo(t *testing.T) {
 	db, n := database(t)
 	l := acquire(t, db, Options{})
 	l.hold.mu.Lock()
-	l.hold.ledger.meet(4711, ms(time.Now()))
+	l.hold.ledger.Meet(4711, ms(time.Now()))
 	l.hold.mu.Unlock()
 	comeAndGo(t, l, n)
 	require.NoError(t, l.Release())
-	require.True(t, lastLedger(n).single(ms(time.Now())))
+	require.True(t, ledger.Last(n.State).Single(ms(time.Now())))
 
 	l = acquire(t, db, Options{})
 	l.hold.mu.Lock()
-	l.hold.ledger.meet(4712, ms(time.Now()))
-	require.True(t, l.hold.ledger.crowded(ms(time.Now())))
+	l.hold.ledger.Meet(4712, ms(time.Now()))
+	require.True(t, l.hold.ledger.Crowded(ms(time.Now())))
 	l.hold.mu.Unlock()
 	comeAndGo(t, l, n)
 	require.ErrorIs(t, l.Release(), ErrLost)

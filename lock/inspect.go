@@ -13,6 +13,7 @@ import (
 
 	"github.com/dblock-dev/dblock/internal/tree"
 	"github.com/dblock-dev/dblock/lock/internal/judge"
+	"github.com/dblock-dev/dblock/lock/internal/ledger"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
 	"github.com/dblock-dev/dblock/lock/internal/proc"
 	"github.com/dblock-dev/dblock/lock/internal/queue"
@@ -161,7 +162,7 @@ func look(n Names, opts Options) (*Report, error) {
 	}
 	r.seen, r.ID = seen, identity(seen)
 	j := &judge.Facts{Me: proc.Self(), Processes: judge.Here{}, Now: opts.Now().UnixMilli(), Timeout: opts.StaleTimeout, ByAge: opts.Stale == StaleAge, Named: n.named()}
-	j.ClockMoved = lastLedger(r.Names).clockMoved(j.Me.Booted(j.Now))
+	j.ClockMoved = ledger.Last(r.Names.State).ClockMoved(j.Me.Booted(j.Now))
 	r.Age = max(0, notice.Since(j.Now, seen.Info.Timestamp))
 	if why := seen.Alien(j.Named); why != "" || seen.Err != nil {
 		j.Unchanged = max(0, time.Duration(j.Now-seen.Changed)*time.Millisecond)

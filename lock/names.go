@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/dblock-dev/dblock/lock/internal/ledger"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
 )
 
@@ -22,7 +23,7 @@ type Names struct {
 const (
 	roomName  = "room"
 	spareName = "notice"
-	tokenName = "token"
+	tokenName = ledger.Name
 )
 
 func turnstileName(p Priority) string { return "turnstile-" + p.String() }

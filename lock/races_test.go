@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/dblock-dev/dblock/lock/internal/ledger"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
 	"github.com/dblock-dev/dblock/lock/internal/queue"
 )
@@ -483,20 +484,6 @@ func TestCourtesyToAPeerThatWasMet(t *testing.T) {
 	require.GreaterOrEqual(t, timeToNext(t, db, l), gapFor)
 }
 
-func TestCourtesyIsNotLeftTwiceInARow(t *testing.T) {
-	t.Parallel()
-	var led ledger
-	now := time.Now().UnixMilli()
-	require.False(t, led.owesGap(now, gapEvery), "no peer was ever met")
-	led.peer = now - 1000
-	require.True(t, led.owesGap(now, gapEvery))
-	led.gap = now - 100
-	require.False(t, led.owesGap(now, gapEvery))
-	require.True(t, led.owesGap(now+500, gapEvery))
-	require.True(t, led.owesGap(now-200, gapEvery), "the clock was set back")
-	require.False(t, led.owesGap(now+lately.Milliseconds(), gapEvery), "no peer met for an hour")
-}
-
 func TestNoCourtesyWithoutPeers(t *testing.T) {
 	t.Parallel()
 	// The other dblocks' looks leave no trace. Timing proves nothing on a busy
@@ -508,10 +495,10 @@ func TestNoCourtesyWithoutPeers(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, l.hold.file.WasRead())
 	timeToNext(t, db, l)
-	var led ledger
-	require.NoError(t, amendLedger(stateFile(t, n.token()), func(l *ledger) { led = *l }))
-	require.Zero(t, led.peer)
-	require.Positive(t, led.token)
+	var led ledger.Ledger
+	require.NoError(t, ledger.Amend(stateFile(t, n.token()), func(l *ledger.Ledger) { led = *l }))
+	require.Zero(t, led.Peer)
+	require.Positive(t, led.Token)
 }
 
 // Two readers, and the state directory is deleted between the one and the other:
