@@ -41,10 +41,10 @@ func BenchmarkBeat(b *testing.B) {
 	l := New(filepath.Join(b.TempDir(), "x.db"), Options{Unattended: true})
 	require.NoError(b, l.Acquire(b.Context()))
 	for b.Loop() {
-		l.hold.look()
-		l.hold.mu.Lock()
-		l.hold.beat()
-		l.hold.mu.Unlock()
+		own(l).keeper.look()
+		own(l).keeper.mu.Lock()
+		own(l).beat()
+		own(l).keeper.mu.Unlock()
 	}
 	require.NoError(b, l.Release())
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/dblock-dev/dblock/internal/tree"
+	"github.com/dblock-dev/dblock/lock/internal/claim"
 	"github.com/dblock-dev/dblock/lock/internal/judge"
 	"github.com/dblock-dev/dblock/lock/internal/ledger"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
@@ -195,7 +196,7 @@ func look(n Names, opts Options) (*Report, error) {
 
 // passing is how long the room may be locked without a notice by one that is on its
 // way in or out, with time to spare on a busy machine.
-const passing = 2 * gapFor
+const passing = 2 * claim.GapFor
 
 // withoutNotice says who keeps the room though the notice is gone: what a killed dblock
 // has left running, after somebody deleted its lock file, or a program that locks

@@ -8,8 +8,9 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/dblock-dev/dblock/lock/internal/ledger"
+	"github.com/dblock-dev/dblock/lock/internal/claim"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
+	"github.com/dblock-dev/dblock/lock/internal/queue"
 )
 
 // Names are the files of one lock. All paths are absolute.
@@ -21,14 +22,14 @@ type Names struct {
 
 // The files of the state directory.
 const (
-	roomName  = "room"
-	spareName = "notice"
-	tokenName = ledger.Name
+	roomName  = queue.Room
+	spareName = claim.Spare
+	tokenName = queue.Token
 )
 
-func turnstileName(p Priority) string { return "turnstile-" + p.String() }
+func turnstileName(p Priority) string { return queue.Turnstile(queue.Class(p)) }
 
-func (n Names) room() string { return filepath.Join(n.State, roomName) }
+func (n Names) room() string { return queue.RoomPath(n.State) }
 
 // identifyRoom finds the room's inode in the state directory itself, not in one that
 // somebody has linked in its place.

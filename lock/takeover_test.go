@@ -24,11 +24,16 @@ func sighting(b []byte) *notice.Sighting {
 	return s
 }
 
+// ownNotice is what a notice of this process says, but for its token and identity.
+func ownNotice() notice.Info {
+	o := newAttempt(Names{}, Options{}.withDefaults(), nil).claims(nil)
+	return o.Describe()
+}
+
 // dblockNotice is a dblock's notice, made by this process now, as change has it.
 func dblockNotice(t testing.TB, change func(*notice.Info)) string {
 	t.Helper()
-	a := newAttempt(New("x.db", Options{}), Names{})
-	i := a.describe()
+	i := ownNotice()
 	i.Dblock.ID, i.Dblock.Token = "0123456789abcdef", 1
 	if change != nil {
 		change(&i)
@@ -93,7 +98,7 @@ func TestTakeOverNow(t *testing.T) {
 			}
 			require.NoError(t, err)
 			require.NotEqual(t, before, inode(t, n.Notice))
-			require.Equal(t, l.hold.file.ID(), inode(t, n.Notice))
+			require.Equal(t, own(l).claim.Inode(), inode(t, n.Notice))
 			require.Equal(t, os.Getpid(), look1(t, n.Notice).Info.PID)
 			require.NoError(t, l.Release())
 			require.NoFileExists(t, n.Notice)

@@ -15,9 +15,6 @@ import (
 	"github.com/dblock-dev/dblock/lock/internal/queue"
 )
 
-// Name is the file's name in the state directory.
-const Name = "token"
-
 const (
 	lately = time.Hour        // for as long as this a peer that was met counts
 	crowd  = 10 * time.Second // two peers within this time of each other are several
@@ -75,7 +72,7 @@ func Last(state string) Ledger {
 		return Ledger{}
 	}
 	defer dir.Close()
-	seen, err := dir.At(Name).Read() // whatever is there, this does not block
+	seen, err := dir.At(queue.Token).Read() // whatever is there, this does not block
 	if err != nil {
 		return Ledger{}
 	}
