@@ -50,6 +50,13 @@ func (l *Lock) moved(names Names) bool {
 	return err != nil || now != names
 }
 
+// step lets a test do what a foreign process may do at this very moment.
+func (l *Lock) step(name string) {
+	if l.seam != nil {
+		l.seam(name)
+	}
+}
+
 // attempt is one Acquire on its way.
 type attempt struct {
 	names Names

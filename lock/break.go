@@ -165,19 +165,6 @@ func (r *Report) provenAlive() bool {
 	return r.Holder.Host == me.Host && proc.Seen() && proc.Look(r.Holder.PID) == proc.Alive
 }
 
-// ends reports whether the lock's holders may be processes of this host that can be
-// ended.
-func (r *Report) ends() bool {
-	if r.State != StateHeld && r.State != StateShared && r.State != StateOrphaned {
-		return false
-	}
-	if r.seen == nil {
-		return true // the kernel's own table shows them
-	}
-	me, d := proc.Self(), r.seen.Info.Dblock
-	return d.Boot == me.Boot && d.PIDNS == me.PIDNS && (d.Boot != "" || r.Holder.Host == me.Host)
-}
-
 // live reports whether the notice is that of a dblock which gives signs of life.
 func (r *Report) live() bool { return r.State == StateHeld || r.State == StateShared }
 

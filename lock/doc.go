@@ -25,3 +25,25 @@
 //
 // Nothing in this package prints, exits, or handles signals.
 package lock
+
+// The files, from the top. Each calls only what stands in itself or below; a test reads
+// this list. What they stand on is in internal: queue is the kernel's half and claim the
+// file's, judge says who has gone, ledger is what one hold leaves to the next, notice the
+// lock file's format, proc and watch what the system tells.
+//
+//	lock.go         Lock, With: what others call
+//	acquire.go      one Acquire on its way, from the names to a hold
+//	nested.go       the hold that leans on an enclosing dblock's
+//	hold.go         the hold of our own: a place in the queue, a claim, a keeper
+//	keeper.go       the keeper: when to beat and to look, and what was lost
+//	break.go        Break: removing a lock that is stuck
+//	ending.go       ending the processes that have it
+//	inspect.go      Inspect: who holds a lock, and who waits
+//	environment.go  what a command is told of the hold that it runs under
+//	names.go        the files of a lock: from a database's path to the lock file's
+//	real_linux.go   the real path of a directory
+//	real_other.go
+//	real.go
+//	errors.go       the errors
+//	options.go      Options, Mode, Priority
+//	doc.go

@@ -430,6 +430,11 @@ func describe(pid int) Process {
 	return p
 }
 
+// member is a process of a tree.
+func member(p tree.Process) Process {
+	return Process{PID: p.PID, Command: p.Name, UID: proc.Owner(p.PID), Stopped: p.Stopped()}
+}
+
 // readArgs picks from a dblock's arguments what the queue cannot tell.
 func (p *Process) readArgs(args []string) {
 	for i := 0; i < len(args); i++ {

@@ -20,12 +20,6 @@ type Lock struct {
 	seam func(step string)
 }
 
-func (l *Lock) step(name string) {
-	if l.seam != nil {
-		l.seam(name)
-	}
-}
-
 // New describes a lock on the database at path db. It does no input or output:
 // whatever is wrong with the path is Acquire's to tell.
 func New(db string, opts Options) *Lock {

@@ -151,20 +151,3 @@ func locate(path string) (string, error) {
 	}
 	return filepath.Join(real, name), nil
 }
-
-// walkDir is the real path of a directory, found component by component.
-func walkDir(dir string) (string, error) {
-	if !filepath.IsAbs(dir) {
-		wd, err := syscall.Getwd()
-		if err != nil {
-			return "", &fs.PathError{Op: "getcwd", Path: ".", Err: err}
-		}
-		dir = wd + "/" + dir
-	}
-	real, err := filepath.EvalSymlinks(dir)
-	var path *fs.PathError
-	if err != nil && !errors.As(err, &path) && !notice.IsGone(err) {
-		err = &fs.PathError{Op: "resolve", Path: dir, Err: syscall.ELOOP} // all that it says is "too many links"
-	}
-	return real, err
-}
