@@ -11,7 +11,7 @@
 // The kernel is the queue; the file is the notice. Programs that use this package
 // exclude each other by flock(2) on small permanent files in a state directory
 // beside the lock file: first come, first served, without polling, and a process
-// that dies lets go. Only who holds that kernel lock touches the lock file (the
+// that dies releases it. Only who holds that kernel lock touches the lock file (the
 // notice), which tells every other implementation of the protocol that somebody
 // is in there, and who.
 //

@@ -53,10 +53,10 @@ func (l *Lock) Acquire(ctx context.Context) error {
 	return nil
 }
 
-// Release lets go. It is idempotent: without a hold it does nothing. A lock file
+// Release ends the hold. It is idempotent: without a hold it does nothing. A lock file
 // that is not ours is never removed. The error is the *LostError if the lock had
 // been lost, or a *fs.PathError if our lock file could not be removed; the lock
-// is let go in either case.
+// is released in either case.
 func (l *Lock) Release() error {
 	l.mu.Lock()
 	h := l.hold
@@ -116,7 +116,7 @@ func (l *Lock) Err() error {
 	return nil
 }
 
-// Grant describes a hold at the moment it was had.
+// Grant describes a hold at the moment when it was acquired.
 type Grant struct {
 	Names
 	Holder

@@ -101,7 +101,7 @@ type Options struct {
 	Process string // label in the lock file, "dblock" by default
 	Command string // base name of the program that works under the lock
 
-	// Unattended leaves it to the caller to call Attend once the lock is had, within
+	// Unattended leaves it to the caller to call Attend once the lock is acquired, within
 	// MaxUnattended unless it is released by then. A hold that is shorter than that
 	// costs no timer, and the process perhaps no thread.
 	Unattended bool

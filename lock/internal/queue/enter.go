@@ -71,7 +71,7 @@ func (p *Place) enter(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		// All are kept until the room is had and the notice is there: so those of
+		// All are kept until we have the room and the notice is there: so those of
 		// a class that follow us wait here, and no two of them stand in the way
 		// of a higher class at the turnstiles that only it must pass.
 		p.turnstiles = append(p.turnstiles, next)

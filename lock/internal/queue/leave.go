@@ -81,7 +81,7 @@ func (p *Place) lookBack() {
 		}
 		time.Sleep(pause)
 	}
-	// If the room cannot be had, whoever has it takes over what was left.
+	// If we cannot have the room, whoever has it takes over what was left.
 	if ok, err := p.room.Try(Exclusive); !ok || err != nil {
 		return
 	}

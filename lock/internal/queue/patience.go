@@ -16,7 +16,7 @@ type Patience struct {
 	stop context.CancelFunc
 }
 
-// Limit is ctx, limited by how long he may wait. A lock that is free is had
+// Limit is ctx, limited by how long he may wait. A lock that is free is acquired
 // without it: the first timer of a process costs the Go runtime system calls.
 func (p *Patience) Limit(ctx context.Context) context.Context {
 	if p.ctx != nil {
