@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/dblock-dev/dblock/lock/internal/judge"
 )
 
 // What is no lock file is nobody's to remove: a user who names his database with
@@ -104,7 +106,7 @@ func TestBreakWaitsForWhatIsBeingWritten(t *testing.T) {
 		b, err := Break(t.Context(), db, BreakOptions{})
 		require.NoError(t, err)
 		require.True(t, b.Removed)
-		require.GreaterOrEqual(t, time.Since(begin), emptyGrace)
+		require.GreaterOrEqual(t, time.Since(begin), judge.Grace)
 
 		put(t, n.Notice, content)
 		full := peerNotice(peer.Process.Pid, host(), ms(time.Now()))

@@ -3,7 +3,6 @@ package lock
 import (
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -37,24 +36,15 @@ func BenchmarkInspect(b *testing.B) {
 	require.NoError(b, l.Release())
 }
 
-func BenchmarkJudge(b *testing.B) {
-	s := sighting([]byte(dblockNotice(b, nil)))
-	a := newAttempt(New("x.db", Options{}), Names{})
-	a.since = time.Now()
-	for b.Loop() {
-		a.judge(s)
-	}
-}
-
 // A day is 17,280 of these, when nothing else happens.
 func BenchmarkBeat(b *testing.B) {
 	l := New(filepath.Join(b.TempDir(), "x.db"), Options{Unattended: true})
 	require.NoError(b, l.Acquire(b.Context()))
 	for b.Loop() {
-		l.hold.look()
-		l.hold.mu.Lock()
-		l.hold.beat()
-		l.hold.mu.Unlock()
+		own(l).keeper.look()
+		own(l).keeper.mu.Lock()
+		own(l).beat()
+		own(l).keeper.mu.Unlock()
 	}
 	require.NoError(b, l.Release())
 }

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dblock-dev/dblock/lock/internal/judge"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
 	"github.com/dblock-dev/dblock/lock/internal/proc"
 )
@@ -86,7 +87,7 @@ func Break(ctx context.Context, db string, opts BreakOptions) (*Broken, error) {
 	case r.State == StateInvalid && r.seen == nil:
 		return nil, &fs.PathError{Op: "remove", Path: n.Notice, Err: ErrNotRegular}
 	case r.alien:
-		return nil, notLockFile("remove", n.Notice, r.seen.Alien(n.named()))
+		return nil, judge.NotLockFile("remove", n.Notice, r.seen.Alien(n.named()))
 	case r.State == StateInvalid && !r.Stale && !opts.IfStale && !r.settled(ctx):
 		return Break(ctx, db, opts)
 	case r.State == StateFree && len(r.Stopped) == 0:
@@ -134,7 +135,7 @@ func (r *Report) breakUp(ctx context.Context, opts BreakOptions, b *Broken) (err
 // settled waits until a file that is no notice, but may be one in the making, has
 // stayed as it is for long enough to be none. False: it has changed.
 func (r *Report) settled(ctx context.Context) bool {
-	return !waitUntil(ctx, emptyGrace, func() bool {
+	return !waitUntil(ctx, judge.Grace, func() bool {
 		now, err := notice.Read(r.Notice)
 		return err != nil || !now.Same(r.seen)
 	})
@@ -162,19 +163,6 @@ func (r *Report) mayBreak(opts BreakOptions) bool {
 func (r *Report) provenAlive() bool {
 	me := proc.Self()
 	return r.Holder.Host == me.Host && proc.Seen() && proc.Look(r.Holder.PID) == proc.Alive
-}
-
-// ends reports whether the lock's holders may be processes of this host that can be
-// ended.
-func (r *Report) ends() bool {
-	if r.State != StateHeld && r.State != StateShared && r.State != StateOrphaned {
-		return false
-	}
-	if r.seen == nil {
-		return true // the kernel's own table shows them
-	}
-	me, d := proc.Self(), r.seen.Info.Dblock
-	return d.Boot == me.Boot && d.PIDNS == me.PIDNS && (d.Boot != "" || r.Holder.Host == me.Host)
 }
 
 // live reports whether the notice is that of a dblock which gives signs of life.

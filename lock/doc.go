@@ -11,7 +11,7 @@
 // The kernel is the queue; the file is the notice. Programs that use this package
 // exclude each other by flock(2) on small permanent files in a state directory
 // beside the lock file: first come, first served, without polling, and a process
-// that dies lets go. Only who holds that kernel lock touches the lock file (the
+// that dies releases it. Only who holds that kernel lock touches the lock file (the
 // notice), which tells every other implementation of the protocol that somebody
 // is in there, and who.
 //
@@ -25,3 +25,26 @@
 //
 // Nothing in this package prints, exits, or handles signals.
 package lock
+
+// The files, from the top. Each calls only what stands in itself or below; a test reads
+// this list. What they stand on is in internal: queue is the kernel's half and claim the
+// file's, judge says who has gone, ledger is what one hold leaves to the next, notice the
+// lock file's format, proc and watch what the system tells.
+//
+//	lock.go         Lock, With: what others call
+//	acquire.go      one Acquire on its way, from the names to a hold
+//	facts.go        Facts: what else this system shows of those who hold a lock or wait
+//	nested.go       the hold that leans on an enclosing dblock's
+//	hold.go         the hold of our own: a place in the queue, a claim, a keeper
+//	keeper.go       the keeper: when to beat and to look, and what was lost
+//	break.go        Break: removing a lock that is stuck
+//	ending.go       ending the processes that have it
+//	inspect.go      Inspect: who holds a lock, and who waits
+//	environment.go  what a command is told of the hold that it runs under
+//	names.go        the files of a lock: from a database's path to the lock file's
+//	real_linux.go   the real path of a directory
+//	real_other.go
+//	real.go
+//	errors.go       the errors
+//	options.go      Options, Mode, Priority
+//	doc.go

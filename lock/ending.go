@@ -53,7 +53,7 @@ func (r *Report) end(ctx context.Context, opts BreakOptions, b *Broken) error {
 	e := &ending{Report: r, opts: opts, begin: time.Now()}
 	defer e.close()
 	room, err := r.genuine(roomName)
-	if err != nil && !isGone(err) {
+	if err != nil && !notice.IsGone(err) {
 		return err
 	}
 	e.room = room
@@ -75,7 +75,7 @@ func (r *Report) Condemned() ([]Process, error) {
 	e := &ending{Report: r}
 	defer e.close()
 	room, err := r.genuine(roomName)
-	if err != nil && !isGone(err) {
+	if err != nil && !notice.IsGone(err) {
 		return nil, err
 	}
 	e.room = room
@@ -134,6 +134,19 @@ func (e *ending) find() error {
 		}
 	}
 	return nil
+}
+
+// ends reports whether the lock's holders may be processes of this host that can be
+// ended.
+func (r *Report) ends() bool {
+	if r.State != StateHeld && r.State != StateShared && r.State != StateOrphaned {
+		return false
+	}
+	if r.seen == nil {
+		return true // the kernel's own table shows them
+	}
+	me, d := proc.Self(), r.seen.Info.Dblock
+	return d.Boot == me.Boot && d.PIDNS == me.PIDNS && (d.Boot != "" || r.Holder.Host == me.Host)
 }
 
 // add makes a process a root if it is shown to be concerned. The handle comes first:
@@ -268,10 +281,6 @@ func (e *ending) commandOf(root int) int {
 		e.commands[root] = command
 	}
 	return command
-}
-
-func member(p tree.Process) Process {
-	return Process{PID: p.PID, Command: p.Name, UID: proc.Owner(p.PID), Stopped: p.Stopped()}
 }
 
 // ask sends SIGTERM, which a stopped process would not see.

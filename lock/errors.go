@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/dblock-dev/dblock/lock/internal/judge"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
 )
 
@@ -25,7 +26,7 @@ var (
 	ErrNotRegular = notice.ErrNotRegular
 	// ErrNotLockFile: what is where the lock file should be is another file, perhaps
 	// the database itself. It is never removed.
-	ErrNotLockFile = errors.New("not a lock file")
+	ErrNotLockFile = judge.ErrNotLockFile
 	// ErrAcquired: this Lock is held already.
 	ErrAcquired = errors.New("this Lock is acquired already")
 	// ErrName: the database has no name to derive a lock file from.

@@ -13,7 +13,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
+	"github.com/dblock-dev/dblock/lock/internal/ledger"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
 )
 
@@ -94,7 +96,7 @@ func TestReleaseNeverTouchesTheNextHolder(t *testing.T) {
 	require.NoError(t, l.Release())
 	next := acquire(t, db, Options{})
 	require.NoError(t, l.Release())
-	require.Equal(t, next.hold.file.ID(), inode(t, n.Notice))
+	require.Equal(t, own(next).claim.Inode(), inode(t, n.Notice))
 	mustHeld(t, attemptOnce(t, db, Options{}))
 }
 
@@ -414,7 +416,7 @@ func TestHeldForADay(t *testing.T) {
 	last := first.Info.Timestamp
 	for range 32 * time.Hour / maxBeat {
 		clock.jump(maxBeat)
-		l.hold.beat()
+		own(l).beat()
 		now := look1(t, n.Notice)
 		require.NoError(t, now.Err)
 		require.GreaterOrEqual(t, now.Info.Timestamp, last+maxBeat.Milliseconds())
@@ -451,9 +453,9 @@ func holdOfEachAge(t *testing.T, f func(t *testing.T, db string, n Names, l *Loc
 		db, n := database(t)
 		l := acquire(t, db, Options{})
 		require.True(t, eventually(func() bool {
-			l.hold.mu.Lock()
-			defer l.hold.mu.Unlock()
-			return l.hold.watcher != nil
+			own(l).keeper.mu.Lock()
+			defer own(l).keeper.mu.Unlock()
+			return own(l).keeper.watcher != nil
 		}))
 		f(t, db, n, l)
 	})
@@ -527,7 +529,7 @@ func TestLostJustBeforeRelease(t *testing.T) {
 	t.Parallel()
 	db, n := database(t)
 	l := acquire(t, db, Options{})
-	l.hold.first.Stop() // nobody has looked since
+	own(l).keeper.first.Stop() // nobody has looked since
 	theirs := put(t, n.Notice, peerNotice(4711, "elsewhere", ms(time.Now())))
 	require.ErrorIs(t, l.Release(), ErrLost)
 	require.Equal(t, theirs, inode(t, n.Notice))
@@ -537,17 +539,20 @@ func TestLostJustBeforeRelease(t *testing.T) {
 // the notice: it creates its own, works, and removes it.
 func comeAndGo(t *testing.T, l *Lock, n Names) {
 	t.Helper()
-	l.hold.mu.Lock() // between two looks
-	defer l.hold.mu.Unlock()
+	own(l).keeper.mu.Lock() // between two looks
+	defer own(l).keeper.mu.Unlock()
+	ours, err := os.Open(n.Notice)
+	require.NoError(t, err)
+	defer ours.Close()
 	require.NoError(t, os.Remove(n.Notice))
 	require.True(t, eventually(func() bool {
 		put(t, n.Notice, peerNotice(1, host(), ms(time.Now())))
 		require.NoError(t, os.Remove(n.Notice))
-		gone, err := l.hold.file.Unlinked()
-		require.NoError(t, err)
+		var gone unix.Stat_t
+		require.NoError(t, unix.Fstat(int(ours.Fd()), &gone))
 		changed, err := notice.DirChanged(filepath.Dir(n.Notice))
 		require.NoError(t, err)
-		return changed > gone // the clock of the filesystem has moved
+		return changed > gone.Ctim.Nano() // the clock of the filesystem has moved
 	}))
 }
 
@@ -570,18 +575,18 @@ func TestSinglePeerDoesNotComeAndGo(t *testing.T) {
 	t.Parallel()
 	db, n := database(t)
 	l := acquire(t, db, Options{})
-	l.hold.mu.Lock()
-	l.hold.ledger.meet(4711, ms(time.Now()))
-	l.hold.mu.Unlock()
+	own(l).keeper.mu.Lock()
+	own(l).claim.Meet(4711)
+	own(l).keeper.mu.Unlock()
 	comeAndGo(t, l, n)
 	require.NoError(t, l.Release())
-	require.True(t, lastLedger(n).single(ms(time.Now())))
+	require.True(t, ledger.Last(n.State).Single(ms(time.Now())))
 
 	l = acquire(t, db, Options{})
-	l.hold.mu.Lock()
-	l.hold.ledger.meet(4712, ms(time.Now()))
-	require.True(t, l.hold.ledger.crowded(ms(time.Now())))
-	l.hold.mu.Unlock()
+	own(l).keeper.mu.Lock()
+	own(l).claim.Meet(4712)
+	require.True(t, own(l).claim.Crowded())
+	own(l).keeper.mu.Unlock()
 	comeAndGo(t, l, n)
 	require.ErrorIs(t, l.Release(), ErrLost)
 }
@@ -664,7 +669,7 @@ func TestResumeTellsTheTruthAtOnce(t *testing.T) {
 	require.NoError(t, os.Remove(n.Notice))
 	l.Resume()
 	require.NoError(t, l.Err())
-	require.Equal(t, l.hold.file.ID(), inode(t, n.Notice))
+	require.Equal(t, own(l).claim.Inode(), inode(t, n.Notice))
 }
 
 func TestClockJumps(t *testing.T) {

@@ -13,6 +13,9 @@ import (
 	"time"
 
 	"github.com/dblock-dev/dblock/internal/tree"
+	"github.com/dblock-dev/dblock/lock/internal/claim"
+	"github.com/dblock-dev/dblock/lock/internal/judge"
+	"github.com/dblock-dev/dblock/lock/internal/ledger"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
 	"github.com/dblock-dev/dblock/lock/internal/proc"
 	"github.com/dblock-dev/dblock/lock/internal/queue"
@@ -162,7 +165,7 @@ func look(n Names, opts Options) (*Report, error) {
 		queued = r.lookAtQueue()
 	}
 	switch {
-	case isGone(err):
+	case notice.IsGone(err):
 		if err := n.exists(); err != nil {
 			return nil, err
 		}
@@ -178,15 +181,15 @@ func look(n Names, opts Options) (*Report, error) {
 		return nil, err
 	}
 	r.seen, r.ID, r.KeptBy = seen, identity(seen), keptBy(n.Notice, seen.UID)
-	j := judgement{me: proc.Self(), now: opts.Now().UnixMilli(), timeout: opts.StaleTimeout, byAge: opts.Stale == StaleAge, named: n.named()}
-	j.moved = lastLedger(r.Names).clockMoved(j.me.Booted(j.now))
-	r.Age = max(0, since(j.now, seen.Info.Timestamp))
-	if why := seen.Alien(j.named); why != "" || seen.Err != nil {
-		j.unchanged = max(0, time.Duration(j.now-seen.Changed)*time.Millisecond)
-		v := j.of(seen)
-		r.State, r.Stale, r.Evidence, r.Age, r.alien = StateInvalid, v.stale, v.why, j.unchanged, v.alien
+	j := &judge.Facts{Me: proc.Self(), Processes: judge.Here{}, Now: opts.Now().UnixMilli(), Timeout: opts.StaleTimeout, ByAge: opts.Stale == StaleAge, Named: n.named()}
+	j.ClockMoved = ledger.Last(r.Names.State).ClockMoved(j.Me.Booted(j.Now))
+	r.Age = max(0, notice.Since(j.Now, seen.Info.Timestamp))
+	if why := seen.Alien(j.Named); why != "" || seen.Err != nil {
+		j.Unchanged = max(0, time.Duration(j.Now-seen.Changed)*time.Millisecond)
+		v := j.Of(seen)
+		r.State, r.Stale, r.Evidence, r.Age, r.alien = StateInvalid, v.Stale, v.Why, j.Unchanged, v.Alien
 		if r.alien {
-			r.Evidence = "it is not a lock file: " + v.why
+			r.Evidence = "it is not a lock file: " + v.Why
 		}
 		r.waitBefore(queued)
 		return r, nil
@@ -194,16 +197,16 @@ func look(n Names, opts Options) (*Report, error) {
 	h := holderOf(seen.Info)
 	r.Holder = &h
 	if !seen.Info.Dated {
-		r.Age = max(0, time.Duration(j.now-seen.Changed)*time.Millisecond)
+		r.Age = max(0, time.Duration(j.Now-seen.Changed)*time.Millisecond)
 	}
 	if h.Dblock {
-		r.Age = max(0, time.UnixMilli(j.now).Sub(h.Acquired))
+		r.Age = max(0, time.UnixMilli(j.Now).Sub(h.Acquired))
 		r.stateOfDblock(j, queued)
 		return r, nil
 	}
-	v := j.of(seen)
-	r.State, r.Stale, r.Evidence = StateForeign, v.stale, v.why
-	if v.stale {
+	v := j.Of(seen)
+	r.State, r.Stale, r.Evidence = StateForeign, v.Stale, v.Why
+	if v.Stale {
 		r.State = StateStale
 	}
 	r.waitBefore(queued)
@@ -212,7 +215,7 @@ func look(n Names, opts Options) (*Report, error) {
 
 // passing is how long the room may be locked without a notice by one that is on its
 // way in or out, with time to spare on a busy machine.
-const passing = 2 * gapFor
+const passing = 2 * claim.GapFor
 
 // withoutNotice says who keeps the room though the notice is gone: what a killed dblock
 // has left running, after somebody deleted its lock file, or a program that locks
@@ -238,18 +241,18 @@ func (r *Report) withoutNotice(inRoom []proc.Claim) {
 
 // stateOfDblock finds out, from the kernel's table if it shows this lock, whether
 // the dblock that wrote the notice still holds it.
-func (r *Report) stateOfDblock(j judgement, inRoom []proc.Claim) {
+func (r *Report) stateOfDblock(j *judge.Facts, inRoom []proc.Claim) {
 	i := r.seen.Info
 	r.State = StateHeld
 	if i.Dblock.Mode == notice.Shared {
 		r.State = StateShared
 	}
-	if i.Dblock.Boot != j.me.Boot || !j.sees(i.Dblock) || !r.WaitersKnown {
+	if i.Dblock.Boot != j.Me.Boot || !j.Sees(i.Dblock) || !r.WaitersKnown {
 		// The beat is all there is.
-		if v := j.of(r.seen); v.stale || !j.fresh(i) {
-			r.State, r.Stale, r.Evidence = StateStale, v.stale, v.why
-			if !v.stale {
-				r.Evidence = fmt.Sprintf("last sign of life %s ago, longer than the stale timeout", since(j.now, i.Timestamp))
+		if v := j.Of(r.seen); v.Stale || !j.Fresh(i) {
+			r.State, r.Stale, r.Evidence = StateStale, v.Stale, v.Why
+			if !v.Stale {
+				r.Evidence = fmt.Sprintf("last sign of life %s ago, longer than the stale timeout", notice.Since(j.Now, i.Timestamp))
 			}
 			return
 		}
@@ -277,7 +280,7 @@ func (r *Report) stateOfDblock(j judgement, inRoom []proc.Claim) {
 		r.Evidence = fmt.Sprintf("process %d is alive and holds the kernel lock", i.PID)
 		if st, ok := proc.Stat(i.PID); ok {
 			if age, ok := proc.Age(st.Started); ok {
-				r.Evidence += ", started " + time.UnixMilli(j.now).Add(-age).Format("15:04:05")
+				r.Evidence += ", started " + time.UnixMilli(j.Now).Add(-age).Format("15:04:05")
 			}
 		}
 	case len(inRoom) > 0 && proc.Look(i.PID) != proc.Alive:
@@ -288,7 +291,7 @@ func (r *Report) stateOfDblock(j judgement, inRoom []proc.Claim) {
 		}
 		r.findOrphans()
 		r.State, r.Evidence = StateOrphaned, fmt.Sprintf("the dblock that held the lock (process %d) was killed, but its command runs on and keeps the kernel lock", i.PID)
-	case j.owns(i) && j.fresh(i):
+	case j.Owns(i) && j.Fresh(i):
 		// Its room was deleted, or this filesystem shows other inodes in the table.
 		r.Evidence = fmt.Sprintf("process %d is alive and refreshes it", i.PID)
 	default:
@@ -312,7 +315,7 @@ func (n Names) exists() error {
 	if err == nil && !info.IsDir() {
 		err = &fs.PathError{Op: "open", Path: dir, Err: syscall.ENOTDIR}
 	}
-	if isGone(err) {
+	if notice.IsGone(err) {
 		return err
 	}
 	return nil
@@ -389,7 +392,7 @@ func (r *Report) lookAtQueue() (inRoom []proc.Claim) {
 	r.Waiters, r.Stopped, r.WaitersKnown = nil, nil, true
 	dir, err := notice.OpenDir(r.Names.State)
 	if err != nil {
-		r.WaitersKnown = isGone(err)
+		r.WaitersKnown = notice.IsGone(err)
 		if errors.Is(err, fs.ErrPermission) {
 			r.Barred = err
 		}
@@ -499,6 +502,11 @@ func describe(pid int) Process {
 	}
 	p.readArgs(argv[1:])
 	return p
+}
+
+// member is a process of a tree.
+func member(p tree.Process) Process {
+	return Process{PID: p.PID, Command: p.Name, UID: proc.Owner(p.PID), Stopped: p.Stopped()}
 }
 
 // readArgs picks from a dblock's arguments what the queue cannot tell.

@@ -2,153 +2,18 @@ package lock
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"math"
 	"sync"
-	"syscall"
 	"time"
-
-	"github.com/dblock-dev/dblock/lock/internal/notice"
-	"github.com/dblock-dev/dblock/lock/internal/queue"
 )
-
-// Mode is whether a hold is alone or together with other readers.
-type Mode int
-
-// The modes.
-const (
-	Exclusive Mode = iota // alone
-	Shared                // readers together, no writer
-)
-
-// String is the mode as the lock file spells it.
-func (m Mode) String() string {
-	if m == Shared {
-		return notice.Shared
-	}
-	return notice.Exclusive
-}
-
-// Priority decides who goes first among those who wait. Within a class it is
-// first come, first served; a higher class meets at most one waiter of a lower.
-type Priority int
-
-// The priorities.
-const (
-	Low    Priority = -1
-	Normal Priority = 0
-	High   Priority = 1
-)
-
-// String is the priority's name.
-func (p Priority) String() string {
-	switch {
-	case p < Normal:
-		return "low"
-	case p > Normal:
-		return "high"
-	}
-	return "normal"
-}
-
-// Stale is when a foreign lock file counts as abandoned.
-type Stale int
-
-const (
-	// StaleDead: when its process is provably gone, or, where nothing can be
-	// proved, when it is older than the stale timeout.
-	StaleDead Stale = iota
-	// StaleAge: whenever it is older than the stale timeout, which is the
-	// TypeScript peers' own rule. It can take a lock from a live holder.
-	StaleAge
-)
-
-// Defaults of the protocol, and special values of Options.Wait.
-const (
-	DefaultRetries      = 50
-	DefaultRetryDelay   = 100 * time.Millisecond
-	DefaultWait         = DefaultRetries * DefaultRetryDelay
-	DefaultStaleTimeout = 30 * time.Second
-
-	// MaxUnattended is how long a hold may go without heartbeat and healing.
-	MaxUnattended = 20 * time.Millisecond
-
-	Forever time.Duration = math.MaxInt64 // wait until the context ends
-	NoWait  time.Duration = -1            // do not wait
-)
-
-// Options say how to lock. The zero value is an exclusive lock with the
-// protocol's defaults.
-type Options struct {
-	LockFile string // the lock file's path, where it does not follow from the database's
-
-	Mode     Mode
-	Priority Priority
-
-	// Wait is how long Acquire waits: 0 is DefaultWait; see NoWait and Forever.
-	Wait time.Duration
-	// RetryDelay is the first interval at which a foreign lock file is looked at
-	// where the system cannot tell of changes; it grows. 0 is DefaultRetryDelay.
-	RetryDelay time.Duration
-	// StaleTimeout is the age from which a foreign lock may count as abandoned;
-	// our own is refreshed six times within it, but at most every millisecond. Less
-	// than a second is for tests. 0 is DefaultStaleTimeout.
-	StaleTimeout time.Duration
-	Stale        Stale
-
-	Process string // label in the lock file, "dblock" by default
-	Command string // base name of the program that works under the lock
-	Info    string // for people, in the lock file: a reason, a ticket, an address; at most 160 bytes
-
-	// Unattended leaves it to the caller to call Attend once the lock is had, within
-	// MaxUnattended unless it is released by then. A hold that is shorter than that
-	// costs no timer, and the process perhaps no thread.
-	Unattended bool
-
-	// Interrupt is a signal that the process does not use otherwise, with a handler that
-	// does not restart system calls (no SA_RESTART; those of os/signal do). With it a wait
-	// leaves the kernel's queue at once when its context ends. Without, its place stays
-	// taken until the lock is granted, and is given up then, or taken up by the next Acquire.
-	Interrupt syscall.Signal
-
-	// OnWait, if it is not nil, is called once, when Acquire finds that it has
-	// to wait.
-	OnWait func()
-
-	// Now is the wall clock; nil is time.Now. All waiting is measured on the
-	// monotonic clock whatever Now says.
-	Now func() time.Time
-}
-
-func (o Options) withDefaults() Options {
-	if o.Wait == 0 {
-		o.Wait = DefaultWait
-	}
-	if o.RetryDelay <= 0 {
-		o.RetryDelay = DefaultRetryDelay
-	}
-	if o.StaleTimeout <= 0 {
-		o.StaleTimeout = DefaultStaleTimeout
-	}
-	if o.Process == "" {
-		o.Process = "dblock"
-	}
-	if o.Now == nil {
-		o.Now = time.Now
-	}
-	return o
-}
 
 // Lock is one database's lock. Its methods may be called by several goroutines.
 type Lock struct {
 	db   string
 	opts Options
 
-	mu    sync.Mutex // guards hold and names; not held while waiting
-	busy  bool       // Acquire is under way
-	names Names
-	hold  *hold
+	mu   sync.Mutex // guards hold and busy; not held while waiting
+	busy bool       // Acquire is under way
+	hold hold
 
 	// seam is called at named steps so that tests can do what a foreign process
 	// may do at that very moment.
@@ -188,61 +53,10 @@ func (l *Lock) Acquire(ctx context.Context) error {
 	return nil
 }
 
-func (l *Lock) acquire(ctx context.Context) (*hold, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	for start, told := time.Now(), false; ; told = true {
-		names, err := Resolve(l.db, l.opts.LockFile)
-		if err != nil {
-			return nil, err
-		}
-		l.mu.Lock()
-		l.names = names
-		l.mu.Unlock()
-
-		a := newAttempt(l, names)
-		a.start, a.told = start, told
-		if h, err := a.lean(); h != nil || err != nil {
-			return h, err
-		}
-		h, err := a.run(ctx)
-		if err != nil {
-			return nil, a.explain(ctx, err)
-		}
-		// While we waited, a symbolic link on the way to the database may have been
-		// switched: the lock that we have is then another database's.
-		if a.wait == nil || !l.moved(names) { // check: resolve-again: !l.moved(names) -> true
-			return h, nil
-		}
-		if err := h.release(); err != nil && !errors.Is(err, ErrLost) {
-			return nil, err
-		}
-	}
-}
-
-// moved reports whether the database has other names by now.
-func (l *Lock) moved(names Names) bool {
-	now, err := Resolve(l.db, l.opts.LockFile)
-	return err != nil || now != names
-}
-
-// explain is the error with which Acquire ends.
-func (a *attempt) explain(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	if errors.Is(err, errBusy) || errors.Is(err, context.DeadlineExceeded) {
-		report, _ := inspect(a.names, a.opts)
-		return &HeldError{Path: a.names.Notice, Report: report, Waited: time.Since(a.start)}
-	}
-	return err
-}
-
-// Release lets go. It is idempotent: without a hold it does nothing. A lock file
+// Release ends the hold. It is idempotent: without a hold it does nothing. A lock file
 // that is not ours is never removed. The error is the *LostError if the lock had
 // been lost, or a *fs.PathError if our lock file could not be removed; the lock
-// is let go in either case.
+// is released in either case.
 func (l *Lock) Release() error {
 	l.mu.Lock()
 	h := l.hold
@@ -280,7 +94,7 @@ func With(ctx context.Context, db string, opts Options, fn func(ctx context.Cont
 	return fn(ctx)
 }
 
-func (l *Lock) current() *hold {
+func (l *Lock) current() hold {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.hold
@@ -289,7 +103,7 @@ func (l *Lock) current() *hold {
 // Lost is closed when the lock is lost. It is nil while the lock is not held.
 func (l *Lock) Lost() <-chan struct{} {
 	if h := l.current(); h != nil {
-		return h.lostc
+		return h.lost()
 	}
 	return nil
 }
@@ -297,12 +111,12 @@ func (l *Lock) Lost() <-chan struct{} {
 // Err is the *LostError of a hold that was lost, else nil.
 func (l *Lock) Err() error {
 	if h := l.current(); h != nil {
-		return h.lostErr()
+		return h.err()
 	}
 	return nil
 }
 
-// Grant describes a hold at the moment it was had.
+// Grant describes a hold at the moment when it was acquired.
 type Grant struct {
 	Names
 	Holder
@@ -318,7 +132,7 @@ func (l *Lock) Grant() (g Grant, ok bool) {
 	if h == nil {
 		return Grant{}, false
 	}
-	return h.grant, true
+	return h.granted(), true
 }
 
 // Descriptor is the open file of the room, between 32 and 63 where those
@@ -329,12 +143,7 @@ func (l *Lock) Descriptor() int {
 	if h == nil {
 		return -1
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.room == nil {
-		return -1
-	}
-	return h.room.Fd()
+	return h.descriptor()
 }
 
 // Attend starts the heartbeat and the watch over a hold that was acquired with
@@ -365,8 +174,8 @@ func (l *Lock) Resume() {
 // error is the *LostError of a hold that was lost.
 func (l *Lock) Check() error {
 	if h := l.current(); h != nil {
-		h.look()
-		return h.lostErr()
+		h.check()
+		return h.err()
 	}
 	return nil
 }
@@ -374,8 +183,8 @@ func (l *Lock) Check() error {
 // Ending lets others know, while the lock is held, that the command has ended and what
 // it has started is still being waited for.
 func (l *Lock) Ending() {
-	if h := l.current(); h != nil && h.room != nil {
-		h.room.Show(queue.Ending)
+	if h := l.current(); h != nil {
+		h.ending()
 	}
 }
 
@@ -385,15 +194,4 @@ func (l *Lock) Bequeath() {
 	if h := l.current(); h != nil {
 		h.bequeath()
 	}
-}
-
-// UnmarshalText accepts the names that String gives.
-func (p *Priority) UnmarshalText(text []byte) error {
-	for _, q := range []Priority{Low, Normal, High} {
-		if string(text) == q.String() {
-			*p = q
-			return nil
-		}
-	}
-	return fmt.Errorf("%q is not a priority: give low, normal or high", text)
 }

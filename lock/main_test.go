@@ -143,7 +143,7 @@ func childWrap() int {
 		return 1
 	}
 	if c.Ending {
-		l.hold.room.Show(queue.Ending)
+		l.Ending()
 	}
 	fd, err := dup(l.Descriptor())
 	if err != nil {
@@ -355,6 +355,9 @@ func database(t testing.TB) (db string, n Names) {
 	require.NoError(t, err)
 	return db, n
 }
+
+// own is the lock's hold, which leans on nobody.
+func own(l *Lock) *held { return l.hold.(*held) }
 
 // acquire gets the lock, and lets go of it when the test ends.
 func acquire(t testing.TB, db string, opts Options) *Lock {

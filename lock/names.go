@@ -8,7 +8,9 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/dblock-dev/dblock/lock/internal/claim"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
+	"github.com/dblock-dev/dblock/lock/internal/queue"
 )
 
 // Names are the files of one lock. All paths are absolute.
@@ -20,14 +22,14 @@ type Names struct {
 
 // The files of the state directory.
 const (
-	roomName  = "room"
-	spareName = "notice"
-	tokenName = "token"
+	roomName  = queue.Room
+	spareName = claim.Spare
+	tokenName = queue.Token
 )
 
-func turnstileName(p Priority) string { return "turnstile-" + p.String() }
+func turnstileName(p Priority) string { return queue.Turnstile(queue.Class(p)) }
 
-func (n Names) room() string { return filepath.Join(n.State, roomName) }
+func (n Names) room() string { return queue.RoomPath(n.State) }
 
 // identifyRoom finds the room's inode in the state directory itself, not in one that
 // somebody has linked in its place.
@@ -75,6 +77,12 @@ func Resolve(db, lockFile string) (Names, error) {
 	return n, nil
 }
 
+// named reports whether the lock file was named by the user. Where its name was made
+// of the database's nobody keeps a file of another kind.
+func (n Names) named() bool {
+	return n.DB == "" || n.DB == n.Notice || n.Notice != filepath.Join(filepath.Dir(n.DB), "."+stem(filepath.Base(n.DB))+".lock")
+}
+
 // links is how many names the database has, if there are several.
 func (n Names) links() int {
 	info, err := os.Stat(n.DB)
@@ -107,7 +115,7 @@ func follow(path string) (string, error) {
 			return "", err
 		}
 		target, err := os.Readlink(here)
-		if errors.Is(err, syscall.EINVAL) || isMissing(err) {
+		if errors.Is(err, syscall.EINVAL) || notice.IsGone(err) {
 			return here, nil
 		}
 		if err != nil {
@@ -135,32 +143,11 @@ func locate(path string) (string, error) {
 		dir, name = path, ""
 	}
 	real, err := realDir(dir)
-	if isMissing(err) {
+	if notice.IsGone(err) {
 		return filepath.Abs(path)
 	}
 	if err != nil {
 		return "", err
 	}
 	return filepath.Join(real, name), nil
-}
-
-func isMissing(err error) bool {
-	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
-}
-
-// walkDir is the real path of a directory, found component by component.
-func walkDir(dir string) (string, error) {
-	if !filepath.IsAbs(dir) {
-		wd, err := syscall.Getwd()
-		if err != nil {
-			return "", &fs.PathError{Op: "getcwd", Path: ".", Err: err}
-		}
-		dir = wd + "/" + dir
-	}
-	real, err := filepath.EvalSymlinks(dir)
-	var path *fs.PathError
-	if err != nil && !errors.As(err, &path) && !isMissing(err) {
-		err = &fs.PathError{Op: "resolve", Path: dir, Err: syscall.ELOOP} // all that it says is "too many links"
-	}
-	return real, err
 }

@@ -1,127 +1,45 @@
 package lock
 
 import (
-	"context"
-	"os"
-	"slices"
-	"strconv"
-	"strings"
+	"time"
 
 	"github.com/dblock-dev/dblock/lock/internal/notice"
 	"github.com/dblock-dev/dblock/lock/internal/proc"
 	"github.com/dblock-dev/dblock/lock/internal/queue"
 )
 
-// The environment in which a command finds the lock that it runs under. These
-// names are no flags' variables, which are the user's.
-const (
-	EnvHold     = "DBLOCK_HOLD_" // what all of them begin with
-	EnvDB       = EnvHold + "DB"
-	EnvLockFile = EnvHold + "LOCK_FILE"
-	EnvPID      = EnvHold + "PID"
-	EnvToken    = EnvHold + "TOKEN"
-	EnvMode     = EnvHold + "MODE"
-	// EnvOuter lists the holds around that one: a line each of TOKEN:PID:PATH. In
-	// the path a line feed is written %0A, and a percent sign %25.
-	EnvOuter = EnvHold + "OUTER"
-)
+// outerEvery is how often an enclosing hold is checked for the death of its
+// process, which no watch tells.
+const outerEvery = 250 * time.Millisecond
 
-var (
-	escapeLine   = strings.NewReplacer("%", "%25", "\n", "%0A")
-	unescapeLine = strings.NewReplacer("%25", "%", "%0A", "\n")
-)
-
-// outer is a hold of an enclosing dblock, as the environment tells of it.
-type outer struct {
-	token int64
-	pid   int
-	path  string
-
-	hidden bool // its process cannot be seen from here
-	seen   bool // its notice was there, in this mode
-	mode   Mode
+// surroundings is where we look for the holds that are around us.
+type surroundings struct {
+	names Names
+	me    proc.Me
+	opts  Options
 }
 
-// Enclosing returns what EnvOuter must say for a command that runs under g: the
-// holds that this process itself runs under, except g's. It is empty if there
-// are none.
-func Enclosing(g Grant) string {
-	var lines []string
+// find finds an enclosing dblock that holds this lock now, and how. What the
+// environment says is not believed but checked; what does not hold makes us an ordinary
+// stranger.
+func (s *surroundings) find() (*outer, Mode, error) {
 	for _, o := range outers() {
-		if o.path != g.Notice {
-			lines = append(lines, strconv.FormatInt(o.token, 10)+":"+strconv.Itoa(o.pid)+":"+escapeLine.Replace(o.path))
-		}
-	}
-	return strings.Join(lines, "\n")
-}
-
-func outers() []outer {
-	var found []outer
-	add := func(token, pid, path string) {
-		t, err1 := strconv.ParseInt(token, 10, 64)
-		p, err2 := strconv.Atoi(pid)
-		o := outer{token: t, pid: p, path: path}
-		if err1 == nil && err2 == nil && path != "" && !slices.Contains(found, o) {
-			found = append(found, o)
-		}
-	}
-	add(os.Getenv(EnvToken), os.Getenv(EnvPID), os.Getenv(EnvLockFile))
-	for line := range strings.SplitSeq(os.Getenv(EnvOuter), "\n") {
-		if f := strings.SplitN(line, ":", 3); len(f) == 3 {
-			add(f[0], f[1], unescapeLine.Replace(f[2]))
-		}
-	}
-	return found
-}
-
-// lean finds an enclosing dblock that holds this lock now. Then there is nothing
-// to take, and taking it could only be a deadlock. What the environment says is
-// not believed but checked; what does not hold makes us an ordinary stranger.
-func (a *attempt) lean() (*hold, error) {
-	for _, o := range outers() {
-		if !o.about(a.names) {
+		if !o.about(s.names) {
 			continue
 		}
-		mode, live := a.live(&o)
+		mode, live := s.live(&o)
 		if !live {
-			if room, err := a.names.identifyRoom(); err == nil && proc.Holds(room) { // check: own-descriptor
-				return nil, ErrOrphan
+			if room, err := s.names.identifyRoom(); err == nil && proc.Holds(room) { // check: own-descriptor
+				return nil, 0, ErrOrphan
 			}
 			continue
 		}
-		if mode == Shared && a.opts.Mode == Exclusive {
-			return nil, ErrUpgrade
+		if mode == Shared && s.opts.Mode == Exclusive {
+			return nil, 0, ErrUpgrade
 		}
-		h := &hold{attempt: a, lostc: make(chan struct{}), stop: make(chan struct{}), outer: &o}
-		a.info = a.describe()
-		h.grant = Grant{Names: a.names, Holder: holderOf(a.info), Leaned: true, LeanedPID: o.pid}
-		h.grant.Mode = mode
-		h.grant.Token = o.token
-		a.openRoom()
-		h.attendLater()
-		return h, nil
+		return &o, mode, nil
 	}
-	return nil, nil
-}
-
-// openRoom opens the room and locks nothing. The command inherits it, so if this
-// hold outlives the one that it leans on, and locks the very same open file, the
-// command keeps that even when we are killed.
-func (a *attempt) openRoom() {
-	dir, err := notice.OpenDir(a.names.State)
-	if err != nil {
-		return
-	}
-	defer dir.Close()
-	f, err := queue.Existing(dir.At(roomName))
-	if err != nil {
-		return // where flock does not work there is none
-	}
-	if f.Raise() != nil {
-		f.Close()
-		return
-	}
-	a.room = f
+	return nil, 0, nil
 }
 
 // about reports whether the hold is of the lock with these names. A directory that
@@ -139,18 +57,18 @@ func (o outer) about(n Names) bool {
 // ancestor of ours, and either the notice or the kernel says that it holds. The
 // notice alone may be missing for the moment between a peer's unlink and our side's
 // heal. Where its process cannot be seen, what we have inherited must prove it.
-func (a *attempt) live(o *outer) (Mode, bool) {
-	seen, err := notice.Read(a.names.Notice)
+func (s *surroundings) live(o *outer) (Mode, bool) {
+	seen, err := notice.Read(s.names.Notice)
 	var d *notice.Dblock
-	if err == nil && seen.Info.Dblock != nil && seen.Info.Dblock.Boot == a.me.Boot {
+	if err == nil && seen.Info.Dblock != nil && seen.Info.Dblock.Boot == s.me.Boot {
 		d = seen.Info.Dblock
 		if o.ours(seen) {
-			o.hidden = d.PIDNS != a.me.PIDNS // its number is that of another process here
+			o.hidden = d.PIDNS != s.me.PIDNS // its number is that of another process here
 		}
 	}
 	around, known := proc.Descends(o.pid)
 	if o.hidden || !known && proc.Complete {
-		return a.inherited(o, seen, d)
+		return s.inherited(o, seen, d)
 	}
 	if known && !around || !known && proc.Look(o.pid) != proc.Alive {
 		return 0, false
@@ -163,7 +81,7 @@ func (a *attempt) live(o *outer) (Mode, bool) {
 			return 0, false
 		}
 	}
-	room, err := a.names.identifyRoom()
+	room, err := s.names.identifyRoom()
 	if err != nil {
 		return 0, false
 	}
@@ -188,16 +106,16 @@ func (o *outer) ours(seen *notice.Sighting) bool {
 // or by the way /proc is mounted. Anybody can read a notice and set variables after
 // it; but only what runs under a hold has its locked room among its descriptors. The
 // notice's beats tell whether the hold's process lives.
-func (a *attempt) inherited(o *outer, seen *notice.Sighting, d *notice.Dblock) (Mode, bool) {
-	room, err := a.names.identifyRoom()
-	if err != nil || !proc.Holds(room) && !a.signed(room) { // check: hidden-holder
+func (s *surroundings) inherited(o *outer, seen *notice.Sighting, d *notice.Dblock) (Mode, bool) {
+	room, err := s.names.identifyRoom()
+	if err != nil || !proc.Holds(room) && !queue.Signed(s.names.State, room) { // check: hidden-holder
 		return 0, false
 	}
 	switch {
 	case d == nil:
 		// It is gone for the moment; whom it belonged to was seen before.
 		return o.mode, o.seen && seen == nil
-	case since(a.now(), seen.Info.Timestamp) > a.opts.StaleTimeout:
+	case notice.Since(s.opts.Now().UnixMilli(), seen.Info.Timestamp) > s.opts.StaleTimeout:
 		return 0, false
 	case d.Mode == notice.Shared:
 		o.mode, o.seen = Shared, true
@@ -209,35 +127,113 @@ func (a *attempt) inherited(o *outer, seen *notice.Sighting, d *notice.Dblock) (
 	return o.mode, true
 }
 
-// lookOuter checks that the hold we lean on is still there. When it is over
-// while our command goes on, the lock is taken by ourselves if that is possible
-// at once, and else it counts as lost.
-func (h *hold) lookOuter() {
-	if h.ended || h.lost != nil || h.successor != nil {
+// leaned is a hold that leans on that of an enclosing dblock: it has taken nothing and
+// has nothing to release. When the other one is over while our command goes on, the
+// lock is taken by ourselves if that is possible at once, and else it counts as lost.
+type leaned struct {
+	grant   Grant
+	around  surroundings
+	succeed func(room *queue.File) (hold, error) // takes the lock
+	keeper  *keeper
+
+	// Guarded by the keeper's mutex:
+	outer outer
+	file  *queue.File // the room, open but not locked; nil where there is none, or when it was taken
+	own   hold        // ours, taken when the other one was over
+}
+
+func newLeaned(g Grant, s surroundings, o outer, succeed func(*queue.File) (hold, error), attended bool) *leaned {
+	h := &leaned{grant: g, around: s, outer: o, succeed: succeed, file: queue.OpenRoom(g.State)}
+	h.keeper = newKeeper(h, g.Notice, lookEvery, outerEvery)
+	if attended {
+		h.keeper.attend()
+	}
+	return h
+}
+
+func (h *leaned) granted() Grant        { return h.grant }
+func (h *leaned) attend()               { h.keeper.attend() }
+func (h *leaned) check()                { h.keeper.look() }
+func (h *leaned) lost() <-chan struct{} { return h.keeper.lostc }
+func (h *leaned) err() error            { return h.keeper.err() }
+
+func (h *leaned) descriptor() int {
+	h.keeper.mu.Lock()
+	defer h.keeper.mu.Unlock()
+	if h.file == nil {
+		return -1
+	}
+	return h.file.Fd()
+}
+
+// suspend does nothing: the notice is not ours.
+func (h *leaned) suspend() {}
+
+func (h *leaned) resume() { h.keeper.look() }
+
+func (h *leaned) ending() {
+	h.keeper.mu.Lock()
+	defer h.keeper.mu.Unlock()
+	if h.file != nil {
+		h.file.Show(queue.Ending)
+	}
+}
+
+// bequeath does nothing: the lock is not ours to leave.
+func (h *leaned) bequeath() {}
+
+func (h *leaned) begin() {}
+
+// beat does nothing: the enclosing dblock beats.
+func (h *leaned) beat() {}
+
+func (h *leaned) room() string { return "" }
+
+func (h *leaned) inode() (notice.ID, bool) { return notice.ID{}, false }
+
+// look checks that the hold we lean on is still there.
+func (h *leaned) look() {
+	if h.keeper.idle() || h.own != nil {
 		return
 	}
-	if _, live := h.live(h.outer); live {
+	if _, live := h.around.live(&h.outer); live {
 		return
 	}
-	l := New(h.db, h.opts)
-	l.opts.Wait, l.opts.Unattended = NoWait, false
-	a := newAttempt(l, h.names)
-	a.bequeathed, h.room = h.room, nil
-	own, err := a.run(context.Background())
-	a.bequeathed.Close()
+	room := h.file
+	h.file = nil
+	own, err := h.succeed(room)
 	if err != nil {
-		h.lose("the enclosing dblock has ended, and the lock could not be taken", nil)
+		h.keeper.lose("the enclosing dblock has ended, and the lock could not be taken", nil)
 		return
 	}
-	h.successor = own
+	h.own = own
 	go func() {
 		select {
-		case <-own.lostc:
-			h.mu.Lock()
-			defer h.mu.Unlock()
-			h.lost = own.lost
-			close(h.lostc)
-		case <-h.stop:
+		case <-own.lost():
+			h.keeper.mu.Lock()
+			defer h.keeper.mu.Unlock()
+			h.keeper.loseAs(own.err())
+		case <-h.keeper.stop:
 		}
 	}()
+}
+
+func (h *leaned) release() error {
+	k := h.keeper
+	k.mu.Lock()
+	k.end()
+	lost, own := k.lost, h.own
+	k.mu.Unlock()
+	if own != nil {
+		return own.release()
+	}
+	var err error
+	if h.file != nil {
+		err = h.file.Unlock()
+		h.file.Close()
+	}
+	if lost != nil {
+		return lost
+	}
+	return err
 }

@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/dblock-dev/dblock/lock/internal/proc"
+	"github.com/dblock-dev/dblock/lock/internal/queue"
 )
 
 // The same files under another name, as a directory has that is mounted twice.
@@ -33,34 +36,34 @@ func TestNestedThroughAnotherMount(t *testing.T) {
 // everybody can set variables after the notice: the inherited descriptor decides.
 func TestHiddenHolderNeedsTheDescriptor(t *testing.T) {
 	t.Parallel()
-	elsewhere := func(db string, n Names) *attempt {
-		a := newAttempt(New(db, Options{}), n)
-		a.me.PIDNS++
-		return a
+	elsewhere := func(n Names) *surroundings {
+		s := &surroundings{names: n, me: proc.Self(), opts: Options{}.withDefaults()}
+		s.me.PIDNS++
+		return s
 	}
 	db, n := database(t)
 	holding(t, config{DB: db})
 	i := look1(t, n.Notice).Info
 	o := outer{token: i.Dblock.Token, pid: i.PID, path: n.Notice}
-	_, live := elsewhere(db, n).live(&o)
+	_, live := elsewhere(n).live(&o)
 	require.False(t, live, "a stranger that has read the notice")
 
 	db, n = database(t)
 	l := acquire(t, db, Options{})
 	g, _ := l.Grant()
 	o = outer{token: g.Token, pid: g.PID, path: n.Notice}
-	a := elsewhere(db, n)
-	mode, live := a.live(&o)
+	s := elsewhere(n)
+	mode, live := s.live(&o)
 	require.True(t, live)
 	require.Equal(t, Exclusive, mode)
 	room, err := n.identifyRoom()
 	require.NoError(t, err)
-	require.True(t, a.signed(room), "the sign proves it, too, where there is no /proc")
+	require.True(t, queue.Signed(n.State, room), "the sign proves it, too, where there is no /proc")
 
-	a.opts.Now = func() time.Time { return time.Now().Add(time.Minute) }
-	_, live = a.live(&o)
+	s.opts.Now = func() time.Time { return time.Now().Add(time.Minute) }
+	_, live = s.live(&o)
 	require.False(t, live, "its beats have ended")
 	require.NoError(t, l.Release())
-	_, live = elsewhere(db, n).live(&o)
+	_, live = elsewhere(n).live(&o)
 	require.False(t, live)
 }

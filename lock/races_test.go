@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/dblock-dev/dblock/lock/internal/claim"
+	"github.com/dblock-dev/dblock/lock/internal/ledger"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
 	"github.com/dblock-dev/dblock/lock/internal/queue"
 )
@@ -54,9 +56,7 @@ func TestRoomRemovedBetweenOpenAndLock(t *testing.T) {
 			l := at(New(db, Options{}), step, func() { require.NoError(t, os.RemoveAll(n.State)) })
 			require.NoError(t, l.Acquire(t.Context()))
 			require.NoError(t, l.Err())
-			open, err := l.hold.room.ID()
-			require.NoError(t, err)
-			require.Equal(t, open, inode(t, n.room()))
+			require.True(t, own(l).place.Stands())
 			mustHeld(t, attemptOnce(t, db, Options{}))
 			require.NoError(t, l.Release())
 		})
@@ -175,53 +175,9 @@ func TestStaleNoticeVanishesBeforeTakeOver(t *testing.T) {
 	put(t, n.Notice, peerNotice(gone(t), host(), ms(time.Now())))
 	l := at(New(db, Options{Wait: NoWait}), "judged", func() { require.NoError(t, os.Remove(n.Notice)) })
 	require.NoError(t, l.Acquire(t.Context()))
-	require.Equal(t, l.hold.file.ID(), inode(t, n.Notice))
+	require.Equal(t, own(l).claim.Inode(), inode(t, n.Notice))
 	require.NoError(t, l.Release())
 	require.NoFileExists(t, n.Notice)
-}
-
-// ready is an attempt that has the room and a complete notice of its own.
-func ready(t *testing.T, db string) *attempt {
-	t.Helper()
-	l := New(db, Options{Wait: NoWait})
-	n, err := Resolve(db, "")
-	require.NoError(t, err)
-	a := newAttempt(l, n)
-	t.Cleanup(a.abandon)
-	require.NoError(t, a.enter(t.Context()))
-	require.NoError(t, a.drawToken())
-	require.NoError(t, a.prepare())
-	return a
-}
-
-func TestReplaceInSteps(t *testing.T) {
-	t.Parallel()
-	// What happens where files cannot be exchanged.
-	db, n := database(t)
-	a := ready(t, db)
-	put(t, n.Notice, peerNotice(gone(t), host(), ms(time.Now())))
-	done, err := a.replaceInSteps(look1(t, n.Notice))
-	require.NoError(t, err)
-	require.True(t, done)
-	require.Equal(t, a.file.ID(), inode(t, n.Notice))
-}
-
-func TestReplaceInStepsLooksAgain(t *testing.T) {
-	t.Parallel()
-	db, n := database(t)
-	a := ready(t, db)
-	put(t, n.Notice, peerNotice(gone(t), host(), ms(time.Now())))
-	judged := look1(t, n.Notice)
-	theirs := put(t, n.Notice, peerNotice(os.Getpid(), host(), ms(time.Now())))
-	done, err := a.replaceInSteps(judged)
-	require.NoError(t, err)
-	require.False(t, done)
-	require.Equal(t, theirs, inode(t, n.Notice))
-
-	require.NoError(t, os.Remove(n.Notice))
-	done, err = a.replaceInSteps(judged)
-	require.NoError(t, err)
-	require.False(t, done)
 }
 
 func TestPeerUnlinksAndCreatesBeforeStart(t *testing.T) {
@@ -255,7 +211,7 @@ func TestPeerUnlinksBeforeStart(t *testing.T) {
 	}
 	require.NoError(t, l.Acquire(t.Context()))
 	require.Equal(t, 2, looks, "it looks again after it has published again")
-	require.Equal(t, l.hold.file.ID(), inode(t, n.Notice))
+	require.Equal(t, own(l).claim.Inode(), inode(t, n.Notice))
 	require.NoError(t, l.Release())
 }
 
@@ -266,9 +222,7 @@ func TestStateDirectoryRemovedWhileInIt(t *testing.T) {
 	put(t, n.Notice, peerNotice(gone(t), host(), ms(time.Now())))
 	l := at(New(db, Options{Wait: NoWait}), "judged", func() { require.NoError(t, os.RemoveAll(n.State)) })
 	require.NoError(t, l.Acquire(t.Context()))
-	open, err := l.hold.room.ID()
-	require.NoError(t, err)
-	require.Equal(t, open, inode(t, n.room()))
+	require.True(t, own(l).place.Stands())
 	require.NoError(t, l.Release())
 }
 
@@ -284,9 +238,7 @@ func TestStateDirectoryRemovedBetweenRoomAndNotice(t *testing.T) {
 				require.NoError(t, attemptOnce(t, db, Options{}))
 				l := at(New(db, Options{Mode: mode}), step, func() { require.NoError(t, os.RemoveAll(n.State)) })
 				require.NoError(t, l.Acquire(t.Context()))
-				open, err := l.hold.room.ID()
-				require.NoError(t, err)
-				require.Equal(t, open, inode(t, n.room()))
+				require.True(t, own(l).place.Stands())
 				require.NoError(t, l.Err())
 				require.NoError(t, l.Release())
 				require.NoFileExists(t, n.Notice)
@@ -347,8 +299,7 @@ func TestInheritedRoomOutlivesTheHolder(t *testing.T) {
 func TestEnvironmentIsCheckedNotBelieved(t *testing.T) {
 	// An earlier hold of the same enclosing dblock: all is as it says but the token.
 	db, n := database(t)
-	a := newAttempt(New(db, Options{}), n)
-	i := a.describe()
+	i := ownNotice()
 	i.PID = os.Getppid()
 	i.Dblock.ID, i.Dblock.Token = "0123456789abcdef", 1002
 	st, ok := statOf(i.PID)
@@ -425,17 +376,17 @@ func TestCourtesyToAReaderOfTheNotice(t *testing.T) {
 	db, n := database(t)
 	l := acquire(t, db, Options{})
 	// A peer that polls reads the notice again and again.
-	if !readUntil(t, n, func() bool { return l.hold.polled }, l) {
+	if !readUntil(t, n, func() bool { return claim.Polls(own(l).reads) }, l) {
 		t.Skip("this filesystem keeps no times of access")
 	}
-	require.GreaterOrEqual(t, timeToNext(t, db, l), gapFor)
+	require.GreaterOrEqual(t, timeToNext(t, db, l), claim.GapFor)
 }
 
 // readUntil reads the notice until the hold knows as much as it should.
 func readUntil(t *testing.T, n Names, enough func() bool, l *Lock) bool {
 	return within(2*time.Second, func() bool {
-		l.hold.mu.Lock()
-		defer l.hold.mu.Unlock()
+		own(l).keeper.mu.Lock()
+		defer own(l).keeper.mu.Unlock()
 		if enough() {
 			return true
 		}
@@ -450,7 +401,7 @@ func TestCourtesyToAReaderOfSeveralNotices(t *testing.T) {
 	db, n := database(t)
 	for _, polled := range []bool{false, true} {
 		l := acquire(t, db, Options{})
-		if !readUntil(t, n, func() bool { return l.hold.reads == 1 }, l) {
+		if !readUntil(t, n, func() bool { return own(l).reads == 1 }, l) {
 			t.Skip("this filesystem keeps no times of access")
 		}
 		next := New(db, Options{Wait: Forever})
@@ -479,22 +430,8 @@ func TestCourtesyToAPeerThatWasMet(t *testing.T) {
 	require.NoError(t, result(t, got))
 	// The peer has just had its turn; it is owed the next one when it has not
 	// found the path free for a while.
-	later.Store(int64(gapEvery) + int64(time.Millisecond))
-	require.GreaterOrEqual(t, timeToNext(t, db, l), gapFor)
-}
-
-func TestCourtesyIsNotLeftTwiceInARow(t *testing.T) {
-	t.Parallel()
-	var led ledger
-	now := time.Now().UnixMilli()
-	require.False(t, led.owesGap(now, gapEvery), "no peer was ever met")
-	led.peer = now - 1000
-	require.True(t, led.owesGap(now, gapEvery))
-	led.gap = now - 100
-	require.False(t, led.owesGap(now, gapEvery))
-	require.True(t, led.owesGap(now+500, gapEvery))
-	require.True(t, led.owesGap(now-200, gapEvery), "the clock was set back")
-	require.False(t, led.owesGap(now+lately.Milliseconds(), gapEvery), "no peer met for an hour")
+	later.Store(int64(501 * time.Millisecond))
+	require.GreaterOrEqual(t, timeToNext(t, db, l), claim.GapFor)
 }
 
 func TestNoCourtesyWithoutPeers(t *testing.T) {
@@ -506,12 +443,12 @@ func TestNoCourtesyWithoutPeers(t *testing.T) {
 	mustHeld(t, attemptOnce(t, db, Options{}))
 	_, err := Inspect(db, Options{})
 	require.NoError(t, err)
-	require.False(t, l.hold.file.WasRead())
+	require.False(t, own(l).claim.WasRead())
 	timeToNext(t, db, l)
-	var led ledger
-	require.NoError(t, amendLedger(stateFile(t, n.token()), func(l *ledger) { led = *l }))
-	require.Zero(t, led.peer)
-	require.Positive(t, led.token)
+	var led ledger.Ledger
+	require.NoError(t, ledger.Amend(stateFile(t, n.token()), func(l *ledger.Ledger) { led = *l }))
+	require.Zero(t, led.Peer)
+	require.Positive(t, led.Token)
 }
 
 // Two readers, and the state directory is deleted between the one and the other:

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/dblock-dev/dblock/lock/internal/ledger"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
 	"github.com/dblock-dev/dblock/lock/internal/queue"
 )
@@ -198,7 +199,7 @@ func TestTokenIsNotWrittenOverOtherThings(t *testing.T) {
 	t.Parallel()
 	db, n := shared(t)
 	require.NoError(t, os.WriteFile(n.token(), []byte("root:x:0:0::/root:/bin/sh\n"), 0o644))
-	require.ErrorIs(t, attemptOnce(t, db, Options{}), errNoLedger)
+	require.ErrorIs(t, attemptOnce(t, db, Options{}), ledger.ErrNoLedger)
 	require.Equal(t, "root:x:0:0::/root:/bin/sh\n", contents(t, n.token()))
 	require.NoFileExists(t, n.Notice)
 	require.NoError(t, os.WriteFile(n.token(), []byte("17\n"), 0o644))

@@ -1,6 +1,9 @@
 package queue
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // FirstDeadline is the first byte at which a sign is the end of a wait. No clock that works
 // shows an earlier time: it is in the year 2001.
@@ -12,5 +15,21 @@ const FirstDeadline = 1_000_000_000_000
 func (f *File) ShowDeadline(at time.Time) {
 	if ms := at.UnixMilli(); ms >= FirstDeadline {
 		f.Show(Sign(ms))
+	}
+}
+
+// ShowDeadline lets others know until when we wait for somebody who has the lock without
+// being in the queue.
+func (p *Place) ShowDeadline(ctx context.Context) { p.showDeadline(ctx, p.room) }
+
+// showDeadline shows it on the file that we wait for first. We keep that open until the wait is
+// over, so once is enough.
+func (p *Place) showDeadline(ctx context.Context, f *File) {
+	end := p.wants.Patience.End
+	if at, ends := ctx.Deadline(); ends && (end.IsZero() || at.Before(end)) {
+		end = at
+	}
+	if f != nil && !end.IsZero() && !p.wants.Patience.Waited() {
+		f.ShowDeadline(end)
 	}
 }

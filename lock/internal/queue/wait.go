@@ -85,7 +85,7 @@ func (f *File) Wait(ctx context.Context, how How) error {
 		f.fd = -1
 		return ctx.Err()
 	}
-	// Granted at the same moment: then it is ours to let go.
+	// Granted at the same moment: then it is ours to release.
 	<-w.ended
 	f.Close()
 	return ctx.Err()
@@ -152,7 +152,7 @@ func (w *pending) returned() bool {
 	return true
 }
 
-// discard lets go of what a wait that was left behind has been granted.
+// discard releases what a wait that was left behind has been granted.
 func (w *pending) discard() {
 	if w.file.Discarded != nil {
 		w.file.Discarded(w.file) // check: left-discarded: w.file.Discarded(w.file) -> _ = w
@@ -182,7 +182,7 @@ const impatience = time.Second
 
 // end leaves the kernel's queue, which only a signal to the thread that waits there can
 // do. It may come before the call has begun, so it is sent until that returns. It reports
-// whether the wait is over; what was granted at the same moment is let go.
+// whether the wait is over; what was granted at the same moment is released.
 func (w *pending) end(atMost time.Duration) bool {
 	if w.interrupt == 0 {
 		return false

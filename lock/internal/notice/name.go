@@ -1,6 +1,7 @@
 package notice
 
 import (
+	"errors"
 	"io/fs"
 	"path/filepath"
 
@@ -139,4 +140,9 @@ func retry(call func() error) error {
 			return err
 		}
 	}
+}
+
+// IsGone reports an error that says that there is nothing at the path.
+func IsGone(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR)
 }

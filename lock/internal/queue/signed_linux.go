@@ -1,4 +1,4 @@
-package lock
+package queue
 
 import (
 	"io"
@@ -6,27 +6,26 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dblock-dev/dblock/lock/internal/notice"
-	"github.com/dblock-dev/dblock/lock/internal/queue"
 )
 
 // inheritable is above the numbers that a room's descriptor gets.
 const inheritable = 256
 
-// signed reports whether one of our descriptors is the open file that shows the
+// Signed reports whether one of our descriptors is the open file that shows the
 // sign of having the room. Everybody sees a sign but the open file that shows it.
 // It is a proof where there is no /proc.
-func (a *attempt) signed(room notice.ID) bool {
-	dir, err := notice.OpenDir(a.names.State)
+func Signed(state string, room notice.ID) bool {
+	dir, err := notice.OpenDir(state)
 	if err != nil {
 		return false
 	}
 	defer dir.Close()
-	f, err := queue.Existing(dir.At(roomName))
+	f, err := Existing(dir.At(Room))
 	if err != nil {
 		return false
 	}
 	defer f.Close()
-	for _, sign := range []queue.Sign{queue.Having, queue.Reading} {
+	for _, sign := range []Sign{Having, Reading} {
 		if shown, _ := f.Shown(sign); !shown {
 			continue
 		}

@@ -1,5 +1,5 @@
 // Package queue is the kernel's half of the lock: flock(2) on small permanent
-// files. The kernel queues those who wait, in order of arrival, and lets go of
+// files. The kernel queues those who wait, in order of arrival, and releases
 // what a dead process held.
 package queue
 
@@ -57,7 +57,7 @@ type File struct {
 	interrupt syscall.Signal // see Interruptible
 
 	// Discarded is called, if it is not nil, when a wait that was given up is granted,
-	// before the lock is let go.
+	// before the lock is released.
 	Discarded func(*File)
 }
 
@@ -153,7 +153,7 @@ func (f *File) Try(how How) (bool, error) {
 	return err == nil, f.wrap(err)
 }
 
-// Unlock lets go for every process that shares the open file.
+// Unlock releases the lock for every process that shares the open file.
 func (f *File) Unlock() error {
 	f.hideAll()
 	return f.wrap(f.flock(unix.LOCK_UN))

@@ -1,0 +1,70 @@
+package lock
+
+import (
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// The environment in which a command finds the lock that it runs under. These
+// names are no flags' variables, which are the user's.
+const (
+	EnvHold     = "DBLOCK_HOLD_" // what all of them begin with
+	EnvDB       = EnvHold + "DB"
+	EnvLockFile = EnvHold + "LOCK_FILE"
+	EnvPID      = EnvHold + "PID"
+	EnvToken    = EnvHold + "TOKEN"
+	EnvMode     = EnvHold + "MODE"
+	// EnvOuter lists the holds around that one: a line each of TOKEN:PID:PATH. In
+	// the path a line feed is written %0A, and a percent sign %25.
+	EnvOuter = EnvHold + "OUTER"
+)
+
+var (
+	escapeLine   = strings.NewReplacer("%", "%25", "\n", "%0A")
+	unescapeLine = strings.NewReplacer("%25", "%", "%0A", "\n")
+)
+
+// outer is a hold of an enclosing dblock, as the environment tells of it.
+type outer struct {
+	token int64
+	pid   int
+	path  string
+
+	hidden bool // its process cannot be seen from here
+	seen   bool // its notice was there, in this mode
+	mode   Mode
+}
+
+// Enclosing returns what EnvOuter must say for a command that runs under g: the
+// holds that this process itself runs under, except g's. It is empty if there
+// are none.
+func Enclosing(g Grant) string {
+	var lines []string
+	for _, o := range outers() {
+		if o.path != g.Notice {
+			lines = append(lines, strconv.FormatInt(o.token, 10)+":"+strconv.Itoa(o.pid)+":"+escapeLine.Replace(o.path))
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+func outers() []outer {
+	var found []outer
+	add := func(token, pid, path string) {
+		t, err1 := strconv.ParseInt(token, 10, 64)
+		p, err2 := strconv.Atoi(pid)
+		o := outer{token: t, pid: p, path: path}
+		if err1 == nil && err2 == nil && path != "" && !slices.Contains(found, o) {
+			found = append(found, o)
+		}
+	}
+	add(os.Getenv(EnvToken), os.Getenv(EnvPID), os.Getenv(EnvLockFile))
+	for line := range strings.SplitSeq(os.Getenv(EnvOuter), "\n") {
+		if f := strings.SplitN(line, ":", 3); len(f) == 3 {
+			add(f[0], f[1], unescapeLine.Replace(f[2]))
+		}
+	}
+	return found
+}

@@ -1,0 +1,153 @@
+package claim
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"syscall"
+	"time"
+
+	"github.com/dblock-dev/dblock/lock/internal/judge"
+	"github.com/dblock-dev/dblock/lock/internal/notice"
+	"github.com/dblock-dev/dblock/lock/internal/queue"
+)
+
+// confront deals with the notice that is in our way: it waits a while for it,
+// or takes over from it. done means that ours stands in its place.
+func (c *Claim) confront(ctx context.Context) (done bool, err error) {
+	seen, err := notice.Read(c.opts.Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		c.unsettled = time.Now()
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if c.file != nil && seen.ID == c.file.ID() {
+		return true, nil
+	}
+	if !seen.Same(c.seen) {
+		c.seen, c.since = seen, time.Now()
+	}
+	if seen.Err != nil {
+		c.unsettled = time.Now()
+	}
+	if seen.Info.Dblock == nil {
+		c.met = true
+		if seen.Info.PID > 0 {
+			c.Meet(seen.Info.PID)
+		}
+	}
+	v := c.judge(seen)
+	if v.Alien {
+		return false, judge.NotLockFile("lock", c.opts.Path, v.Why)
+	}
+	if seen.Info.Dblock == nil {
+		c.ledger.Gap = c.now() // a peer has, or had, its turn
+	}
+	if !v.Stale {
+		c.linked = false // it would tell of an earlier acquisition than the one to come
+		return false, c.waitForeign(ctx, v.Again)
+	}
+	c.opts.Step("judged")
+	done, err = c.takeOver(seen)
+	if done && c.place.Locked() && seen.Info.Dblock != nil && !WasLeft(seen.Info) {
+		queue.Sweep(c.place.Dir()) // it may have been killed at anything
+	}
+	if done && c.peersMayJudge(seen.Info) { // check: settle-after-takeover
+		// A peer that judged the same notice may be about to unlink what is
+		// at the path, not knowing that it is ours by now.
+		c.unsettled = time.Now()
+	}
+	return done, err
+}
+
+// peersMayJudge reports whether a peer might call a stale notice stale as well: its
+// own kind's for several reasons, a dblock's when it is old enough for that.
+func (c *Claim) peersMayJudge(i notice.Info) bool {
+	return i.Dblock == nil || notice.Since(c.now(), i.Timestamp) > judge.PeersTimeout-time.Second
+}
+
+// takeOver puts our notice in the place of the one that was judged, by compare
+// and swap: the path is never missing, and whoever came in between is put back.
+func (c *Claim) takeOver(judged *notice.Sighting) (bool, error) {
+	switch err := notice.Swap(c.spareFile(), c.noticeFile()); {
+	case err == syscall.ENOENT:
+		return false, nil // it has gone by itself
+	case err == syscall.ENOSYS || err == syscall.EINVAL || err == syscall.EOPNOTSUPP || err == syscall.EPERM:
+		// EPERM is also what sandboxes answer; if it is the directory's, unlink fails alike.
+		return c.replaceInSteps(judged)
+	case err != nil:
+		return false, &fs.PathError{Op: "take over", Path: c.opts.Path, Err: err}
+	}
+	c.linked = false // the spare name is that of the old notice now
+	c.opts.Step("swapped")
+	out, err := c.spareFile().Read()
+	if notice.IsGone(err) {
+		return false, err
+	}
+	// What cannot be read is not what was judged, which could.
+	if err != nil || !out.Same(judged) { // check: compare-and-swap
+		return false, c.putBack()
+	}
+	if err := c.spareFile().Remove(); err != nil {
+		return true, err
+	}
+	if moved, err := notice.Link(c.noticeFile(), c.spareFile()); err == nil && !moved {
+		id, err := c.spareFile().Identify()
+		c.linked = err == nil && id == c.file.ID()
+		if !c.linked {
+			_ = c.spareFile().Remove()
+		}
+	}
+	return true, nil
+}
+
+// putBack gives the path back to a notice that came in between. What comes out must
+// be ours; if it is another one that came in meanwhile, of somebody who lives, that
+// one goes back.
+func (c *Claim) putBack() error {
+	for range 5 {
+		c.opts.Step("putting back")
+		err := notice.Swap(c.spareFile(), c.noticeFile())
+		if err == syscall.ENOENT {
+			// Ours was unlinked meanwhile, so there is nothing to swap with.
+			_, err = notice.Link(c.spareFile(), c.noticeFile())
+			_ = c.spareFile().Remove()
+			if errors.Is(err, fs.ErrExist) {
+				err = nil
+			}
+			return err
+		}
+		if err != nil {
+			return err
+		}
+		if id, err := c.spareFile().Identify(); err == nil && id == c.file.ID() {
+			c.linked = true
+			return nil
+		}
+		// What cannot be read is somebody's all the same.
+		if out, err := c.spareFile().Read(); errors.Is(err, fs.ErrNotExist) || err == nil && c.judge(out).Stale { // check: put-back-again
+			return nil
+		}
+	}
+	return nil
+}
+
+// replaceInSteps takes over where files cannot be exchanged. The path is missing
+// for a moment; the room lock keeps at least other dblocks away.
+func (c *Claim) replaceInSteps(judged *notice.Sighting) (bool, error) {
+	now, err := notice.Read(c.opts.Path)
+	if err != nil || !now.Same(judged) { // check: compare-before-unlink
+		return false, nil
+	}
+	if err := notice.Remove(c.opts.Path); err != nil {
+		return false, err
+	}
+	moved, err := notice.Link(c.spareFile(), c.noticeFile())
+	c.linked = !moved
+	if errors.Is(err, fs.ErrExist) {
+		return false, nil
+	}
+	return err == nil, err
+}

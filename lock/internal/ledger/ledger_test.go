@@ -1,0 +1,42 @@
+package ledger
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestCourtesyIsNotLeftTwiceInARow(t *testing.T) {
+	t.Parallel()
+	var led Ledger
+	const gapEvery = 500 * time.Millisecond
+	now := time.Now().UnixMilli()
+	require.False(t, led.OwesGap(now, gapEvery), "no peer was ever met")
+	led.Peer = now - 1000
+	require.True(t, led.OwesGap(now, gapEvery))
+	led.Gap = now - 100
+	require.False(t, led.OwesGap(now, gapEvery))
+	require.True(t, led.OwesGap(now+500, gapEvery))
+	require.True(t, led.OwesGap(now-200, gapEvery), "the clock was set back")
+	require.False(t, led.OwesGap(now+lately.Milliseconds(), gapEvery), "no peer met for an hour")
+}
+
+func TestPeersThatAreMet(t *testing.T) {
+	t.Parallel()
+	now := time.Now().UnixMilli()
+	var led Ledger
+	require.False(t, led.PeersLately(now))
+	require.False(t, led.Single(now))
+	led.Meet(1, now)
+	led.Meet(1, now+1000)
+	require.True(t, led.Single(now+1000))
+	require.False(t, led.Crowded(now+1000))
+	led.Meet(2, now+1000+crowd.Milliseconds())
+	require.False(t, led.Crowded(now+20_000), "one after the other")
+	led.Meet(3, now+12_000)
+	require.True(t, led.Crowded(now+12_000))
+	require.False(t, led.Single(now+12_000))
+	require.False(t, led.Crowded(now+12_000+crowd.Milliseconds()))
+	require.True(t, parse(string(led.append(nil))) == led, "it can be read again")
+}
