@@ -14,6 +14,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/dblock-dev/dblock/internal/cli"
 	"github.com/dblock-dev/dblock/internal/entry"
 	"github.com/dblock-dev/dblock/internal/say"
 	"github.com/dblock-dev/dblock/internal/term"
@@ -69,7 +70,7 @@ func dispatch(args []string, sigs *signals.Listener) error {
 		return command.Run(ctx, sigs)
 	}
 	var g grammar
-	k, err := kong.New(&g, kong.Name("dblock"), kong.Description(description), kong.Resolvers(run.Environment),
+	k, err := kong.New(&g, kong.Name("dblock"), kong.Description(description), kong.Resolvers(cli.Environment),
 		kong.Bind(sigs), kong.Vars{"version": about()}, kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
 	if err != nil {
 		return err
@@ -79,7 +80,7 @@ func dispatch(args []string, sigs *signals.Listener) error {
 		err = fmt.Errorf("%s takes no command", ctx.Command())
 	}
 	if err != nil {
-		return run.Misused(err)
+		return cli.Misused(err)
 	}
 	g.Run.Unescape()
 	g.Status.Unescape()
@@ -91,9 +92,9 @@ func dispatch(args []string, sigs *signals.Listener) error {
 // report tells the user about an error and returns the exit code for it.
 func report(err error) int {
 	var (
-		exit     *run.ExitError
-		usage    *run.UsageError
-		conflict *run.ConflictError
+		exit     *cli.ExitError
+		usage    *cli.UsageError
+		conflict *cli.ConflictError
 		start    *run.StartError
 		lost     *lock.LostError
 		path     *fs.PathError
@@ -114,7 +115,7 @@ func report(err error) int {
 	case errors.As(err, &start):
 		return tell(start.Code, err.Error(), "")
 	case errors.Is(err, fs.ErrPermission):
-		return tell(77, err.Error(), run.WhyDenied(err))
+		return tell(77, err.Error(), cli.WhyDenied(err))
 	case errors.Is(err, syscall.EROFS):
 		return tell(73, err.Error(), "the filesystem is read-only; the lock file must be beside the database, or elsewhere with --lock-file")
 	case errors.Is(err, lock.ErrNotRegular), errors.Is(err, lock.ErrNotLockFile):

@@ -4,7 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode/utf8"
+
+	"github.com/dblock-dev/dblock/internal/cli"
 )
 
 // What the scanner must know of the flags to find where the command begins. A test
@@ -25,7 +26,7 @@ var spellings = map[string]string{"nb": "nonblock", "nonblocking": "nonblock", "
 func Own(args []string) ([]string, error) {
 	own := make([]string, len(args))
 	for i, arg := range args {
-		own[i] = escape(arg)
+		own[i] = cli.Escape(arg)
 	}
 	at, isRun := 0, true
 	if len(own) > 0 && slices.Contains([]string{"run", "status", "force"}, own[0]) {
@@ -72,77 +73,20 @@ func letters(arg string, isRun bool) (spelled string, next bool, err error) {
 		value := string(b[i+1:])
 		if strings.HasPrefix(value, "=") {
 			letter := string(b[i])
-			return "", false, &UsageError{
-				fmt.Sprintf("-%s%s: no \"=\" comes between a letter and its value", letter, unescape(value)),
-				fmt.Sprintf("give -%s %s, or the long flag; a value that begins with \"=\" is an argument of its own", letter, unescape(value[1:])),
-			}
+			return "", false, cli.Usage(
+				fmt.Sprintf("-%s%s: no \"=\" comes between a letter and its value", letter, cli.Unescape(value)),
+				fmt.Sprintf("give -%s %s, or the long flag; a value that begins with \"=\" is an argument of its own", letter, cli.Unescape(value[1:])))
 		}
 		return string(b), value == "", nil
 	}
 	return string(b), false, nil
 }
 
-// Bytes that are not UTF-8 stand for themselves in arguments, but kong puts U+FFFD
-// in their place. So each is written as a rune of the private use area while kong
-// has them, and so are the bytes of such a rune that was there before.
-const (
-	firstEscape = 0x10FF00
-	lastEscape  = firstEscape + 0xFF
-)
-
-func escape(s string) string {
-	if plainText(s) {
-		return s
-	}
-	var b strings.Builder
-	for len(s) > 0 {
-		r, n := utf8.DecodeRuneInString(s)
-		if r == utf8.RuneError && n == 1 || escaped(r) {
-			for i := range n {
-				b.WriteRune(firstEscape + rune(s[i]))
-			}
-		} else {
-			b.WriteString(s[:n])
-		}
-		s = s[n:]
-	}
-	return b.String()
-}
-
-func unescape(s string) string {
-	if !strings.ContainsFunc(s, escaped) {
-		return s
-	}
-	var b strings.Builder
-	for _, r := range s {
-		if escaped(r) {
-			b.WriteByte(byte(r - firstEscape))
-		} else {
-			b.WriteRune(r)
-		}
-	}
-	return b.String()
-}
-
-func escaped(r rune) bool { return r >= firstEscape && r <= lastEscape }
-
-func plainText(s string) bool { return utf8.ValidString(s) && !strings.ContainsFunc(s, escaped) }
-
-// Unescape gives the arguments their bytes back.
-func (d *Database) Unescape() {
-	d.DB, d.LockFile = unescape(d.DB), unescape(d.LockFile)
-}
-
 // Unescape gives the arguments their bytes back.
 func (c *Command) Unescape() {
 	c.Database.Unescape()
-	c.Process, c.Command = unescape(c.Process), unescape(c.Command)
+	c.Process, c.Command = cli.Unescape(c.Process), cli.Unescape(c.Command)
 	for i, arg := range c.Argv {
-		c.Argv[i] = unescape(arg)
+		c.Argv[i] = cli.Unescape(arg)
 	}
-}
-
-// Misused is the error of a command line that the grammar refuses.
-func Misused(err error) error {
-	return &UsageError{Problem: unescape(err.Error()), Hint: "see dblock --help"}
 }

@@ -38,10 +38,3 @@ func TestOwn(t *testing.T) {
 		require.ErrorContains(t, err, `no "=" comes between`, "%q", args)
 	}
 }
-
-func TestEscape(t *testing.T) {
-	for _, s := range []string{"", "plain", "näme", "\xff", "a\x80\xc3", "\U0010FF41\xff", "\U0010FF00", "\xf4\x8f\xbe", "\uFFFD"} {
-		require.Equal(t, s, unescape(escape(s)), "%q", s)
-	}
-	require.Equal(t, "näme", escape("näme"))
-}

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dblock-dev/dblock/internal/cli"
 	"github.com/dblock-dev/dblock/internal/tree"
 	"github.com/dblock-dev/dblock/lock"
 	"github.com/dblock-dev/dblock/signals"
@@ -236,7 +237,7 @@ func (c *Command) supervise(l *lock.Lock, path string, env []string, sigs *signa
 		return &SignalError{status.Signal()}
 	}
 	if code := status.ExitStatus(); code != 0 {
-		return &ExitError{code}
+		return &cli.ExitError{Code: code}
 	}
 	return nil
 }

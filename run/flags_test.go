@@ -7,6 +7,7 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/stretchr/testify/require"
 
+	"github.com/dblock-dev/dblock/internal/cli"
 	"github.com/dblock-dev/dblock/lock"
 )
 
@@ -15,7 +16,7 @@ func parse(t *testing.T, args ...string) (*Command, *kong.Context) {
 	var g struct {
 		Run Command `cmd:"" default:"withargs"`
 	}
-	k, err := kong.New(&g, kong.Resolvers(Environment))
+	k, err := kong.New(&g, kong.Resolvers(cli.Environment))
 	require.NoError(t, err)
 	ctx, err := k.Parse(args)
 	require.NoError(t, err)
@@ -41,7 +42,7 @@ func TestQuickGrammarAgreesWithTheWholeOne(t *testing.T) {
 		whole, wctx := parse(t, args...)
 		require.Equal(t, whole, quick, "%q", args)
 		for _, flag := range []string{"db", "wait", "nonblock", "shared", "exclusive", "lock-file"} {
-			require.Equal(t, GivenOn(wctx)(flag), GivenOn(qctx)(flag), "%q: %s", args, flag)
+			require.Equal(t, cli.Given(wctx)(flag), cli.Given(qctx)(flag), "%q: %s", args, flag)
 		}
 	}
 }
@@ -97,21 +98,6 @@ func TestFits(t *testing.T) {
 	require.False(t, fits(nil, "", "db"))
 }
 
-func TestDuration(t *testing.T) {
-	for text, want := range map[string]time.Duration{
-		"0": 0, "2.5": 2500 * time.Millisecond, "90s": 90 * time.Second, "5m": 5 * time.Minute, "100ms": 100 * time.Millisecond,
-		"forever": lock.Forever, "1e300": lock.Forever, " 3 ": 3 * time.Second, "1h30m": 90 * time.Minute,
-	} {
-		var d Duration
-		require.NoError(t, d.UnmarshalText([]byte(text)), text)
-		require.Equal(t, want, time.Duration(d), text)
-	}
-	for _, text := range []string{"", "-1", "-5s", "abc", "NaN", "Inf", "-Inf", "0x10", "5 m", "1_000", "s"} {
-		var d Duration
-		require.Error(t, d.UnmarshalText([]byte(text)), text)
-	}
-}
-
 func TestPatience(t *testing.T) {
 	for _, c := range []struct {
 		env  map[string]string
@@ -136,7 +122,7 @@ func TestPatience(t *testing.T) {
 			t.Setenv(name, value)
 		}
 		cmd, ctx := parse(t, c.args...)
-		require.Equal(t, c.want, cmd.patience(GivenOn(ctx)), "%v %q", c.env, c.args)
+		require.Equal(t, c.want, cmd.patience(cli.Given(ctx)), "%v %q", c.env, c.args)
 		for name := range c.env {
 			t.Setenv(name, "")
 		}

@@ -3,13 +3,10 @@ package run
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
-	"strings"
-	"syscall"
 	"time"
 
+	"github.com/dblock-dev/dblock/internal/cli"
 	"github.com/dblock-dev/dblock/internal/say"
 	"github.com/dblock-dev/dblock/internal/term"
 	"github.com/dblock-dev/dblock/internal/tree"
@@ -47,42 +44,9 @@ func sentence(err error) string {
 	}
 	s := fmt.Sprintf("the lock %s was lost: %s", term.Path(lost.Path), lost.Reason)
 	if h := lost.Holder; h != nil {
-		s += " by " + Who(h)
+		s += " by " + cli.Who(h)
 	}
 	return s
-}
-
-// Who names a holder: label (pid N on HOST).
-func Who(h *lock.Holder) string {
-	label := term.Clean(h.Process)
-	if label == "" {
-		label = "somebody"
-	}
-	if h.PID == 0 {
-		return fmt.Sprintf("%s (on %s)", label, term.Clean(h.Host))
-	}
-	return fmt.Sprintf("%s (pid %d on %s)", label, h.PID, term.Clean(h.Host))
-}
-
-// Name is a process as a message names it: its program, and its number.
-func Name(p lock.Process) string {
-	if p.Command == "" {
-		return fmt.Sprintf("pid %d", p.PID)
-	}
-	return fmt.Sprintf("%s (pid %d)", term.Clean(p.Command), p.PID)
-}
-
-// NamesOf lists processes, the first of many.
-func NamesOf(ps []lock.Process) string {
-	const most = 5
-	var s []string
-	for _, p := range ps[:min(len(ps), most)] {
-		s = append(s, Name(p))
-	}
-	if len(ps) > most {
-		s = append(s, fmt.Sprintf("%d more", len(ps)-most))
-	}
-	return strings.Join(s, ", ")
 }
 
 // situation says who holds the lock, and since when, and who waits.
@@ -90,7 +54,7 @@ func situation(r *lock.Report, self int) string {
 	s := "held"
 	switch {
 	case r.State == lock.StateFree && len(r.Stopped) > 0:
-		s = fmt.Sprintf("not held, but %s, which is stopped, blocks the queue", NamesOf(r.Stopped))
+		s = fmt.Sprintf("not held, but %s, which is stopped, blocks the queue", cli.NamesOf(r.Stopped))
 	case r.State == lock.StateFree:
 		s = "just let go"
 	case r.State == lock.StateInvalid:
@@ -98,17 +62,17 @@ func situation(r *lock.Report, self int) string {
 	case r.State == lock.StateOrphaned && len(r.Orphans) > 0:
 		s = fmt.Sprintf("held by what a killed dblock left running (pid %d)", r.Orphans[0])
 	case len(r.Owners) > 0:
-		s = fmt.Sprintf("locked, without a lock file, by %s", NamesOf(r.Owners))
+		s = fmt.Sprintf("locked, without a lock file, by %s", cli.NamesOf(r.Owners))
 	case r.Holder != nil:
-		s = fmt.Sprintf("held by %s for %s", Who(r.Holder), term.Ago(r.Age))
+		s = fmt.Sprintf("held by %s for %s", cli.Who(r.Holder), term.Ago(r.Age))
 		if n := len(r.Readers); n > 1 {
 			s += fmt.Sprintf(" and %d more readers", n-1)
 		}
 		if len(r.Remaining) > 0 {
-			s += fmt.Sprintf("; its command has ended, but still running: %s", NamesOf(r.Remaining))
+			s += fmt.Sprintf("; its command has ended, but still running: %s", cli.NamesOf(r.Remaining))
 		}
 		if len(r.Stopped) > 0 {
-			s += fmt.Sprintf("; stopped: %s", NamesOf(r.Stopped))
+			s += fmt.Sprintf("; stopped: %s", cli.NamesOf(r.Stopped))
 		}
 	}
 	ahead := 0
@@ -127,10 +91,10 @@ func situation(r *lock.Report, self int) string {
 // conflict is the message on giving up. It must make sense in a cron mail, where
 // nobody has seen the command line.
 func (c *Command) conflict(err error) error {
-	e := &ConflictError{Code: c.ConflictExitCode, Quiet: c.Quiet, Err: err, Text: err.Error()}
+	e := &cli.ConflictError{Code: c.ConflictExitCode, Quiet: c.Quiet, Err: err, Text: err.Error()}
 	var held *lock.HeldError
 	if errors.Is(err, lock.ErrOrphan) {
-		e.Hint = fmt.Sprintf("end what it left running, for instance with `dblock force %s`", c.selector())
+		e.Hint = fmt.Sprintf("end what it left running, for instance with `dblock force %s`", c.Selector())
 		return e
 	}
 	if !errors.As(err, &held) {
@@ -146,41 +110,6 @@ func (c *Command) conflict(err error) error {
 		e.Text += fmt.Sprintf("; gave up after %s", term.Ago(held.Waited))
 	}
 	e.Text += fmt.Sprintf("; %s was not run", term.Clean(c.Argv[0]))
-	e.Hint = fmt.Sprintf("wait longer with --wait; see who it is with `dblock status %[1]s`; if it is stuck, `dblock force %[1]s`", c.selector())
+	e.Hint = fmt.Sprintf("wait longer with --wait; see who it is with `dblock status %[1]s`; if it is stuck, `dblock force %[1]s`", c.Selector())
 	return e
-}
-
-// WhyDenied is the hint for an error of permissions: whose the directory is.
-func WhyDenied(err error) string {
-	var path *fs.PathError
-	if !errors.As(err, &path) {
-		return ""
-	}
-	dir := path.Path
-	info, err := os.Stat(dir)
-	for err != nil && filepath.Dir(dir) != dir {
-		dir = filepath.Dir(dir)
-		info, err = os.Stat(dir)
-	}
-	if err != nil {
-		return ""
-	}
-	st, ok := info.Sys().(*syscall.Stat_t)
-	switch {
-	case !ok:
-		return ""
-	case int(st.Uid) != os.Geteuid():
-		return fmt.Sprintf("%s belongs to another user (uid %d), and its mode (%v) does not let you in", dir, st.Uid, info.Mode())
-	case info.IsDir() && errors.Is(path, syscall.EACCES):
-		return fmt.Sprintf("%s is your own, but its mode (%v) does not let you create files there", dir, info.Mode())
-	}
-	return fmt.Sprintf("%s is your own (mode %v): something else forbids it, as an attribute or a security module does", dir, info.Mode())
-}
-
-// selector is how to name this lock on another command line.
-func (c *Command) selector() string {
-	if c.LockFile != "" {
-		return "--lock-file " + term.Path(c.LockFile)
-	}
-	return "-d " + term.Path(c.DB)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/dblock-dev/dblock/internal/cli"
 	"github.com/dblock-dev/dblock/lock"
 )
 
@@ -31,27 +32,27 @@ func plain(args []string) *Command {
 
 // quick knows the flags that are given most.
 type quick struct {
-	DB       string   `name:"db" short:"d"`
-	LockFile string   ``
-	Wait     Duration `short:"w"`
-	Nonblock bool     `short:"n"`
-	Shared   bool     `short:"s"`
-	Process  string   `short:"p" default:"dblock"`
-	Quiet    bool     `short:"q"`
-	Argv     []string `arg:"" optional:"" passthrough:"partial" name:"command"`
+	DB       string       `name:"db" short:"d"`
+	LockFile string       ``
+	Wait     cli.Duration `short:"w"`
+	Nonblock bool         `short:"n"`
+	Shared   bool         `short:"s"`
+	Process  string       `short:"p" default:"dblock"`
+	Quiet    bool         `short:"q"`
+	Argv     []string     `arg:"" optional:"" passthrough:"partial" name:"command"`
 }
 
 // whole is the whole command with the defaults of all other flags.
 func (q *quick) whole() *Command {
 	c := &Command{
-		Database: Database{DB: q.DB, LockFile: q.LockFile},
+		Database: cli.Database{DB: q.DB, LockFile: q.LockFile},
 		Wait:     q.Wait, Nonblock: q.Nonblock,
-		MaxRetries: lock.DefaultRetries, RetryDelay: Duration(lock.DefaultRetryDelay),
+		MaxRetries: lock.DefaultRetries, RetryDelay: cli.Duration(lock.DefaultRetryDelay),
 		ConflictExitCode: 75,
 		Shared:           q.Shared,
 		Process:          q.Process,
-		Foreign:          Foreign{StaleTimeout: StaleTimeout(lock.DefaultStaleTimeout), Stale: "dead"},
-		OnLost:           "term", KillAfter: Duration(10 * time.Second), Orphan: "term",
+		Foreign:          cli.Foreign{StaleTimeout: cli.StaleTimeout(lock.DefaultStaleTimeout), Stale: "dead"},
+		OnLost:           "term", KillAfter: cli.Duration(10 * time.Second), Orphan: "term",
 		Quiet: q.Quiet,
 		Argv:  q.Argv,
 	}
@@ -108,7 +109,7 @@ func fits(args []string, letters string, names ...string) bool {
 }
 
 func parseInto(grammar any, args []string) *kong.Context {
-	k, err := kong.New(grammar, kong.Name("dblock"), kong.NoDefaultHelp(), kong.Resolvers(Environment))
+	k, err := kong.New(grammar, kong.Name("dblock"), kong.NoDefaultHelp(), kong.Resolvers(cli.Environment))
 	if err != nil {
 		return nil
 	}

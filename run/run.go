@@ -16,38 +16,11 @@ import (
 	"github.com/dblock-dev/dblock/signals"
 )
 
-// ExitError is how the command ended, as an exit code.
-type ExitError struct{ Code int }
-
-func (e *ExitError) Error() string { return fmt.Sprintf("exit code %d", e.Code) }
-
 // SignalError says that dblock is to die of a signal: the command did, or it came
 // while waiting for the lock.
 type SignalError struct{ Signal syscall.Signal }
 
 func (e *SignalError) Error() string { return "killed by " + e.Signal.String() }
-
-// ConflictError says that the lock was not had, with the exit code for that.
-type ConflictError struct {
-	Code  int
-	Quiet bool // the user does not want to be told
-	Text  string
-	Hint  string
-	Err   error
-}
-
-func (e *ConflictError) Error() string { return e.Text }
-
-// Tell tells the user, unless that is not wanted, and returns the exit code.
-func (e *ConflictError) Tell(tell func(code int, problem, hint string) int) int {
-	if e.Quiet {
-		return e.Code
-	}
-	return tell(e.Code, e.Text, e.Hint)
-}
-
-// Unwrap returns the lock's error.
-func (e *ConflictError) Unwrap() error { return e.Err }
 
 // StartError says that the command could not be started: exit code 126 or 127.
 type StartError struct {

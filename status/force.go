@@ -12,26 +12,26 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/mattn/go-isatty"
 
+	"github.com/dblock-dev/dblock/internal/cli"
 	"github.com/dblock-dev/dblock/internal/term"
 	"github.com/dblock-dev/dblock/lock"
-	"github.com/dblock-dev/dblock/run"
 )
 
 // Force is the grammar of `dblock force`.
 type Force struct {
-	run.Database
-	run.Foreign
+	cli.Database
+	cli.Foreign
 
 	Yes       bool         `short:"y" help:"Also end a live holder, without asking."`
 	ID        string       `name:"id" placeholder:"ID" help:"Only the lock that dblock status -v showed with this id, live or not."`
 	IfStale   bool         `help:"Only what is stale; for cron."`
-	KillAfter run.Duration `default:"10s" placeholder:"D" help:"How long after SIGTERM to send SIGKILL (${default})."`
+	KillAfter cli.Duration `default:"10s" placeholder:"D" help:"How long after SIGTERM to send SIGKILL (${default})."`
 	Quiet     bool         `short:"q" help:"Print nothing but errors."`
 }
 
 // Run removes the lock.
 func (f *Force) Run(k *kong.Context) error {
-	if err := f.Check(run.GivenOn(k)); err != nil {
+	if err := f.Check(cli.Given(k)); err != nil {
 		return err
 	}
 	opts := lock.BreakOptions{Options: f.Options(f.Foreign), IfStale: f.IfStale, ID: f.ID, KillAfter: time.Duration(f.KillAfter), Consent: f.ask, Tell: f.progress}
@@ -67,14 +67,14 @@ func (f *Force) progress(step lock.BreakStep, ps []lock.Process) {
 	case step == lock.BreakEnding:
 		for _, p := range ps {
 			if p.UID >= 0 && p.UID != os.Getuid() {
-				fmt.Fprintf(os.Stderr, "dblock: ending %s of user %s\n", run.Name(p), userName(p.UID))
+				fmt.Fprintf(os.Stderr, "dblock: ending %s of user %s\n", cli.Name(p), userName(p.UID))
 			}
 		}
 	case f.Quiet:
 	case step == lock.BreakLooking:
 		fmt.Fprintln(os.Stderr, "dblock: waiting to see whether its holder puts the lock file back")
 	case step == lock.BreakWaiting:
-		fmt.Fprintf(os.Stderr, "dblock: waiting for %s to end; after %s it is killed\n", run.NamesOf(ps), term.Ago(time.Duration(f.KillAfter)))
+		fmt.Fprintf(os.Stderr, "dblock: waiting for %s to end; after %s it is killed\n", cli.NamesOf(ps), term.Ago(time.Duration(f.KillAfter)))
 	}
 }
 
@@ -90,9 +90,9 @@ func (f *Force) ask(r *lock.Report) bool {
 	case r.State == lock.StateOrphaned:
 		return f.confirm("A killed dblock has left running what has the lock: %s.\nIt will be ended.", pids(r.Orphans))
 	case len(r.Owners) > 0:
-		return f.confirm("The lock is held without a lock file by %s.\nIt will be ended.", run.NamesOf(r.Owners))
+		return f.confirm("The lock is held without a lock file by %s.\nIt will be ended.", cli.NamesOf(r.Owners))
 	case r.Holder == nil || r.State == lock.StateStale:
-		return f.confirm("%s, which is stopped, keeps others waiting.\nIt will be ended.", run.NamesOf(r.Stopped))
+		return f.confirm("%s, which is stopped, keeps others waiting.\nIt will be ended.", cli.NamesOf(r.Stopped))
 	}
 	what := "Its lock file will be removed, but its process goes on."
 	if r.Holder.Dblock {
@@ -102,7 +102,7 @@ func (f *Force) ask(r *lock.Report) bool {
 	if r.Holder.Command != "" {
 		command = " runs " + term.Clean(r.Holder.Command) + " and"
 	}
-	return f.confirm("%s%s has held the lock for %s.\n%s", run.Who(r.Holder), command, term.Ago(r.Age), what)
+	return f.confirm("%s%s has held the lock for %s.\n%s", cli.Who(r.Holder), command, term.Ago(r.Age), what)
 }
 
 func (f *Force) confirm(format string, args ...any) bool {
@@ -119,13 +119,13 @@ func (f *Force) refused(b *lock.Broken, err error) error {
 		return err
 	}
 	r := held.Report
-	e := &run.ConflictError{Code: 75, Err: err}
+	e := &cli.ConflictError{Code: 75, Err: err}
 	switch {
 	case b != nil && b.Restored:
-		e.Text = fmt.Sprintf("%s was put back at once by its holder, %s: nothing has changed", term.Path(held.Path), run.Who(r.Holder))
+		e.Text = fmt.Sprintf("%s was put back at once by its holder, %s: nothing has changed", term.Path(held.Path), cli.Who(r.Holder))
 		e.Hint = "end it where it runs"
 	case b != nil:
-		what := run.NamesOf(b.Left)
+		what := cli.NamesOf(b.Left)
 		if what == "" {
 			what = "what has its lock"
 		}
@@ -137,10 +137,10 @@ func (f *Force) refused(b *lock.Broken, err error) error {
 		}
 		e.Hint = "to end it, give --yes"
 	case f.ID == "" && !f.IfStale && len(r.Owners) > 0:
-		e.Text = fmt.Sprintf("%s is locked, without a lock file, by %s", term.Path(held.Path), run.NamesOf(r.Owners))
+		e.Text = fmt.Sprintf("%s is locked, without a lock file, by %s", term.Path(held.Path), cli.NamesOf(r.Owners))
 		e.Hint = "to end it, give --yes"
 	case len(r.Stopped) > 0 && (r.Holder == nil || r.State == lock.StateStale):
-		e.Text = fmt.Sprintf("%s is not held, but %s, which is stopped, keeps others waiting", term.Path(held.Path), run.NamesOf(r.Stopped))
+		e.Text = fmt.Sprintf("%s is not held, but %s, which is stopped, keeps others waiting", term.Path(held.Path), cli.NamesOf(r.Stopped))
 		e.Hint = "to end it, give --yes; to let it go on, send it SIGCONT"
 	case f.ID != "" && r.ID == "":
 		e.Text = fmt.Sprintf("%s has no id: there is no lock file: %s", term.Path(held.Path), r.Evidence)
@@ -149,7 +149,7 @@ func (f *Force) refused(b *lock.Broken, err error) error {
 	case f.IfStale:
 		e.Text = fmt.Sprintf("%s is not stale: %s", term.Path(held.Path), r.Evidence)
 	default:
-		e.Text = fmt.Sprintf("%s is held by %s, which is alive: %s", term.Path(held.Path), run.Who(r.Holder), r.Evidence)
+		e.Text = fmt.Sprintf("%s is held by %s, which is alive: %s", term.Path(held.Path), cli.Who(r.Holder), r.Evidence)
 		e.Hint = "to end it nevertheless, give --yes, or --id " + r.ID
 	}
 	return e

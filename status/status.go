@@ -14,15 +14,15 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/dblock-dev/dblock/internal/cli"
 	"github.com/dblock-dev/dblock/internal/term"
 	"github.com/dblock-dev/dblock/lock"
-	"github.com/dblock-dev/dblock/run"
 )
 
 // Command is the grammar of `dblock status`.
 type Command struct {
-	run.Database
-	run.Foreign
+	cli.Database
+	cli.Foreign
 
 	Verbose  bool         `short:"v" help:"Show all that is known: evidence, token, who waits."`
 	JSON     bool         `name:"json" help:"Print one JSON object (see the manual)."`
@@ -32,12 +32,12 @@ type Command struct {
 	Yes      bool         `short:"y" help:"With --force: also end a live holder, without asking."`
 	ID       string       `name:"id" placeholder:"ID" help:"With --force: only this lock, live or not."`
 	IfStale  bool         `help:"With --force: only what is stale."`
-	Kill     run.Duration `name:"kill-after" default:"10s" placeholder:"D" help:"With --force: how long after SIGTERM to send SIGKILL (${default})."`
+	Kill     cli.Duration `name:"kill-after" default:"10s" placeholder:"D" help:"With --force: how long after SIGTERM to send SIGKILL (${default})."`
 }
 
 // Run shows the lock.
 func (c *Command) Run(k *kong.Context) error {
-	if err := c.Check(run.GivenOn(k)); err != nil {
+	if err := c.Check(cli.Given(k)); err != nil {
 		return err
 	}
 	if c.Force {
@@ -59,7 +59,7 @@ func (c *Command) Run(k *kong.Context) error {
 		return err
 	}
 	if c.ExitCode && r.Locked() {
-		return &run.ExitError{Code: 1}
+		return &cli.ExitError{Code: 1}
 	}
 	return nil
 }
@@ -113,13 +113,13 @@ func (c *Command) text(r *lock.Report, s style) string {
 		line("Still running", "%s", pids(r.Orphans))
 	}
 	if len(r.Owners) > 0 {
-		line("Locked by", "%s", run.NamesOf(r.Owners))
+		line("Locked by", "%s", cli.NamesOf(r.Owners))
 	}
 	if len(r.Remaining) > 0 {
-		line("Still running", "%s; the command has ended", run.NamesOf(r.Remaining))
+		line("Still running", "%s; the command has ended", cli.NamesOf(r.Remaining))
 	}
 	for _, p := range r.Stopped {
-		line("Stopped", "%s: until it goes on, or is ended, others may wait in vain", run.Name(p))
+		line("Stopped", "%s: until it goes on, or is ended, others may wait in vain", cli.Name(p))
 	}
 	if c.Verbose {
 		c.details(r, line)

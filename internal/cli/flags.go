@@ -1,0 +1,84 @@
+// Package cli is what the commands share: flags, where their values come from, errors that
+// say how to end, and words.
+package cli
+
+import (
+	"os"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/dblock-dev/dblock/lock"
+)
+
+// Database is which lock is meant; all commands share it.
+type Database struct {
+	DB       string `name:"db" short:"d" placeholder:"PATH" help:"The database: a file or a directory, which need not exist."`
+	LockFile string `placeholder:"PATH" help:"The lock file itself, where its name does not follow from the database's."`
+}
+
+// Check finds out which lock is named. fromFlag tells which flags were given on
+// the command line: they win over variables, --db also over DBLOCK_LOCK_FILE, which
+// would name another database's lock. Where nothing names one, inside a hold the
+// enclosing lock is meant.
+func (d *Database) Check(fromFlag func(string) bool) error {
+	if fromFlag("db") && !fromFlag("lock-file") {
+		d.LockFile = ""
+	}
+	if d.DB == "" && d.LockFile == "" {
+		d.DB, d.LockFile = os.Getenv(lock.EnvDB), os.Getenv(lock.EnvLockFile)
+	}
+	if d.DB == "" && d.LockFile == "" {
+		return Usage("no database is named", "dblock -d PATH -- COMMAND, or set DBLOCK_DB")
+	}
+	return nil
+}
+
+// Foreign is how foreign locks are judged; run, status and force share it.
+type Foreign struct {
+	StaleTimeout StaleTimeout `default:"30s" placeholder:"D" help:"The age from which a foreign lock may count as abandoned (${default})."`
+	Stale        string       `enum:"dead,age" default:"dead" placeholder:"RULE" help:"When it counts as abandoned: 'dead', when its process has gone; 'age', whenever it is older than that (${default})."`
+}
+
+// Options are the lock's options for these flags.
+func (d Database) Options(f Foreign) lock.Options {
+	o := lock.Options{LockFile: d.LockFile, StaleTimeout: time.Duration(f.StaleTimeout)}
+	if f.Stale == "age" {
+		o.Stale = lock.StaleAge
+	}
+	return o
+}
+
+// Unescape gives the arguments their bytes back.
+func (d *Database) Unescape() {
+	d.DB, d.LockFile = Unescape(d.DB), Unescape(d.LockFile)
+}
+
+// Environment finds the value of a flag that was not given: DBLOCK_ and its name.
+// An empty variable is one that is not set.
+var Environment kong.ResolverFunc = func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+	if flag.Name == "help" || flag.Name == "version" {
+		return nil, nil
+	}
+	if v := os.Getenv("DBLOCK_" + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))); v != "" {
+		return Escape(v), nil
+	}
+	return nil, nil
+}
+
+// Given tells which flags were given on the command line, by name; those set
+// by the environment do not count.
+func Given(k *kong.Context) func(string) bool {
+	return func(name string) bool {
+		if k == nil {
+			return name == "db" // a plain run
+		}
+		for _, p := range k.Path {
+			if p.Flag != nil && !p.Resolved && p.Flag.Name == name {
+				return true
+			}
+		}
+		return false
+	}
+}

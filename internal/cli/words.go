@@ -1,0 +1,74 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/dblock-dev/dblock/internal/term"
+	"github.com/dblock-dev/dblock/lock"
+)
+
+// Who names a holder: label (pid N on HOST).
+func Who(h *lock.Holder) string {
+	label := term.Clean(h.Process)
+	if label == "" {
+		label = "somebody"
+	}
+	if h.PID == 0 {
+		return fmt.Sprintf("%s (on %s)", label, term.Clean(h.Host))
+	}
+	return fmt.Sprintf("%s (pid %d on %s)", label, h.PID, term.Clean(h.Host))
+}
+
+// Name is a process as a message names it: its program, and its number.
+func Name(p lock.Process) string {
+	if p.Command == "" {
+		return fmt.Sprintf("pid %d", p.PID)
+	}
+	return fmt.Sprintf("%s (pid %d)", term.Clean(p.Command), p.PID)
+}
+
+// NamesOf lists processes, the first of many.
+func NamesOf(ps []lock.Process) string {
+	const most = 5
+	var s []string
+	for _, p := range ps[:min(len(ps), most)] {
+		s = append(s, Name(p))
+	}
+	if len(ps) > most {
+		s = append(s, fmt.Sprintf("%d more", len(ps)-most))
+	}
+	return strings.Join(s, ", ")
+}
+
+// WhyDenied is the hint for an error of permissions: whose the directory is.
+func WhyDenied(err error) string {
+	var path *fs.PathError
+	if !errors.As(err, &path) {
+		return ""
+	}
+	dir := path.Path
+	info, err := os.Stat(dir)
+	for err != nil && filepath.Dir(dir) != dir {
+		dir = filepath.Dir(dir)
+		info, err = os.Stat(dir)
+	}
+	if err != nil {
+		return ""
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	switch {
+	case !ok:
+		return ""
+	case int(st.Uid) != os.Geteuid():
+		return fmt.Sprintf("%s belongs to another user (uid %d), and its mode (%v) does not let you in", dir, st.Uid, info.Mode())
+	case info.IsDir() && errors.Is(path, syscall.EACCES):
+		return fmt.Sprintf("%s is your own, but its mode (%v) does not let you create files there", dir, info.Mode())
+	}
+	return fmt.Sprintf("%s is your own (mode %v): something else forbids it, as an attribute or a security module does", dir, info.Mode())
+}
