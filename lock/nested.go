@@ -42,17 +42,6 @@ func (s *surroundings) find() (*outer, Mode, error) {
 	return nil, 0, nil
 }
 
-// about reports whether the hold is of the lock with these names. A directory that
-// is mounted at two places has two names, and the files in it are the same.
-func (o outer) about(n Names) bool {
-	if o.path == n.Notice {
-		return true
-	}
-	theirs, err1 := Names{State: o.path + ".d"}.identifyRoom()
-	ours, err2 := n.identifyRoom()
-	return err1 == nil && err2 == nil && theirs == ours
-}
-
 // live reports whether the hold is still there and is around us: its process is an
 // ancestor of ours, and either the notice or the kernel says that it holds. The
 // notice alone may be missing for the moment between a peer's unlink and our side's
