@@ -159,12 +159,6 @@ func (r *Report) mayBreak(opts BreakOptions) bool {
 	return opts.Consent != nil && opts.Consent(r)
 }
 
-// provenAlive reports whether the foreign holder's process is known to live here.
-func (r *Report) provenAlive() bool {
-	me := proc.Self()
-	return r.Holder.Host == me.Host && proc.Seen() && proc.Look(r.Holder.PID) == proc.Alive
-}
-
 // live reports whether the notice is that of a dblock which gives signs of life.
 func (r *Report) live() bool { return r.State == StateHeld || r.State == StateShared }
 

@@ -136,19 +136,6 @@ func (e *ending) find() error {
 	return nil
 }
 
-// ends reports whether the lock's holders may be processes of this host that can be
-// ended.
-func (r *Report) ends() bool {
-	if r.State != StateHeld && r.State != StateShared && r.State != StateOrphaned {
-		return false
-	}
-	if r.seen == nil {
-		return true // the kernel's own table shows them
-	}
-	me, d := proc.Self(), r.seen.Info.Dblock
-	return d.Boot == me.Boot && d.PIDNS == me.PIDNS && (d.Boot != "" || r.Holder.Host == me.Host)
-}
-
 // add makes a process a root if it is shown to be concerned. The handle comes first:
 // what is shown afterwards is true of the process that the handle refers to, or that
 // one has ended and no signal reaches anybody.

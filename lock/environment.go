@@ -68,3 +68,14 @@ func outers() []outer {
 	}
 	return found
 }
+
+// about reports whether the hold is of the lock with these names. A directory that
+// is mounted at two places has two names, and the files in it are the same.
+func (o outer) about(n Names) bool {
+	if o.path == n.Notice {
+		return true
+	}
+	theirs, err1 := Names{State: o.path + ".d"}.identifyRoom()
+	ours, err2 := n.identifyRoom()
+	return err1 == nil && err2 == nil && theirs == ours
+}

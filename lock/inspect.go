@@ -120,6 +120,24 @@ func (r *Report) Locked() bool {
 // Alien reports whether what is at the lock file's path is something else, which no dblock
 // touches.
 func (r *Report) Alien() bool { return r.State == StateInvalid && (r.alien || r.seen == nil) }
+// provenAlive reports whether the foreign holder's process is known to live here.
+func (r *Report) provenAlive() bool {
+	me := proc.Self()
+	return r.Holder.Host == me.Host && proc.Seen() && proc.Look(r.Holder.PID) == proc.Alive
+}
+
+// ends reports whether the lock's holders may be processes of this host that can be
+// ended.
+func (r *Report) ends() bool {
+	if r.State != StateHeld && r.State != StateShared && r.State != StateOrphaned {
+		return false
+	}
+	if r.seen == nil {
+		return true // the kernel's own table shows them
+	}
+	me, d := proc.Self(), r.seen.Info.Dblock
+	return d.Boot == me.Boot && d.PIDNS == me.PIDNS && (d.Boot != "" || r.Holder.Host == me.Host)
+}
 
 // Inspect looks at a lock and touches nothing: it takes no lock, not even for an
 // instant, since a probe that has it makes others fail. The error is a

@@ -42,17 +42,6 @@ func (s *surroundings) find() (*outer, Mode, error) {
 	return nil, 0, nil
 }
 
-// about reports whether the hold is of the lock with these names. A directory that
-// is mounted at two places has two names, and the files in it are the same.
-func (o outer) about(n Names) bool {
-	if o.path == n.Notice {
-		return true
-	}
-	theirs, err1 := Names{State: o.path + ".d"}.identifyRoom()
-	ours, err2 := n.identifyRoom()
-	return err1 == nil && err2 == nil && theirs == ours
-}
-
 // live reports whether the hold is still there and is around us: its process is an
 // ancestor of ours, and either the notice or the kernel says that it holds. The
 // notice alone may be missing for the moment between a peer's unlink and our side's
@@ -153,34 +142,68 @@ func newLeaned(g Grant, s surroundings, o outer, succeed func(*queue.File) (hold
 
 func (h *leaned) granted() Grant        { return h.grant }
 func (h *leaned) attend()               { h.keeper.attend() }
-func (h *leaned) check()                { h.keeper.look() }
 func (h *leaned) lost() <-chan struct{} { return h.keeper.lostc }
-func (h *leaned) err() error            { return h.keeper.err() }
+
+// current is our own hold if it was taken, else nil, and the open room that was not.
+func (h *leaned) current() (own hold, room *queue.File) {
+	h.keeper.mu.Lock()
+	defer h.keeper.mu.Unlock()
+	return h.own, h.file
+}
 
 func (h *leaned) descriptor() int {
-	h.keeper.mu.Lock()
-	defer h.keeper.mu.Unlock()
-	if h.file == nil {
-		return -1
+	switch own, room := h.current(); {
+	case own != nil:
+		return own.descriptor()
+	case room != nil:
+		return room.Fd()
 	}
-	return h.file.Fd()
+	return -1
 }
 
-// suspend does nothing: the notice is not ours.
-func (h *leaned) suspend() {}
+// suspend leaves the notice as it is unless it is ours.
+func (h *leaned) suspend() {
+	if own, _ := h.current(); own != nil {
+		own.suspend()
+	}
+}
 
-func (h *leaned) resume() { h.keeper.look() }
+func (h *leaned) resume() {
+	h.keeper.look()
+	if own, _ := h.current(); own != nil {
+		own.resume()
+	}
+}
+
+func (h *leaned) check() {
+	h.keeper.look()
+	if own, _ := h.current(); own != nil {
+		own.check()
+	}
+}
+
+func (h *leaned) err() error {
+	if own, _ := h.current(); own != nil {
+		return own.err()
+	}
+	return h.keeper.err()
+}
 
 func (h *leaned) ending() {
-	h.keeper.mu.Lock()
-	defer h.keeper.mu.Unlock()
-	if h.file != nil {
-		h.file.Show(queue.Ending)
+	switch own, room := h.current(); {
+	case own != nil:
+		own.ending()
+	case room != nil:
+		room.Show(queue.Ending)
 	}
 }
 
-// bequeath does nothing: the lock is not ours to leave.
-func (h *leaned) bequeath() {}
+// bequeath leaves nothing unless the lock is ours to leave.
+func (h *leaned) bequeath() {
+	if own, _ := h.current(); own != nil {
+		own.bequeath()
+	}
+}
 
 func (h *leaned) begin() {}
 

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -110,6 +111,49 @@ func TestNestedIsLostWhenItCannotTakeOver(t *testing.T) {
 	require.Contains(t, c.line(t), "was lost")
 	require.NoError(t, next.Err())
 	require.NoError(t, next.Release())
+}
+
+// What a hold that leans on another one is told when it has become one of our own.
+func TestNestedThatHasTakenOver(t *testing.T) {
+	db, n := database(t)
+	require.NoError(t, attemptOnce(t, db, Options{}))
+	outer := ownNotice()
+	outer.PID = os.Getppid()
+	outer.Dblock.ID, outer.Dblock.Token = "0123456789abcdef", 1002
+	text := string(notice.Format(outer))
+	put(t, n.Notice, text)
+	t.Setenv(EnvPID, strconv.Itoa(outer.PID))
+	t.Setenv(EnvLockFile, n.Notice)
+	t.Setenv(EnvToken, "1002")
+	l := acquire(t, db, Options{Wait: NoWait, Unattended: true})
+	g, _ := l.Grant()
+	require.True(t, g.Leaned)
+	room := l.Descriptor()
+	require.Positive(t, room)
+	l.Suspend()
+	l.Resume()
+	l.Bequeath()
+	require.Equal(t, text, contents(t, n.Notice), "it is not ours")
+
+	require.NoError(t, os.Remove(n.Notice))
+	require.NoError(t, l.Check())
+	require.Equal(t, os.Getpid(), look1(t, n.Notice).Info.PID)
+	require.Equal(t, room, l.Descriptor(), "the command has inherited it")
+	l.Suspend()
+	require.InDelta(t, ms(time.Now().Add(lead)), look1(t, n.Notice).Info.Timestamp, 60_000)
+	l.Resume()
+	require.InDelta(t, ms(time.Now()), look1(t, n.Notice).Info.Timestamp, 60_000)
+	put(t, n.Notice, peerNotice(1, "elsewhere", ms(time.Now())))
+	require.ErrorIs(t, l.Check(), ErrLost)
+	require.True(t, closed(l.Lost()))
+	require.ErrorIs(t, l.Release(), ErrLost)
+
+	// Until then there is nothing to leave.
+	put(t, n.Notice, text)
+	l = acquire(t, db, Options{Wait: NoWait, Unattended: true})
+	l.Bequeath()
+	require.NoError(t, l.Release())
+	require.Equal(t, text, contents(t, n.Notice))
 }
 
 func TestEnclosing(t *testing.T) {

@@ -70,7 +70,7 @@ const (
 	DefaultRetries      = 50
 	DefaultRetryDelay   = 100 * time.Millisecond
 	DefaultWait         = DefaultRetries * DefaultRetryDelay
-	DefaultStaleTimeout = judge.PeersTimeout
+	DefaultStaleTimeout = judge.PeersTimeout // 30 s
 
 	// MaxUnattended is how long a hold may go without heartbeat and healing.
 	MaxUnattended = 20 * time.Millisecond

@@ -63,13 +63,17 @@ func (p *Place) Leave(expected bool) (err error) {
 	return err
 }
 
+// sweepAfter is when who left something for a successor takes it away. On a busy machine a
+// process that was woken may need as long until it runs.
+const sweepAfter = 5 * wakeUp
+
 // lookBack waits until the successor has come. One that is killed or gives up in the
 // moment of the hand-over takes its sign down, and one that was stopped has left the
 // kernel's queue and does not come: then nobody would remove what was left for it.
 func (p *Place) lookBack() {
 	p.wants.Step("left")
 	pause := 50 * time.Microsecond
-	for begin := time.Now(); time.Since(begin) < wakeUp; pause = min(2*pause, time.Millisecond) {
+	for begin := time.Now(); time.Since(begin) < sweepAfter; pause = min(2*pause, time.Millisecond) {
 		// In this order: the successor shows that it has the room, and then no longer
 		// that it waits.
 		waits, known := p.room.Shown(Waiting)
