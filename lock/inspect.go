@@ -120,6 +120,7 @@ func (r *Report) Locked() bool {
 // Alien reports whether what is at the lock file's path is something else, which no dblock
 // touches.
 func (r *Report) Alien() bool { return r.State == StateInvalid && (r.alien || r.seen == nil) }
+
 // provenAlive reports whether the foreign holder's process is known to live here.
 func (r *Report) provenAlive() bool {
 	me := proc.Self()
@@ -142,8 +143,7 @@ func (r *Report) ends() bool {
 // Inspect looks at a lock and touches nothing: it takes no lock, not even for an
 // instant, since a probe that has it makes others fail. The error is a
 // *fs.PathError if the lock file could not be looked at, or is in a directory that does not
-// exist. Of opts it uses
-// LockFile, StaleTimeout, Stale and Now.
+// exist. Of opts it uses LockFile, StaleTimeout, Stale and Now.
 func Inspect(db string, opts Options) (*Report, error) {
 	n, err := Resolve(db, opts.LockFile)
 	if err != nil {
