@@ -98,13 +98,13 @@ func (f *Facts) ofDblock(i notice.Info) Verdict {
 		// find out and end; until then it is as alive as any holder.
 		return Verdict{Again: f.Timeout, Why: fmt.Sprintf("process %d is alive and refreshes it", i.PID)}
 	case thisBoot && f.InRoom && f.sameRoom(d):
-		return Verdict{Stale: true, Why: "its dblock has gone"}
+		return Verdict{Stale: true, Why: "the dblock that held it has gone"}
 	case thisBoot && f.Sees(d) && f.ended(i):
 		return Verdict{Stale: true, Why: fmt.Sprintf("process %d has gone", i.PID)}
 	case thisBoot && f.InRoom:
 		return f.silent("its state directory was removed, and its process cannot be seen from here")
 	case !thisBoot && i.Host == f.Me.Host && d.Boot != "" && f.Me.Boot != "":
-		return Verdict{Stale: true, Why: "this machine has been started anew since"}
+		return Verdict{Stale: true, Why: "this machine was restarted since it was taken"}
 	}
 	return f.silent("its holder is on another host")
 }
@@ -168,7 +168,7 @@ func (f *Facts) ofPeer(i notice.Info) Verdict {
 	}
 	why := fmt.Sprintf("process %d was started before the lock was taken and is alive", i.PID)
 	if f.ClockMoved {
-		why = fmt.Sprintf("process %d is alive; that it is another one by now cannot be told, as the clock may have been set", i.PID)
+		why = fmt.Sprintf("process %d is alive; whether it is a later one with the same number cannot be told, as the clock may have been set", i.PID)
 	}
 	return Verdict{Again: max(again, time.Millisecond), Why: why}
 }
