@@ -382,3 +382,20 @@ func TestOpenersBesideAContainer(t *testing.T) {
 	r = execute(t, dir, "status", "-v", "-d", "x.db")
 	require.Regexp(t, `\n  Open without the lock: sleep \(pid \d+\); or this is the holder, which cannot be told\n`, r.stdout)
 }
+
+// What is advised can be copied into a shell, wherever one is and whatever the path.
+func TestAdviceCanBePasted(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "it's a $HOME")
+	require.NoError(t, os.Mkdir(dir, 0o755))
+	orphanOfOne(t, dir)
+	advice := regexp.MustCompile(`(?m)^    (dblock force .*)$`).FindStringSubmatch(execute(t, dir, "status", "-d", "x.db").stdout)
+	require.NotNil(t, advice)
+	r := finish(t, exec.Command("sh", "-c", "cd /; "+advice[1]))
+	require.Equal(t, 75, r.code(), "nobody can be asked here")
+	hint := regexp.MustCompile(`(?m)^hint: to end it: (.*)$`).FindStringSubmatch(r.stderr)
+	require.NotNil(t, hint, r.stderr)
+	r = finish(t, exec.Command("sh", "-c", "cd /; "+hint[1]))
+	require.Zero(t, r.code(), r.stderr)
+	require.Equal(t, "free", statusOf(t, dir, "x.db").State)
+}
