@@ -21,13 +21,16 @@ import (
 // to stdout: that is the command's. And nothing waits for its reader while the lock
 // is held: one acts first, and tells then.
 
+// tell says something about the lock.
 func (c *Command) tell(format string, args ...any) {
-	fmt.Fprintf(say.Stderr, "dblock: "+format+"\n", args...)
+	if c.Quiet < cli.Silent {
+		fmt.Fprintf(say.Stderr, "dblock: "+format+"\n", args...)
+	}
 }
 
 // reportRest says for what the lock is kept after the command has ended.
 func (c *Command) reportRest(rest []tree.Process) {
-	if c.Quiet {
+	if c.Quiet > 0 {
 		return
 	}
 	line := fmt.Sprintf("the command has ended; %s (pid %d) is still running", term.Clean(rest[0].Name), rest[0].PID)
@@ -91,7 +94,7 @@ func situation(r *lock.Report, self int) string {
 // conflict is the message on giving up. It must make sense in a cron mail, where
 // nobody has seen the command line.
 func (c *Command) conflict(err error) error {
-	e := &cli.ConflictError{Code: c.ConflictExitCode, Quiet: c.Quiet, Err: err, Text: err.Error()}
+	e := &cli.ConflictError{Code: int(c.ConflictExitCode), Quiet: c.Quiet, Err: err, Text: err.Error()}
 	var held *lock.HeldError
 	if errors.Is(err, lock.ErrOrphan) {
 		e.Hint = fmt.Sprintf("end what it left running, for instance with `dblock force %s`", c.Selector())

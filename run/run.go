@@ -23,13 +23,16 @@ func (e *SignalError) Error() string { return "killed by " + e.Signal.String() }
 // Run runs the command under the lock. The error tells how dblock must end: nil
 // is exit code 0.
 func (c *Command) Run(k *kong.Context, sigs *signals.Listener) error {
+	if err := c.misplaced(k); err != nil {
+		return err
+	}
 	opts, err := c.options(k)
 	if err != nil {
-		return err
+		return c.mistaken(k, err)
 	}
 	path, err := look(c.Argv[0])
 	if err != nil {
-		return err
+		return c.mistaken(k, err)
 	}
 	prepare()
 	l, err := c.acquire(opts, sigs)

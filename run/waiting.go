@@ -123,7 +123,7 @@ func (c *Command) newWaiting() *waiting {
 
 // begin starts to count the time until something is to be said.
 func (w *waiting) begin() {
-	if !w.c.Quiet {
+	if w.c.Quiet == 0 {
 		w.live = term.Live(os.Stderr)
 		w.timer = time.NewTimer(patience)
 	}

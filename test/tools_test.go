@@ -143,7 +143,7 @@ func TestLikeCron(t *testing.T) {
 	require.Regexp(t, `^dblock: waiting for /.*/\.x\.lock, held by import \(pid \d+ on .*\) for .*\ndblock: /.*\.x\.lock is held by import .*; gave up after .*; /bin/sh was not run\nhint: `, r.stderr)
 	require.NotContains(t, r.stderr, "\x1b")
 	require.NotContains(t, r.stderr, "\r")
-	r = cron("-n", "-q", "-E", "0", "-d", dir+"/x.db", "--", "true")
+	r = cron("-n", "-qq", "-E", "0", "-d", dir+"/x.db", "--", "true")
 	require.Zero(t, r.code())
 	require.Empty(t, r.stderr)
 	letGo(t, dir)

@@ -46,6 +46,19 @@ func NamesOf(ps []lock.Process) string {
 	return strings.Join(s, ", ")
 }
 
+// WhyMissing is the hint for an error that tells of a missing directory.
+func WhyMissing(err error) string {
+	var path *fs.PathError
+	if !errors.As(err, &path) || !filepath.IsAbs(path.Path) {
+		return "create the directory of the database first"
+	}
+	dir := path.Path
+	if path.Op != "stat" {
+		dir = filepath.Dir(dir)
+	}
+	return fmt.Sprintf("create the directory first: `mkdir -p %s`", Quote(dir))
+}
+
 // WhyDenied is the hint for an error of permissions: whose the directory is.
 func WhyDenied(err error) string {
 	var path *fs.PathError
