@@ -44,7 +44,7 @@ func (c *Command) Run(k *kong.Context, sigs *signals.Listener) error {
 		c.tell("warning: flock does not work in %s; other dblocks are kept out by the lock file alone", grant.State)
 	}
 	if c.Verbose {
-		c.tell("had %s at %s, after %s (token %d)", grant.Notice, time.Now().Format("15:04:05"), grant.Waited.Round(time.Microsecond), grant.Token)
+		c.tell("acquired %s at %s, after %s (token %d)", grant.Notice, time.Now().Format("15:04:05"), grant.Waited.Round(time.Microsecond), grant.Token)
 	}
 	result := c.supervise(l, path, environment(grant), sigs)
 	// The attendant has told of a loss, unless there was nothing yet to attend to.
@@ -52,8 +52,12 @@ func (c *Command) Run(k *kong.Context, sigs *signals.Listener) error {
 	err = l.Release()
 	switch {
 	case errors.Is(err, lock.ErrLost):
-		if !told {
-			c.tell("%s", sentence(err))
+		switch {
+		case told:
+		case errors.Is(result, lock.ErrLost):
+			c.lost(err, c.named()+" was not run")
+		default:
+			c.lost(err, "the command had ended")
 		}
 		return err
 	case err != nil:

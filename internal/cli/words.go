@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/user"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -44,6 +46,14 @@ func NamesOf(ps []lock.Process) string {
 		s = append(s, fmt.Sprintf("%d more", len(ps)-most))
 	}
 	return strings.Join(s, ", ")
+}
+
+// UserName names a user, by the number if the name is not known.
+func UserName(uid int) string {
+	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil {
+		return term.Clean(u.Username)
+	}
+	return strconv.Itoa(uid)
 }
 
 // WhyMissing is the hint for an error that tells of a missing directory.
