@@ -20,13 +20,13 @@ type Command struct {
 
 	Wait             cli.Duration `short:"w" placeholder:"D" help:"How long to wait for the lock: seconds (2.5), 90s, 5m, 0 (do not wait), forever. By default retries times delay, 5s."`
 	Nonblock         bool         `short:"n" help:"Do not wait."`
-	MaxRetries       Count        `default:"50" placeholder:"N" help:"How many retries the wait is long (${default})."`
-	RetryDelay       Delay        `default:"100ms" placeholder:"D" help:"How long a retry is (${default})."`
+	MaxRetries       Count        `default:"50" placeholder:"N" help:"The longest wait, as a number of retries (${default})."`
+	RetryDelay       Delay        `default:"100ms" placeholder:"D" help:"The time between two retries (${default})."`
 	ConflictExitCode ExitCode     `short:"E" default:"75" placeholder:"N" help:"The exit code when the lock was not acquired (${default})."`
 	Shared           bool         `short:"s" help:"Share the lock with other readers."`
 	Exclusive        bool         `short:"x" help:"Hold the lock alone (the default)."`
-	Priority         Priority     `default:"normal" placeholder:"CLASS" help:"Who goes first among those who wait: low, normal or high (${default})."`
-	Process          string       `short:"p" default:"dblock" placeholder:"LABEL" help:"Who the lock file says we are (${default})."`
+	Priority         Priority     `default:"normal" placeholder:"CLASS" help:"Who goes first of those who wait: low, normal or high (${default})."`
+	Process          string       `short:"p" default:"dblock" placeholder:"LABEL" help:"The label that others see (${default})."`
 	cli.Foreign
 	OnLost    OnLost       `default:"term" placeholder:"ACTION" help:"What to do with the command when the lock is lost: term, kill or warn (${default})."`
 	KillAfter cli.Duration `default:"10s" placeholder:"D" help:"How long after SIGTERM to send SIGKILL (${default})."`

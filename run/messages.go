@@ -38,7 +38,7 @@ func (c *Command) reportRest(rest []tree.Process) {
 	if n := len(rest) - 1; n > 0 {
 		line = fmt.Sprintf("the command has ended; %s (pid %d) and %d more are still running", term.Clean(rest[0].Name), rest[0].PID, n)
 	}
-	c.tell("%s: the lock is kept until then", line)
+	c.tell("%s: the lock is held until then", line)
 }
 
 // lost says that the lock was lost, and what becomes of the command for that.

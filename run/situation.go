@@ -1,7 +1,9 @@
 package run
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -15,7 +17,7 @@ type situation struct {
 	what  string // the whole of it, without the queue
 	who   string // the holder's label, or whatever one waits for
 	pid   int    // 0 if there is none
-	ahead int    // of us in the queue
+	queue string // how many are ahead of us, or wait if we do not; empty: nobody
 }
 
 func situationOf(r *lock.Report, self int) situation {
@@ -45,11 +47,12 @@ func situationOf(r *lock.Report, self int) situation {
 			s.what += fmt.Sprintf("; stopped: %s", cli.NamesOf(r.Stopped))
 		}
 	}
-	for _, w := range r.Waiters {
-		if w.PID == self {
-			break
-		}
-		s.ahead++
+	at := slices.IndexFunc(r.Waiters, func(w lock.Process) bool { return w.PID == self })
+	switch n := len(r.Waiters); {
+	case at > 0:
+		s.queue = fmt.Sprintf(", %d ahead", at)
+	case at < 0 && n > 0:
+		s.queue = fmt.Sprintf(", %d waiting", n)
 	}
 	return s
 }
@@ -68,43 +71,37 @@ func numbers(pids []int) string {
 	return cli.NamesOf(ps)
 }
 
-func (s situation) String() string {
-	if s.ahead > 0 {
-		return fmt.Sprintf("%s, %d ahead of us", s.what, s.ahead)
-	}
-	return s.what
-}
+func (s situation) String() string { return s.what + s.queue }
 
 // wide is from how many columns on a line on a terminal has room for the program's name.
 const wide = 60
 
 // line is the situation on a terminal that wide, after so long a wait. What is missing on
-// a narrow one goes in this order: the beginning of the path, all of it, since when and where,
-// the end of the label. Who it is, the pid and the place in the queue remain.
+// a narrow one goes in this order: the beginning of the path, since when and where, all of the
+// path, the end of the label. Who it is, the pid and the place in the queue remain.
 func (s situation) line(waited, path string, columns int) string {
 	whole := fmt.Sprintf("dblock: waiting %s, %s", waited, s)
-	base := path[strings.LastIndexByte(path, '/')+1:]
-	if room := columns - len([]rune(whole)) - 2; term.Fit(whole, columns) == whole && room >= len([]rune(base)) {
-		return term.Fit(whole+": "+term.ShortenPath(path, room), columns)
-	}
 	if term.Fit(whole, columns) == whole {
-		return whole
+		return withPath(whole, path, columns)
 	}
-	tail := ""
+	tail := s.queue
 	if s.pid != 0 {
-		tail = " (pid " + strconv.Itoa(s.pid) + ")"
-	}
-	if s.ahead > 0 {
-		tail += fmt.Sprintf(", %d ahead", s.ahead)
+		tail = " (pid " + strconv.Itoa(s.pid) + ")" + tail
 	}
 	head := fmt.Sprintf("waiting %s: ", waited)
-	who := s.who
-	if who == "" {
-		who = "somebody"
-	}
+	who := cmp.Or(s.who, "somebody")
 	if line := "dblock: " + head + who + tail; columns >= wide || term.Fit(line, columns) == line {
 		head = "dblock: " + head
 	}
 	room := max(columns-len(head)-len(tail), 2)
-	return term.Shorten(head+term.Shorten(who, room)+tail, columns)
+	return withPath(term.Shorten(head+term.Shorten(who, room)+tail, columns), path, columns)
+}
+
+// withPath adds the path to a line, or the end of it, if there is room for its last element.
+func withPath(line, path string, columns int) string {
+	room := columns - term.Columns(line+": ")
+	if base := path[strings.LastIndexByte(path, '/')+1:]; room < term.Columns(base) {
+		return line
+	}
+	return line + ": " + term.ShortenPath(path, room)
 }

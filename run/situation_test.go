@@ -27,8 +27,8 @@ func TestLineOnTerminals(t *testing.T) {
 		{held, 120, "dblock: waiting 12s, held by mcp-server (pid 12345 on laptop) for 3m05s: /home/me/project/data/.astrolabe.lock"},
 		{held, 100, "dblock: waiting 12s, held by mcp-server (pid 12345 on laptop) for 3m05s: …/data/.astrolabe.lock"},
 		{held, 79, "dblock: waiting 12s, held by mcp-server (pid 12345 on laptop) for 3m05s"},
-		{&queue, 100, "dblock: waiting 12s, held by mcp-server (pid 12345 on laptop) for 3m05s, 2 ahead of us"},
-		{&queue, 79, "dblock: waiting 12s: mcp-server (pid 12345), 2 ahead"},
+		{&queue, 100, "dblock: waiting 12s, held by mcp-server (pid 12345 on laptop) for 3m05s, 2 ahead: …/.astrolabe.lock"},
+		{&queue, 79, "dblock: waiting 12s: mcp-server (pid 12345), 2 ahead: …/data/.astrolabe.lock"},
 		{held, 39, "waiting 12s: mcp-server (pid 12345)"},
 		{&queue, 39, "waiting 12s: mcp-… (pid 12345), 2 ahead"},
 		{&long, 79, "dblock: waiting 12s: größe-with-a-label-that-is-far-too… (pid 4194304), 2 ahead"},
@@ -44,4 +44,7 @@ func TestLineOnTerminals(t *testing.T) {
 		require.Equal(t, c.want, line)
 		require.Equal(t, line, term.Fit(line, c.columns))
 	}
+	// Who does not wait, or not any more, has nobody ahead.
+	require.Equal(t, "held by mcp-server (pid 12345 on laptop) for 3m05s, 3 waiting", situationOf(&queue, 4).String())
+	require.Equal(t, "held by mcp-server (pid 12345 on laptop) for 3m05s", situationOf(&queue, 1).String())
 }

@@ -112,7 +112,7 @@ func TestWaitingOffTheTerminal(t *testing.T) {
 	}
 	b, err := os.ReadFile(lastLog)
 	require.NoError(t, err)
-	require.Regexp(t, `^dblock: waiting for DIR/\.x\.lock, held by import \(pid P1 on HOST\) for Ns, 2 ahead of us\ndblock: acquired DIR/\.x\.lock at [0-9:]+, after \S+ \(token \d+\)\n$`, screen(string(b), dir, h.Process.Pid))
+	require.Regexp(t, `^dblock: waiting for DIR/\.x\.lock, held by import \(pid P1 on HOST\) for Ns, 2 ahead\ndblock: acquired DIR/\.x\.lock at [0-9:]+, after \S+ \(token \d+\)\n$`, screen(string(b), dir, h.Process.Pid))
 }
 
 func TestLossSaysWhatBecomesOfTheCommand(t *testing.T) {

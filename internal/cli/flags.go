@@ -40,7 +40,7 @@ func (d *Database) Check(fromFlag func(string) bool) error {
 // Foreign is how foreign locks are judged; run, status and force share it.
 type Foreign struct {
 	StaleTimeout StaleTimeout `default:"30s" placeholder:"D" help:"The age from which a foreign lock may count as abandoned (${default})."`
-	Stale        Stale        `default:"dead" placeholder:"RULE" help:"When it counts as abandoned: 'dead', when its process has gone; 'age', whenever it is older than that (${default})."`
+	Stale        Stale        `default:"dead" placeholder:"RULE" help:"When it counts as abandoned: 'dead': when its process has ended; 'age': whenever it is older than that (${default})."`
 }
 
 // Options are the lock's options for these flags.

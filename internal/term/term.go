@@ -79,21 +79,32 @@ func Path(s string) string {
 	}, s)
 }
 
-// Fit cuts a line so that it does not wrap in that many columns. Characters that
-// may be wide count as two.
+// Fit cuts a line so that it does not wrap in that many columns.
 func Fit(s string, columns int) string {
 	used := 0
 	for i, r := range s {
-		w := 1
-		if r >= 0x1100 && (r < 0x2010 || r > 0x2027) { // dashes, quotes and the ellipsis are not
-			w = 2
-		}
-		if used+w > columns {
+		if used += width(r); used > columns {
 			return s[:i]
 		}
-		used += w
 	}
 	return s
+}
+
+// Columns is how many columns a line takes.
+func Columns(s string) (n int) {
+	for _, r := range s {
+		n += width(r)
+	}
+	return n
+}
+
+// width is that of a character: two columns if it may be wide, which dashes, quotes and the
+// ellipsis are not.
+func width(r rune) int {
+	if r >= 0x1100 && (r < 0x2010 || r > 0x2027) {
+		return 2
+	}
+	return 1
 }
 
 // Shorten cuts a line like Fit, with an ellipsis where something is missing.
