@@ -17,6 +17,10 @@ import (
 // leftFor is for how long peers respect a notice that was left, if nobody comes.
 const leftFor = 5 * time.Second
 
+// sweepAfter is when who left a notice for somebody takes it away. On a busy machine a
+// process that was woken may need as long until it runs.
+const sweepAfter = 5 * wakeUp
+
 // wasLeft reports whether the notice is one that a dblock has left for its successor.
 func wasLeft(i notice.Info) bool { return i.Dblock != nil && i.PID == 0 }
 
@@ -49,7 +53,7 @@ func (h *hold) leaveNotice() {
 func (h *hold) lookBack() {
 	h.step("left")
 	pause := 50 * time.Microsecond
-	for begin := time.Now(); time.Since(begin) < wakeUp; pause = min(2*pause, time.Millisecond) {
+	for begin := time.Now(); time.Since(begin) < sweepAfter; pause = min(2*pause, time.Millisecond) {
 		// In this order: the successor shows that it has the room, and then no longer
 		// that it waits.
 		waits, known := h.room.Shown(queue.Waiting)

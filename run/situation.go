@@ -30,8 +30,8 @@ func situationOf(r *lock.Report, self int) situation {
 	case r.State == lock.StateInvalid:
 		s.what, s.who = "held by an invalid lock file", "an invalid lock file"
 	case r.State == lock.StateOrphaned && len(r.Orphans) > 0:
-		s.what = "held by what a killed dblock left running: " + numbers(r.Orphans)
-		s.who, s.pid = "a killed dblock's command", r.Orphans[0]
+		s.what = "held by an orphaned command: the dblock that held it was killed; its command runs on: " + numbers(r.Orphans)
+		s.who, s.pid = "an orphaned command", r.Orphans[0]
 	case len(r.Owners) > 0:
 		s.of(r.Owners, "locked, without a lock file, by %s")
 	case r.Holder != nil:

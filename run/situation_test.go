@@ -38,7 +38,7 @@ func TestLineOnTerminals(t *testing.T) {
 		{&lock.Report{State: lock.StateFree}, 40, "dblock: waiting 12s, just released"},
 		{&lock.Report{State: lock.StateInvalid}, 39, "waiting 12s: an invalid lock file"},
 		{&lock.Report{State: lock.StateFree, Stopped: []lock.Process{{PID: 9, Command: "node"}}}, 39, "dblock: waiting 12s: node (pid 9)"},
-		{&lock.Report{State: lock.StateOrphaned, Orphans: []int{5, 6}}, 79, "dblock: waiting 12s, held by what a killed dblock left running: pid 5, pid 6"},
+		{&lock.Report{State: lock.StateOrphaned, Orphans: []int{5, 6}}, 60, "dblock: waiting 12s: an orphaned command (pid 5)"},
 	} {
 		line := situationOf(c.report, 3).line("12s", "/home/me/project/data/.astrolabe.lock", c.columns)
 		require.Equal(t, c.want, line)

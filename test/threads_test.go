@@ -42,8 +42,9 @@ func TestACommandThatUsesUpTheProcesses(t *testing.T) {
 		require.NoError(t, os.Chmod(dir, 0o777))
 		c := exec.Command("bash", "-c", `ulimit -u 40; exec "$0" "$@"`, binary, "-d", "app.db", "--stale-timeout", "1", "--", "python3", "-c", forksToTheLimit)
 		c.Dir = dir
-		// A user of its own: the limit counts all that the user has.
-		uid := uint32(54321 + round)
+		// A user of its own, also beside another run of the tests: the limit counts all that
+		// the user has.
+		uid := uint32(1_000_000 + os.Getpid()*16 + round)
 		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid, NoSetGroups: true}}
 		start(t, c)
 		await(t, "there are no more processes", func() bool { return exists(dir, "full") })

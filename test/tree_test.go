@@ -303,6 +303,7 @@ func TestAnExitCodeThatNamesASignal(t *testing.T) {
 				dir := family(t)
 				c := start(t, inTree(t, dir, "-c", script))
 				await(t, "the worker works", func() bool { return exists(dir, "writes") })
+				await(t, "its pid is known", contains(filepath.Join(dir, "pid"), "\n"))
 				b, err := os.ReadFile(filepath.Join(dir, "pid"))
 				require.NoError(t, err)
 				pid, err := strconv.Atoi(strings.TrimSpace(string(b)))

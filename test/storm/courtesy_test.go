@@ -4,6 +4,7 @@ package storm
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os/exec"
 	"path/filepath"
@@ -29,25 +30,33 @@ func (p *peerResult) read(t testing.TB, out []byte, err error) {
 	}
 }
 
-// loops runs that many looping dblocks, each of which counts, until the time is over.
-func loops(t testing.TB, db, counter string, workers int, d time.Duration) (ops int64) {
+// loops runs that many looping dblocks, each of which counts, until the time is over. Of
+// those that say that they lost the lock nobody knows whether they have counted.
+func loops(t testing.TB, db, counter string, workers int, d time.Duration) (ops, lost int64) {
 	t.Helper()
-	var n atomic.Int64
+	var n, unsure atomic.Int64
 	var wg sync.WaitGroup
 	deadline := time.Now().Add(d)
 	for range workers {
 		wg.Go(func() {
 			for time.Now().Before(deadline) {
-				if out, err := exec.Command(dblock, "-w", "60", "-d", db, "--", "sh", "-c", increment, "sh", counter).CombinedOutput(); err != nil {
+				out, err := exec.Command(dblock, "-w", "60", "-d", db, "--", "sh", "-c", increment, "sh", counter).CombinedOutput()
+				var exit *exec.ExitError
+				switch {
+				case err == nil:
+					n.Add(1)
+				case errors.As(err, &exit) && codeOf(exit.ProcessState) == 69:
+					t.Logf("%s", out)
+					unsure.Add(1)
+				default:
 					t.Errorf("dblock: %v: %s", err, out)
 					return
 				}
-				n.Add(1)
 			}
 		})
 	}
 	wg.Wait()
-	return n.Load()
+	return n.Load(), unsure.Load()
 }
 
 // TestCourtesy lets a polling peer live beside six dblocks that hand the lock
@@ -61,7 +70,10 @@ func TestCourtesy(t *testing.T) {
 	}
 	db := database(t)
 	counter := newCounter(t, filepath.Dir(db))
-	sum := loops(t, db, counter, 6, d/4)
+	sum, lost := loops(t, db, counter, 6, d/4)
+	if lost > 0 {
+		t.Errorf("dblocks among themselves have lost the lock %d times", lost)
+	}
 	before := float64(sum) / (d / 4).Seconds()
 	t.Logf("6 dblocks alone: %.0f operations/s", before)
 	for _, pause := range pauses {
@@ -72,9 +84,15 @@ func TestCourtesy(t *testing.T) {
 				"--pause", strconv.Itoa(pause), "--counter", counter).Output()
 			peer.read(t, out, err)
 		})
-		ops := loops(t, db, counter, 6, d)
+		ops, taken := loops(t, db, counter, 6, d)
 		wg.Wait()
 		sum += ops + int64(peer.Ops)
+		lost += taken
+		// A peer that is kept from running between a look at the file and its removal can
+		// remove the next one: on a machine with much else to do, once in a while.
+		if taken > 1+ops/100 {
+			t.Errorf("%d of %d lost the lock", taken, ops)
+		}
 		with := float64(ops) / d.Seconds()
 		t.Logf("%v beside a peer that pauses for %d ms: %.0f operations/s (%.0f %%); the peer %d operations, %d timeouts",
 			d, pause, with, 100*with/before, peer.Ops, peer.Timeouts)
@@ -86,8 +104,8 @@ func TestCourtesy(t *testing.T) {
 			t.Errorf("dblock has kept %.0f %% of its throughput, want 50", 100*with/before)
 		}
 	}
-	if n := counted(t, counter); int64(n) != sum {
-		t.Errorf("counted %d, want %d: updates were lost", n, sum)
+	if n := int64(counted(t, counter)); n < sum || n > sum+lost {
+		t.Errorf("counted %d, want %d, and at most %d more: updates were lost", n, sum, lost)
 	}
 	usable(t, db)
 }

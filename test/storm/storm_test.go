@@ -330,10 +330,12 @@ func (p *party) ends() bool {
 }
 
 // vanishes waits until nothing is left. A dblock inside of the one that was killed may have
-// stopped with its command, too: the group is continued, as a shell does it.
+// stopped with its command, too: the group is continued, as a shell does it. The same when
+// dblock was killed just after it had passed on a TSTP: the kernel continues those in a group
+// that loses its last tie to a shell who are stopped by then, not who is about to stop.
 func (p *party) vanishes() bool {
 	return p.await(p.gone, func() {
-		if p.followed() {
+		if slices.ContainsFunc(p.did, func(did string) bool { return strings.HasPrefix(did, "TSTP ") }) {
 			_ = unix.Kill(-p.cmd.Process.Pid, unix.SIGCONT)
 		}
 	})
