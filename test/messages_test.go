@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -177,4 +178,32 @@ func TestVictimOfForceIsTold(t *testing.T) {
 	require.NoError(t, c.Process.Signal(unix.SIGTERM))
 	_ = c.Wait()
 	require.Empty(t, errs.String())
+}
+
+// What a person reads who waits behind others.
+func TestWaitingLineBehindOthers(t *testing.T) {
+	t.Parallel()
+	for columns, want := range map[uint16]string{
+		120: `dblock: waiting T, held by import \(pid P1 on HOST\) for T, 2 ahead: DIR`,
+		80:  `dblock: waiting T, held by import \(pid P1 on HOST\) for T, 2 ahead(: …?[^ ]*\.x\.lock)?`,
+		40:  `waiting T: [import]*…? \(pid P1\), 2 ahead`,
+	} {
+		t.Run(fmt.Sprint(columns), func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			h := hold(t, dir, "-d", "x.db", "-p", "import")
+			for n := range 2 {
+				start(t, command(t, dir, "-q", "-w", "forever", "-d", "x.db", "--", "true"))
+				await(t, "it waits", func() bool { return len(statusOf(t, dir, "x.db").Waiting) == n+1 })
+			}
+			tm := newTerminal(t, dir, columns)
+			tm.typed("dblock -w 20 -d x.db -- true\n")
+			tm.expect(`\r(dblock: )?waiting [^\r]*, 2 ahead[^\r]*\r`)
+			letGo(t, dir)
+			tm.expect(`\r\x1b\[K\$ `)
+			host := regexp.QuoteMeta(thisHost(t))
+			want = strings.NewReplacer("T", `[\d.]+s`, "P1", strconv.Itoa(h.Process.Pid), "HOST", host, "DIR", `(…?/[^ ]*)?/\.x\.lock`).Replace(want)
+			require.Regexp(t, `\r`+want+`\x1b\[K\r`, tm.shown())
+		})
+	}
 }

@@ -148,7 +148,7 @@ func TestKilledWrapperKeepsOthersOutUntilTheCommandHasEnded(t *testing.T) {
 
 	r := execute(t, dir, "-n", "-d", "x.db", "--", "true")
 	require.Equal(t, 75, r.code(), r.stderr)
-	require.Contains(t, r.stderr, "held by an orphaned command")
+	require.Contains(t, r.stderr, "held by an orphaned command: the dblock that held it was killed; its command runs on: ")
 	s := statusOf(t, dir, "x.db")
 	require.Equal(t, "orphaned", s.State)
 	pid, err := os.ReadFile(filepath.Join(dir, "pid"))
