@@ -107,7 +107,7 @@ func TestProgramsThatAreCalledLikeSubcommands(t *testing.T) {
 		require.Regexp(t, `^my \S*(status|statsu|help|version) -v\n$`, r.stdout)
 	}
 	// One that is not called like that at all is not found, as ever.
-	for _, args := range [][]string{{"-d", "x.db", "bun", "install"}, {"-d", "x.db", "nonesuch"}, {"-d", "x.db", "--", "statsuu"}} {
+	for _, args := range [][]string{{"-d", "x.db", "bun", "install"}, {"-d", "x.db", "nonesuch"}, {"-d", "x.db", "./statuses"}, {"-d", "x.db", "--", "statsuu"}} {
 		require.Equal(t, 127, execute(t, dir, args...).code(), "%q", args)
 	}
 }

@@ -5,6 +5,7 @@ package cli
 import (
 	"fmt"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -79,17 +80,27 @@ func (d *Database) Unescape() {
 // Environment finds the value of a flag that was not given: DBLOCK_ and its name.
 // An empty variable is one that is not set.
 var Environment kong.ResolverFunc = func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
-	if v := os.Getenv(variable(flag.Name)); v != "" && hasVariable(flag) {
+	if v := valueOf(flag); v != "" {
 		return Escape(v), nil
 	}
 	return nil, nil
 }
 
+// valueOf is the value that a flag's variable gives it, or "".
+func valueOf(flag *kong.Flag) string {
+	if flag.Name == "help" || flag.Name == "version" {
+		return ""
+	}
+	v := os.Getenv(variable(flag.Name))
+	if flag.Name == "quiet" && flag.Target.Kind() == reflect.Bool && v == "2" {
+		return "true" // only run has degrees of it
+	}
+	return v
+}
+
 func variable(flag string) string {
 	return "DBLOCK_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
-
-func hasVariable(flag *kong.Flag) bool { return flag.Name != "help" && flag.Name != "version" }
 
 // Given tells which flags were given on the command line, by name; those set
 // by the environment do not count.

@@ -3,7 +3,6 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"os"
 	"reflect"
 	"strings"
 
@@ -198,10 +197,9 @@ func (e *explainer) value(f *kong.Flag, value string) error {
 // on the command line replaces.
 func (e *explainer) variables() error {
 	for _, f := range e.flags {
-		name := variable(f.Name)
-		if value := os.Getenv(name); value != "" && !e.given[f.Name] && hasVariable(f) {
+		if value := valueOf(f); value != "" && !e.given[f.Name] {
 			if err := try(f, value); err != nil {
-				return e.refused(name, value, err)
+				return e.refused(variable(f.Name), value, err)
 			}
 		}
 	}
