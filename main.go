@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"slices"
-	"strings"
 	"syscall"
 	"time"
 
@@ -31,9 +29,6 @@ type grammar struct {
 	Version kong.VersionFlag `help:"Print the version."`
 }
 
-const description = "Run a command while holding a database's lock, which other programs respect: dblock -d data/app.db -- node migrate.js\n\n" +
-	"Every flag can also be set by an environment variable, DBLOCK_ and its name: DBLOCK_DB, DBLOCK_KILL_AFTER."
-
 func main() {
 	var sigs *signals.Listener
 	if len(os.Args) < 2 || os.Args[1] != "status" && os.Args[1] != "force" {
@@ -53,41 +48,6 @@ func main() {
 
 // patience is how long the last words wait for their reader.
 const patience = 2 * time.Second
-
-// dispatch parses the arguments. What stands behind the first "--" is the
-// command's, whatever it looks like; kong would take it for flags or commands.
-func dispatch(args []string, sigs *signals.Listener) error {
-	own, rest := args, []string(nil)
-	if at := slices.Index(args, "--"); at >= 0 {
-		own, rest = args[:at], args[at:]
-	}
-	own, err := run.Own(own)
-	if err != nil {
-		return err
-	}
-	if command, ctx := run.Quick(own); command != nil {
-		command.Behind(rest)
-		return command.Run(ctx, sigs)
-	}
-	var g grammar
-	k, err := kong.New(&g, kong.Name("dblock"), kong.Description(description), kong.Resolvers(cli.Environment),
-		kong.Bind(sigs), kong.Vars{"version": about()}, kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
-	if err != nil {
-		return err
-	}
-	ctx, err := k.Parse(own)
-	if err == nil && rest != nil && !strings.HasPrefix(ctx.Command(), "run") {
-		err = fmt.Errorf("%s takes no command", ctx.Command())
-	}
-	if err != nil {
-		return cli.Misused(err)
-	}
-	g.Run.Unescape()
-	g.Status.Unescape()
-	g.Force.Unescape()
-	g.Run.Behind(rest)
-	return ctx.Run()
-}
 
 // report tells the user about an error and returns the exit code for it.
 func report(err error) int {
@@ -121,7 +81,7 @@ func report(err error) int {
 	case errors.Is(err, lock.ErrNotRegular), errors.Is(err, lock.ErrNotLockFile):
 		return tell(73, err.Error(), "move it away, or name another lock file with --lock-file")
 	case errors.Is(err, syscall.ENOENT):
-		return tell(73, err.Error(), "create the directory of the database first")
+		return tell(73, err.Error(), cli.WhyMissing(err))
 	case errors.As(err, &path):
 		return tell(73, err.Error(), "")
 	}

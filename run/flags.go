@@ -18,33 +18,35 @@ import (
 type Command struct {
 	cli.Database
 
-	Wait             cli.Duration  `short:"w" placeholder:"D" help:"How long to wait for the lock: seconds (2.5), 90s, 5m, 0 (do not), forever. By default retries times delay, 5s."`
-	Nonblock         bool          `short:"n" help:"Do not wait."`
-	MaxRetries       int           `default:"50" placeholder:"N" help:"How many retries the wait is long (${default})."`
-	RetryDelay       cli.Duration  `default:"100ms" placeholder:"D" help:"How long a retry is (${default})."`
-	ConflictExitCode int           `short:"E" default:"75" placeholder:"N" help:"The exit code when the lock was not had (${default})."`
-	Shared           bool          `short:"s" help:"Share the lock with other readers."`
-	Exclusive        bool          `short:"x" help:"Have the lock alone (the default)."`
-	Priority         lock.Priority `default:"normal" placeholder:"CLASS" help:"Who goes first among those who wait: low, normal or high (${default})."`
-	Process          string        `short:"p" default:"dblock" placeholder:"LABEL" help:"Who the lock file says we are (${default})."`
-	Info             string        `placeholder:"TEXT" help:"What others are to know: a reason, a ticket, an address. It is in the lock file."`
+	Wait             cli.Duration `short:"w" placeholder:"D" help:"How long to wait for the lock: seconds (2.5), 90s, 5m, 0 (do not wait), forever. By default retries times delay, 5s."`
+	Nonblock         bool         `short:"n" help:"Do not wait."`
+	MaxRetries       Count        `default:"50" placeholder:"N" help:"The longest wait, as a number of retries (${default})."`
+	RetryDelay       Delay        `default:"100ms" placeholder:"D" help:"The time between two retries (${default})."`
+	ConflictExitCode ExitCode     `short:"E" default:"75" placeholder:"N" help:"The exit code when the lock was not acquired (${default})."`
+	Shared           bool         `short:"s" help:"Share the lock with other readers."`
+	Exclusive        bool         `short:"x" help:"Hold the lock alone (the default)."`
+	Priority         Priority     `default:"normal" placeholder:"CLASS" help:"Who goes first of those who wait: low, normal or high (${default})."`
+	Process          string       `short:"p" default:"dblock" placeholder:"LABEL" help:"The label that others see (${default})."`
+	Info             string       `placeholder:"TEXT" help:"What others are to know, in the lock file: a reason, a ticket, an address."`
 	cli.Foreign
-	OnLost    string       `enum:"term,kill,warn" default:"term" placeholder:"ACTION" help:"What to do with the command when the lock is taken away: term, kill or warn (${default})."`
+	OnLost    OnLost       `default:"term" placeholder:"ACTION" help:"What to do with the command when the lock is lost: term, kill or warn (${default})."`
 	KillAfter cli.Duration `default:"10s" placeholder:"D" help:"How long after SIGTERM to send SIGKILL (${default})."`
-	Orphan    string       `enum:"term,keep" default:"term" placeholder:"ACTION" help:"What becomes of the command if dblock is killed: term or keep (${default})."`
+	Orphan    Orphan       `default:"term" placeholder:"ACTION" help:"What becomes of the command if dblock is killed: term or keep (${default})."`
 	Close     bool         `short:"o" help:"Do not let the command inherit the lock's descriptor."`
 	Command   string       `short:"c" placeholder:"STRING" help:"Run STRING with $$SHELL -c."`
-	Quiet     bool         `short:"q" help:"Say nothing about waiting."`
-	Verbose   bool         `short:"v" help:"Also say when and after how long the lock was had."`
+	Quiet     cli.Quiet    `short:"q" help:"Say nothing about waiting; given twice, nothing about giving up and losing the lock either."`
+	Verbose   bool         `short:"v" help:"Also say when the lock was acquired, and after how long."`
 
 	Argv []string `arg:"" optional:"" passthrough:"partial" name:"command" help:"The command and its arguments."`
+
+	explicit bool // the command stood behind "--"
 }
 
 // Behind adds what stood behind the first "--". If a command had begun before it,
 // it is an argument like any other.
 func (c *Command) Behind(rest []string) {
 	if len(c.Argv) == 0 && len(rest) > 0 {
-		rest = rest[1:]
+		rest, c.explicit = rest[1:], true
 	}
 	c.Argv = append(c.Argv, rest...)
 }
@@ -55,21 +57,12 @@ func (c *Command) options(k *kong.Context) (lock.Options, error) {
 	given := cli.Given(k)
 	var o lock.Options
 	if err := c.Check(given); err != nil {
-		return o, err
+		return o, cli.Usage(err.Error(), "dblock -d PATH -- COMMAND, or set DBLOCK_DB; `dblock --help` shows more")
 	}
 	for _, pair := range [][2]string{{"nonblock", "wait"}, {"shared", "exclusive"}, {"quiet", "verbose"}} {
 		if given(pair[0]) && given(pair[1]) {
 			return o, cli.Usage(fmt.Sprintf("--%s and --%s exclude each other", pair[0], pair[1]), "give one of them")
 		}
-	}
-	if c.ConflictExitCode < 0 || c.ConflictExitCode > 255 {
-		return o, cli.Usage(fmt.Sprintf("--conflict-exit-code %d is not an exit code", c.ConflictExitCode), "give one from 0 to 255")
-	}
-	if c.MaxRetries < 0 {
-		return o, cli.Usage(fmt.Sprintf("--max-retries %d is negative", c.MaxRetries), "")
-	}
-	if c.RetryDelay <= 0 || time.Duration(c.RetryDelay) == lock.Forever {
-		return o, cli.Usage("--retry-delay must be longer than nothing, and end", "give a time like 100ms")
 	}
 	switch {
 	case c.Command != "" && len(c.Argv) > 0:
@@ -81,17 +74,20 @@ func (c *Command) options(k *kong.Context) (lock.Options, error) {
 		}
 		c.Argv = []string{shell, "-c", c.Command}
 	case len(c.Argv) == 0:
-		return o, cli.Usage("no command is given", "dblock -d PATH -- COMMAND")
+		return o, cli.Usage("no command is given", fmt.Sprintf("`dblock %s -- COMMAND`", c.Selector()))
 	}
 
-	if c.Quiet && c.Verbose {
-		c.Quiet = !given("verbose")
-		c.Verbose = !c.Quiet
+	if c.Quiet > 0 && c.Verbose {
+		if given("verbose") {
+			c.Quiet = 0
+		} else {
+			c.Verbose = false
+		}
 	}
 
 	o = c.Options(c.Foreign)
 	o.Process, o.Info = c.Process, c.Info
-	o.Priority = c.Priority
+	o.Priority = lock.Priority(c.Priority)
 	o.RetryDelay = time.Duration(c.RetryDelay)
 	if c.Shared && !given("exclusive") {
 		o.Mode = lock.Shared
@@ -112,13 +108,13 @@ func (c *Command) patience(given func(string) bool) time.Duration {
 	case given("nonblock") && c.Nonblock:
 		return lock.NoWait
 	case given("max-retries") || given("retry-delay"):
-		d = retries(c.MaxRetries, time.Duration(c.RetryDelay))
+		d = retries(int(c.MaxRetries), time.Duration(c.RetryDelay))
 	case c.Nonblock:
 		return lock.NoWait
 	case set:
 		d = time.Duration(c.Wait)
 	default:
-		d = retries(c.MaxRetries, time.Duration(c.RetryDelay))
+		d = retries(int(c.MaxRetries), time.Duration(c.RetryDelay))
 	}
 	if d == 0 {
 		return lock.NoWait

@@ -80,7 +80,7 @@ func TestQuickLeavesTheRestToTheWholeGrammar(t *testing.T) {
 	require.Equal(t, "me", c.Process)
 	t.Setenv("DBLOCK_ON_LOST", "kill")
 	c, _ = Quick([]string{"-d", "x"})
-	require.Equal(t, "kill", c.OnLost)
+	require.Equal(t, OnLost("kill"), c.OnLost)
 	require.Equal(t, "me", c.Process)
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/dblock-dev/dblock/internal/cli"
@@ -21,95 +22,79 @@ import (
 // to stdout: that is the command's. And nothing waits for its reader while the lock
 // is held: one acts first, and tells then.
 
+// tell says something about the lock.
 func (c *Command) tell(format string, args ...any) {
-	fmt.Fprintf(say.Stderr, "dblock: "+format+"\n", args...)
+	if c.Quiet < cli.Silent {
+		fmt.Fprintf(say.Stderr, "dblock: "+format+"\n", args...)
+	}
 }
 
 // reportRest says for what the lock is kept after the command has ended.
 func (c *Command) reportRest(rest []tree.Process) {
-	if c.Quiet {
+	if c.Quiet > 0 {
 		return
 	}
 	line := fmt.Sprintf("the command has ended; %s (pid %d) is still running", term.Clean(rest[0].Name), rest[0].PID)
 	if n := len(rest) - 1; n > 0 {
 		line = fmt.Sprintf("the command has ended; %s (pid %d) and %d more are still running", term.Clean(rest[0].Name), rest[0].PID, n)
 	}
-	c.tell("%s: the lock is kept until then", line)
+	c.tell("%s: the lock is held until then", line)
 }
 
-func sentence(err error) string {
+// lost says that the lock was lost, and what becomes of the command for that.
+func (c *Command) lost(err error, then string) {
 	var lost *lock.LostError
 	if !errors.As(err, &lost) {
-		return err.Error()
+		c.tell("%v; %s", err, then)
+		return
 	}
-	s := fmt.Sprintf("the lock %s was lost: %s", term.Path(lost.Path), lost.Reason)
-	if h := lost.Holder; h != nil {
-		s += " by " + cli.Who(h)
+	by := ""
+	if lost.Holder != nil {
+		by = " by " + cli.Who(lost.Holder)
 	}
-	return s
+	c.tell("the lock %s was lost: %s%s; %s", term.Path(lost.Path), lost.Reason, by, then)
 }
 
-// situation says who holds the lock, and since when, and who waits.
-func situation(r *lock.Report, self int) string {
-	s := "held"
-	switch {
-	case r.State == lock.StateFree && len(r.Stopped) > 0:
-		s = fmt.Sprintf("not held, but %s, which is stopped, blocks the queue", cli.NamesOf(r.Stopped))
-	case r.State == lock.StateFree:
-		s = "just let go"
-	case r.State == lock.StateInvalid:
-		s = "held by an invalid lock file"
-	case r.State == lock.StateOrphaned:
-		s = cli.Orphaned(r)
-	case len(r.Owners) > 0:
-		s = fmt.Sprintf("locked, without a lock file, by %s", cli.NamesOf(r.Owners))
-	case r.Holder != nil:
-		s = fmt.Sprintf("held by %s for %s", cli.Who(r.Holder), term.Ago(r.Age)) + cli.Info(r.Holder.Info)
-		if n := len(r.Readers); n > 1 {
-			s += fmt.Sprintf(" and %d more readers", n-1)
-		}
-		if len(r.Remaining) > 0 {
-			s += fmt.Sprintf("; its command has ended, but still running: %s", cli.NamesOf(r.Remaining))
-		}
-		if len(r.Stopped) > 0 {
-			s += fmt.Sprintf("; stopped: %s", cli.NamesOf(r.Stopped))
-		}
+// named is the command as a message names it: for -c the string and not the shell.
+func (c *Command) named() string {
+	if c.Command == "" {
+		return term.Clean(c.Argv[0])
 	}
-	ahead := 0
-	for _, w := range r.Waiters {
-		if w.PID == self {
-			break
-		}
-		ahead++
-	}
-	if ahead > 0 {
-		s += fmt.Sprintf(", %d ahead of us", ahead)
-	}
-	return s
+	const most = 50
+	return `"` + term.Shorten(term.Path(strings.TrimSpace(c.Command)), most) + `"`
 }
 
 // conflict is the message on giving up. It must make sense in a cron mail, where
 // nobody has seen the command line.
 func (c *Command) conflict(err error) error {
-	e := &cli.ConflictError{Code: c.ConflictExitCode, Quiet: c.Quiet, Err: err, Text: err.Error()}
+	e := &cli.ConflictError{Code: int(c.ConflictExitCode), Quiet: c.Quiet, Err: err}
 	var held *lock.HeldError
-	if errors.Is(err, lock.ErrOrphan) {
-		e.Hint = fmt.Sprintf("end what it left running, for instance with `dblock force %s`", c.Selector())
-		return e
-	}
-	if !errors.As(err, &held) {
+	switch {
+	case errors.As(err, &held):
+		e.Text, e.Hint = c.heldBy(held)
+	case errors.Is(err, lock.ErrOrphan):
+		e.Text = "the dblock around this one was killed, and what it left running, this one included, still holds the lock"
+		e.Hint = fmt.Sprintf("to end all of it, `dblock force %s`", c.Selector())
+	default:
+		e.Text = "an exclusive lock cannot be acquired inside a shared one"
 		e.Hint = "give the outer dblock an exclusive lock, or this one --shared"
-		return e
 	}
-	what := "is locked"
-	if held.Report != nil {
-		what = "is " + situation(held.Report, os.Getpid())
-	}
-	e.Text = fmt.Sprintf("%s %s", term.Path(held.Path), what)
-	if held.Waited > 100*time.Millisecond {
-		e.Text += fmt.Sprintf("; gave up after %s", term.Ago(held.Waited))
-	}
-	e.Text += fmt.Sprintf("; %s was not run", term.Clean(c.Argv[0]))
-	e.Hint = fmt.Sprintf("wait longer with --wait; see who it is with `dblock status %[1]s`; if it is stuck, `dblock force %[1]s`", c.Selector())
+	e.Text += fmt.Sprintf("; %s was not run", c.named())
 	return e
+}
+
+// heldBy says who held the lock to the end of the wait, and what one can do.
+func (c *Command) heldBy(held *lock.HeldError) (text, hint string) {
+	text = term.Path(held.Path) + " is locked"
+	hint = fmt.Sprintf("wait longer with --wait; see who it is with `dblock status %[1]s`; if it is stuck, `dblock force %[1]s`", c.Selector())
+	if r := held.Report; r != nil {
+		text = fmt.Sprintf("%s is %s", term.Path(held.Path), situationOf(r, os.Getpid()))
+		if r.State == lock.StateOrphaned {
+			hint = fmt.Sprintf("it is released when all of that has ended; see what it is with `dblock status %[1]s`; to end it, `dblock force %[1]s`", c.Selector())
+		}
+	}
+	if held.Waited > 100*time.Millisecond {
+		text += fmt.Sprintf("; gave up after %s", term.Ago(held.Waited))
+	}
+	return text, hint
 }

@@ -38,7 +38,7 @@ type quick struct {
 	Nonblock bool         `short:"n"`
 	Shared   bool         `short:"s"`
 	Process  string       `short:"p" default:"dblock"`
-	Quiet    bool         `short:"q"`
+	Quiet    cli.Quiet    `short:"q"`
 	Argv     []string     `arg:"" optional:"" passthrough:"partial" name:"command"`
 }
 
@@ -47,7 +47,7 @@ func (q *quick) whole() *Command {
 	c := &Command{
 		Database: cli.Database{DB: q.DB, LockFile: q.LockFile},
 		Wait:     q.Wait, Nonblock: q.Nonblock,
-		MaxRetries: lock.DefaultRetries, RetryDelay: cli.Duration(lock.DefaultRetryDelay),
+		MaxRetries: lock.DefaultRetries, RetryDelay: Delay(lock.DefaultRetryDelay),
 		ConflictExitCode: 75,
 		Shared:           q.Shared,
 		Process:          q.Process,

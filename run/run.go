@@ -23,13 +23,16 @@ func (e *SignalError) Error() string { return "killed by " + e.Signal.String() }
 // Run runs the command under the lock. The error tells how dblock must end: nil
 // is exit code 0.
 func (c *Command) Run(k *kong.Context, sigs *signals.Listener) error {
+	if err := c.misplaced(k); err != nil {
+		return err
+	}
 	opts, err := c.options(k)
 	if err != nil {
-		return err
+		return c.mistaken(k, err)
 	}
 	path, err := look(c.Argv[0])
 	if err != nil {
-		return err
+		return c.mistaken(k, err)
 	}
 	prepare()
 	l, err := c.acquire(opts, sigs)
@@ -41,7 +44,7 @@ func (c *Command) Run(k *kong.Context, sigs *signals.Listener) error {
 		c.tell("warning: flock does not work in %s; other dblocks are kept out by the lock file alone", grant.State)
 	}
 	if c.Verbose {
-		c.tell("had %s at %s, after %s (token %d)", grant.Notice, time.Now().Format("15:04:05"), grant.Waited.Round(time.Microsecond), grant.Token)
+		c.tell("acquired %s at %s, after %s (token %d)", grant.Notice, time.Now().Format("15:04:05"), grant.Waited.Round(time.Microsecond), grant.Token)
 	}
 	result := c.supervise(l, path, environment(grant), sigs)
 	// The attendant has told of a loss, unless there was nothing yet to attend to.
@@ -49,8 +52,12 @@ func (c *Command) Run(k *kong.Context, sigs *signals.Listener) error {
 	err = l.Release()
 	switch {
 	case errors.Is(err, lock.ErrLost):
-		if !told {
-			c.tell("%s", sentence(err))
+		switch {
+		case told:
+		case errors.Is(result, lock.ErrLost):
+			c.lost(err, c.named()+" was not run")
+		default:
+			c.lost(err, "the command had ended")
 		}
 		return err
 	case err != nil:

@@ -17,7 +17,7 @@ const brief = lock.MaxUnattended
 // supervise starts the command and passes signals on until it, and what it has
 // started if it was ended, has gone.
 func (c *Command) supervise(l *lock.Lock, path string, env []string, sigs *signals.Listener) error {
-	// A signal that came after the lock was had and before there is a command is
+	// A signal that came after the lock was acquired and before there is a command is
 	// still one that ends the wait.
 	for _, sig := range sigs.Arrived() {
 		if signals.Ends(sig.Signal) {
@@ -94,6 +94,7 @@ func (c *Command) attend(ch *child, l *lock.Lock, sigs *signals.Listener, stoppe
 				c.pause(ch, l, sigs, sig.Signal)
 			default:
 				ch.pass(sig.Signal, sig.FromTerminal())
+				c.tellOfForce(sig)
 			}
 		case sig := <-stopped:
 			// We stop when the command does, and only then: it may have its own
@@ -142,15 +143,18 @@ func (c *Command) pause(ch *child, l *lock.Lock, sigs *signals.Listener, sig sys
 
 // punish does what --on-lost says.
 func (c *Command) punish(ch *child, l *lock.Lock) <-chan time.Time {
-	c.tell("%s", sentence(l.Err()))
 	switch c.OnLost {
 	case "kill":
 		ch.tell(unix.SIGKILL)
+		c.lost(l.Err(), "the command is being killed")
 	case "term":
 		ch.tell(unix.SIGTERM)
+		c.lost(l.Err(), "the command is being ended")
 		if time.Duration(c.KillAfter) != lock.Forever {
 			return time.After(time.Duration(c.KillAfter))
 		}
+	default:
+		c.lost(l.Err(), "the command goes on")
 	}
 	return nil
 }

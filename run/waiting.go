@@ -17,7 +17,8 @@ import (
 )
 
 const (
-	patience  = 200 * time.Millisecond // before anything is said
+	patience  = 200 * time.Millisecond // before anything is said on a terminal
+	reticence = 10 * time.Second       // before anything is said elsewhere: a log or a mail
 	refresh   = time.Second            // of the line on a terminal
 	reminding = time.Minute            // of the same holder, elsewhere
 )
@@ -46,7 +47,7 @@ func (c *Command) wait(opts lock.Options, sigs *signals.Listener, w *waiting) (*
 		close(done)
 		<-idle
 	}
-	// Even if the lock was had at that very moment the command must not run.
+	// Even if the lock was acquired at that very moment the command must not run.
 	if cause := context.Cause(ctx); cause != nil {
 		_ = l.Release()
 		return nil, cause
@@ -69,6 +70,8 @@ func (w *waiting) listen(sigs *signals.Listener, cancel context.CancelCauseFunc,
 				cancel(&stopError{sig.Signal})
 			case signals.Ends(sig.Signal):
 				cancel(&SignalError{sig.Signal})
+				w.clear()
+				w.c.tellOfForce(sig)
 			}
 		case <-w.due():
 			w.show()
@@ -123,9 +126,13 @@ func (c *Command) newWaiting() *waiting {
 
 // begin starts to count the time until something is to be said.
 func (w *waiting) begin() {
-	if !w.c.Quiet {
+	if w.c.Quiet == 0 {
 		w.live = term.Live(os.Stderr)
-		w.timer = time.NewTimer(patience)
+		first := patience
+		if !w.live {
+			first = reticence
+		}
+		w.timer = time.NewTimer(first)
 	}
 }
 
@@ -144,8 +151,9 @@ func (w *waiting) show() {
 		w.timer.Reset(refresh)
 		return
 	}
-	line := fmt.Sprintf("dblock: waiting for %s, %s", term.Path(r.Notice), situation(r, os.Getpid()))
+	s := situationOf(r, os.Getpid())
 	if !w.live {
+		line := fmt.Sprintf("dblock: waiting for %s, %s", term.Path(r.Notice), s)
 		if waited := time.Since(w.start); waited > reminding {
 			line += fmt.Sprintf(" (waiting for %s)", term.Ago(waited))
 		}
@@ -158,9 +166,8 @@ func (w *waiting) show() {
 		w.timer.Reset(refresh)
 		return
 	}
-	// What changes comes first, so that a narrow terminal shows it too.
-	line = fmt.Sprintf("dblock: waiting %s, %s: %s", term.Ago(time.Since(w.start).Truncate(refresh/10)), situation(r, os.Getpid()), term.Path(r.Notice))
-	fmt.Fprintf(say.Stderr, "\r%s\x1b[K", term.Fit(line, term.Width(os.Stderr)-1))
+	waited := term.Ago(time.Since(w.start).Truncate(refresh / 10))
+	fmt.Fprintf(say.Stderr, "\r%s\x1b[K", s.line(waited, term.Path(r.Notice), term.Width(os.Stderr)-1))
 	w.shown = true
 	w.timer.Reset(refresh)
 }

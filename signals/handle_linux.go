@@ -58,7 +58,7 @@ const (
 	saRestorer = 0x04000000
 
 	siKernel = 0x80 // si_code: the terminal's, among signals that can be typed
-	infoSize = 32   // of siginfo: si_signo, si_errno, si_code, si_pid...
+	infoSize = 32   // of siginfo: si_signo, si_errno, si_code, si_pid, si_uid...
 )
 
 // Interrupt is a signal that ends the system call of the thread that it is sent to; where a
@@ -203,7 +203,11 @@ func (w *wire) next() (r Received, ok bool) {
 		code := int32(binary.NativeEndian.Uint32(info[8:]))
 		pid := int32(binary.NativeEndian.Uint32(info[16:]))
 		if sig != unix.SIGCHLD && (sig != Interrupt || pid != self) {
-			return Received{sig, code == siKernel && canBeTyped(sig)}, true
+			r = Received{Signal: sig, typed: code == siKernel && canBeTyped(sig)}
+			if code <= 0 { // a process has sent it
+				r.pid, r.uid = int(pid), int(binary.NativeEndian.Uint32(info[20:]))
+			}
+			return r, true
 		}
 	}
 }

@@ -50,7 +50,13 @@ func (s Set) Has(sig syscall.Signal) bool { return sig > 0 && s>>(sig-1)&1 != 0 
 type Received struct {
 	Signal syscall.Signal
 	typed  bool
+	pid    int
+	uid    int
 }
+
+// Sender is the process that sent the signal and its user, where a Listener has a handler of
+// its own. pid is 0 if no process of this pid namespace did, or it is not known.
+func (r Received) Sender() (pid, uid int) { return r.pid, r.uid }
 
 // FromTerminal reports whether the signal was sent by the terminal to our whole
 // process group, the command included.
@@ -101,7 +107,7 @@ func (l *Listener) notify(sigs []syscall.Signal) {
 	go func() {
 		for s := range c {
 			sig := s.(syscall.Signal)
-			l.c <- Received{sig, canBeTyped(sig) && (Stops(sig) && sig != unix.SIGTSTP || foreground())}
+			l.c <- Received{Signal: sig, typed: canBeTyped(sig) && (Stops(sig) && sig != unix.SIGTSTP || foreground())}
 		}
 	}()
 }

@@ -120,6 +120,8 @@ func TestRest(t *testing.T) {
 		require.True(t, ok)
 		require.Equal(t, unix.SIGUSR1, r.Signal)
 		require.False(t, r.FromTerminal())
+		pid, uid := r.Sender()
+		require.Equal(t, [2]int{os.Getpid(), os.Getuid()}, [2]int{pid, uid})
 	}
 	c := exec.Command("true")
 	require.NoError(t, c.Start())

@@ -74,7 +74,7 @@ func (f *Force) progress(step lock.BreakStep, ps []lock.Process) {
 	case step == lock.BreakEnding:
 		for _, p := range ps {
 			if p.UID >= 0 && p.UID != os.Getuid() {
-				fmt.Fprintf(os.Stderr, "dblock: ending %s of user %s\n", cli.Name(p), userName(p.UID))
+				fmt.Fprintf(os.Stderr, "dblock: ending %s of user %s\n", cli.Name(p), cli.UserName(p.UID))
 			}
 		}
 	case f.Quiet:
@@ -125,7 +125,7 @@ func question(r *lock.Report, facts *lock.Facts, condemned []lock.Process, s sty
 		say("%s holds the lock.", cli.Who(h))
 	}
 	if h != nil && h.Dblock {
-		line("User", "%s", userName(h.UID))
+		line("User", "%s", cli.UserName(h.UID))
 		line("Since", "%s, for %s", h.Acquired.Format(time.DateTime), term.Ago(r.Age))
 	} else if h != nil {
 		line("Since", "%s ago", term.Ago(r.Age))
@@ -220,7 +220,7 @@ func (f *Force) refused(b *lock.Broken, err error) error {
 func (f *Force) notYours(others *lock.OthersError, err error) error {
 	whose := "another user"
 	if others.Process.UID >= 0 {
-		whose = "user " + userName(others.Process.UID)
+		whose = "user " + cli.UserName(others.Process.UID)
 	}
 	return &cli.ConflictError{
 		Code: 77, Err: err,
@@ -231,7 +231,7 @@ func (f *Force) notYours(others *lock.OthersError, err error) error {
 
 // keptBy says who may remove a lock file in a sticky directory.
 func (f *Force) keptBy(r *lock.Report, err error) error {
-	owner := userName(r.KeptBy)
+	owner := cli.UserName(r.KeptBy)
 	return &cli.ConflictError{
 		Code: 77, Err: err,
 		Text: fmt.Sprintf("%s belongs to user %s, and in a sticky directory only that user, root and the owner of the directory can remove it", term.Path(r.Notice), owner),

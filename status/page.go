@@ -3,7 +3,6 @@ package status
 import (
 	"fmt"
 	"os"
-	"os/user"
 	"strconv"
 	"strings"
 	"time"
@@ -170,7 +169,7 @@ func (p *page) advice() {
 	force := "dblock force " + p.Selector()
 	switch {
 	case r.KeptBy >= 0 && r.Stale:
-		owner := userName(r.KeptBy)
+		owner := cli.UserName(r.KeptBy)
 		p.line(todo, "ask user %s, or root. You cannot have the lock: its lock file belongs to %s, and in a sticky directory only that user, root and the owner of the directory can remove it. Your own dblock ends with 77 until then. The command for them:", owner, owner)
 		p.command("dblock force --if-stale " + p.Selector())
 	case r.State == lock.StateStale && r.Stale:
@@ -209,7 +208,7 @@ func (p *page) details() {
 	}
 	if h.Dblock {
 		p.line("Command", "%s", term.Clean(h.Command))
-		p.line("User", "%s", userName(h.UID))
+		p.line("User", "%s", cli.UserName(h.UID))
 		p.line("Mode", "%s", h.Mode)
 		p.line("Token", "%d", h.Token)
 		p.line("Acquired", "%s", h.Acquired.Format(time.RFC3339))
@@ -282,7 +281,7 @@ func (p *page) openers() {
 	for _, o := range p.facts.Openers {
 		s := cli.Name(o.Process)
 		if o.UID >= 0 && o.UID != os.Getuid() {
-			s += ", user " + userName(o.UID)
+			s += ", user " + cli.UserName(o.UID)
 		}
 		if o.Writing {
 			s += ", for writing"
@@ -325,13 +324,6 @@ func pids(ns []int) string {
 		s = append(s, "pid "+strconv.Itoa(n))
 	}
 	return strings.Join(s, ", ")
-}
-
-func userName(uid int) string {
-	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil {
-		return term.Clean(u.Username)
-	}
-	return strconv.Itoa(uid)
 }
 
 func hostName() string {

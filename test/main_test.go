@@ -130,6 +130,12 @@ func command(t *testing.T, dir string, args ...string) *exec.Cmd {
 	return c
 }
 
+// with adds variables to a command's environment.
+func with(c *exec.Cmd, env ...string) *exec.Cmd {
+	c.Env = append(os.Environ(), env...)
+	return c
+}
+
 func finish(t *testing.T, c *exec.Cmd) result {
 	t.Helper()
 	var out, errs bytes.Buffer

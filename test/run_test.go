@@ -17,12 +17,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// with adds variables to a command's environment.
-func with(c *exec.Cmd, env ...string) *exec.Cmd {
-	c.Env = append(os.Environ(), env...)
-	return c
-}
-
 // sh is a shell script in a directory of its own; dblock is in its PATH.
 func sh(dir, script string) *exec.Cmd {
 	c := exec.Command("sh", "-c", script)
@@ -243,7 +237,8 @@ func TestEveryOptionHasItsVariable(t *testing.T) {
 		atOnce(nil, "--max-retries", "0")
 		atOnce(nil, "-n", "--max-retries", "3")
 		require.Equal(t, 75, try([]string{"DBLOCK_QUIET=1", "DBLOCK_WAIT=0.3"}).code())
-		require.Empty(t, try([]string{"DBLOCK_QUIET=1", "DBLOCK_WAIT=0.3"}).stderr)
+		require.Regexp(t, `^dblock: [^\n]*gave up after [^\n]*\n$`, try([]string{"DBLOCK_QUIET=1", "DBLOCK_WAIT=0.3"}).stderr)
+		require.Empty(t, try([]string{"DBLOCK_QUIET=2", "DBLOCK_WAIT=0.3"}).stderr)
 		require.Contains(t, try([]string{"DBLOCK_QUIET=1", "DBLOCK_WAIT=0.3"}, "-v").stderr, "gave up", "the flag wins over its opposite")
 		require.False(t, exists(dir, "ran"))
 		// forever

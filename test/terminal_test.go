@@ -173,17 +173,18 @@ func TestWaitingLine(t *testing.T) {
 		env     []string
 	}{{80, nil}, {40, nil}, {40, []string{"LC_ALL=C", "NO_COLOR=1"}}} {
 		dir := t.TempDir()
-		hold(t, dir, "-d", "x.db", "-p", "größe-with-a-label-that-is-far-too-long-for-forty-columns")
+		h := hold(t, dir, "-d", "x.db", "-p", "größe-with-a-label-that-is-far-too-long-for-forty-columns")
 		tm := newTerminal(t, dir, c.columns, c.env...)
 		tm.typed("dblock -d x.db -- echo out-of-the-command\n")
-		tm.expect(`\rdblock: waiting 0\.`)
-		tm.expect(`\rdblock: waiting 1\.`) // it is live
+		tm.expect(`\r(dblock: )?waiting 0\.`)
+		tm.expect(`\r(dblock: )?waiting 1\.`) // it is live
 		letGo(t, dir)
 		tm.expect(`\r\x1b\[Kout-of-the-command\r\n`)
-		for _, line := range regexp.MustCompile(`\rdblock: waiting[^\r\n]*`).FindAllString(tm.shown(), -1) {
+		for _, line := range regexp.MustCompile(`\r(dblock: )?waiting[^\r\n]*`).FindAllString(tm.shown(), -1) {
 			text := strings.TrimSuffix(strings.TrimPrefix(line, "\r"), "\x1b[K")
 			require.Less(t, len([]rune(text)), int(c.columns), "%q wraps", text)
 			require.NotContains(t, text, "\x1b")
+			require.Contains(t, text, "(pid "+strconv.Itoa(h.Process.Pid), "who it is has room everywhere")
 		}
 	}
 }

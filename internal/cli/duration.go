@@ -51,12 +51,12 @@ func (s *StaleTimeout) UnmarshalText(text []byte) error {
 		return err
 	}
 	if time.Duration(d) < time.Second || time.Duration(d) == lock.Forever {
-		return fmt.Errorf("%q is no time after which a lock can count as abandoned: give 1s or more, like 30s", text)
+		return Usage(fmt.Sprintf("%q is no time after which a lock can count as abandoned", text), "give 1s or more, like 30s")
 	}
 	*s = StaleTimeout(d)
 	return nil
 }
 
 func badDuration(s string) error {
-	return fmt.Errorf("%q is not a length of time: give seconds like 2.5, or 90s, 5m, forever", s)
+	return Usage(fmt.Sprintf("%q is not a length of time", s), "give seconds like 2.5, or 90s, 5m, forever")
 }

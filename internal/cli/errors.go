@@ -10,20 +10,15 @@ func (e *UsageError) Error() string { return e.Problem }
 // Usage makes a UsageError; the hint says what would be right, or is empty.
 func Usage(problem, hint string) error { return &UsageError{problem, hint} }
 
-// Misused is the error of a command line that the grammar refuses.
-func Misused(err error) error {
-	return &UsageError{Problem: Unescape(err.Error()), Hint: "see dblock --help"}
-}
-
 // ExitError is how the command ended, as an exit code.
 type ExitError struct{ Code int }
 
 func (e *ExitError) Error() string { return "exit code " + strconv.Itoa(e.Code) }
 
-// ConflictError says that the lock was not had, with the exit code for that.
+// ConflictError says that the lock was not acquired, with the exit code for that.
 type ConflictError struct {
 	Code  int
-	Quiet bool // the user does not want to be told
+	Quiet Quiet
 	Text  string
 	Hint  string
 	Err   error
@@ -31,10 +26,13 @@ type ConflictError struct {
 
 func (e *ConflictError) Error() string { return e.Text }
 
-// Tell tells the user, unless that is not wanted, and returns the exit code.
+// Tell tells the user as much as is wanted, and returns the exit code.
 func (e *ConflictError) Tell(tell func(code int, problem, hint string) int) int {
-	if e.Quiet {
+	switch {
+	case e.Quiet >= Silent:
 		return e.Code
+	case e.Quiet > 0:
+		return tell(e.Code, e.Text, "")
 	}
 	return tell(e.Code, e.Text, e.Hint)
 }

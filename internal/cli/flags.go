@@ -3,7 +3,10 @@
 package cli
 
 import (
+	"fmt"
 	"os"
+	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,7 +33,7 @@ func (d *Database) Check(fromFlag func(string) bool) error {
 		d.DB, d.LockFile = os.Getenv(lock.EnvDB), os.Getenv(lock.EnvLockFile)
 	}
 	if d.DB == "" && d.LockFile == "" {
-		return Usage("no database is named", "dblock -d PATH -- COMMAND, or set DBLOCK_DB")
+		return Usage("no database is named", "name it with -d PATH, or set DBLOCK_DB")
 	}
 	return nil
 }
@@ -38,7 +41,7 @@ func (d *Database) Check(fromFlag func(string) bool) error {
 // Foreign is how foreign locks are judged; run, status and force share it.
 type Foreign struct {
 	StaleTimeout StaleTimeout `default:"30s" placeholder:"D" help:"The age from which a foreign lock may count as abandoned (${default})."`
-	Stale        string       `enum:"dead,age" default:"dead" placeholder:"RULE" help:"When it counts as abandoned: 'dead', when its process has gone; 'age', whenever it is older than that (${default})."`
+	Stale        Stale        `default:"dead" placeholder:"RULE" help:"When it counts as abandoned: 'dead': when its process has ended; 'age': whenever it is older than that (${default})."`
 }
 
 // Options are the lock's options for these flags.
@@ -50,6 +53,25 @@ func (d Database) Options(f Foreign) lock.Options {
 	return o
 }
 
+// Stale is when a foreign lock counts as abandoned: "dead" or "age".
+type Stale string
+
+// UnmarshalText parses it.
+func (s *Stale) UnmarshalText(text []byte) error { return Choose(s, text, "dead", "age") }
+
+// Choose parses a value of which there are only a few.
+func Choose[T ~string](to *T, text []byte, accepted ...T) error {
+	if *to = T(text); slices.Contains(accepted, *to) {
+		return nil
+	}
+	list := string(accepted[0])
+	for _, a := range accepted[1 : len(accepted)-1] {
+		list += ", " + string(a)
+	}
+	list += " or " + string(accepted[len(accepted)-1])
+	return Usage(fmt.Sprintf("%q is not accepted", text), "give "+list)
+}
+
 // Unescape gives the arguments their bytes back.
 func (d *Database) Unescape() {
 	d.DB, d.LockFile = Unescape(d.DB), Unescape(d.LockFile)
@@ -58,13 +80,26 @@ func (d *Database) Unescape() {
 // Environment finds the value of a flag that was not given: DBLOCK_ and its name.
 // An empty variable is one that is not set.
 var Environment kong.ResolverFunc = func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
-	if flag.Name == "help" || flag.Name == "version" {
-		return nil, nil
-	}
-	if v := os.Getenv("DBLOCK_" + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))); v != "" {
+	if v := valueOf(flag); v != "" {
 		return Escape(v), nil
 	}
 	return nil, nil
+}
+
+// valueOf is the value that a flag's variable gives it, or "".
+func valueOf(flag *kong.Flag) string {
+	if flag.Name == "help" || flag.Name == "version" {
+		return ""
+	}
+	v := os.Getenv(variable(flag.Name))
+	if flag.Name == "quiet" && flag.Target.Kind() == reflect.Bool && v == "2" {
+		return "true" // only run has degrees of it
+	}
+	return v
+}
+
+func variable(flag string) string {
+	return "DBLOCK_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
 // Given tells which flags were given on the command line, by name; those set

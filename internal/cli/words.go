@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/user"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -65,6 +67,27 @@ func NamesOf(ps []lock.Process) string {
 		s = append(s, fmt.Sprintf("%d more", len(ps)-most))
 	}
 	return strings.Join(s, ", ")
+}
+
+// UserName names a user, by the number if the name is not known.
+func UserName(uid int) string {
+	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil {
+		return term.Clean(u.Username)
+	}
+	return strconv.Itoa(uid)
+}
+
+// WhyMissing is the hint for an error that tells of a missing directory.
+func WhyMissing(err error) string {
+	var path *fs.PathError
+	if !errors.As(err, &path) || !filepath.IsAbs(path.Path) {
+		return "create the directory of the database first"
+	}
+	dir := path.Path
+	if path.Op != "stat" {
+		dir = filepath.Dir(dir)
+	}
+	return fmt.Sprintf("create the directory first: `mkdir -p %s`", Quote(dir))
 }
 
 // WhyDenied is the hint for an error of permissions: whose the directory is.

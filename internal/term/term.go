@@ -79,21 +79,65 @@ func Path(s string) string {
 	}, s)
 }
 
-// Fit cuts a line so that it does not wrap in that many columns. Characters that
-// may be wide count as two.
+// Fit cuts a line so that it does not wrap in that many columns.
 func Fit(s string, columns int) string {
 	used := 0
 	for i, r := range s {
-		w := 1
-		if r >= 0x1100 {
-			w = 2
-		}
-		if used+w > columns {
+		if used += width(r); used > columns {
 			return s[:i]
 		}
-		used += w
 	}
 	return s
+}
+
+// Columns is how many columns a line takes.
+func Columns(s string) (n int) {
+	for _, r := range s {
+		n += width(r)
+	}
+	return n
+}
+
+// width is that of a character: two columns if it may be wide, which dashes, quotes and the
+// ellipsis are not.
+func width(r rune) int {
+	if r >= 0x1100 && (r < 0x2010 || r > 0x2027) {
+		return 2
+	}
+	return 1
+}
+
+// Shorten cuts a line like Fit, with an ellipsis where something is missing.
+func Shorten(s string, columns int) string {
+	if Fit(s, columns) == s {
+		return s
+	}
+	dots := ellipsis()
+	return strings.TrimRight(Fit(s, columns-utf8.RuneCountInString(dots)), " ") + dots
+}
+
+// ShortenPath cuts a path at its beginning, which says least, and at the end only if its
+// last element alone is too long.
+func ShortenPath(path string, columns int) string {
+	if Fit(path, columns) == path {
+		return path
+	}
+	dots := ellipsis()
+	for i, r := range path {
+		if r == '/' && i > 0 {
+			if short := dots + path[i:]; Fit(short, columns) == short {
+				return short
+			}
+		}
+	}
+	return Shorten(path[strings.LastIndexByte(path, '/')+1:], columns)
+}
+
+func ellipsis() string {
+	if UTF8() {
+		return "…"
+	}
+	return "..."
 }
 
 // Ago renders a length of time for people: 0.3s, 12s, 3m05s, 2h07m, 4d3h.

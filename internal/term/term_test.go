@@ -33,6 +33,19 @@ func TestFit(t *testing.T) {
 	require.Equal(t, "", Fit("数", 1))
 }
 
+func TestShorten(t *testing.T) {
+	t.Setenv("LC_ALL", "C.UTF-8")
+	for in, want := range map[string]string{"abc": "abc", "abcdef": "abcdef", "abcdefg": "abcde…", "abcd efg": "abcd…", "数数数数": "数数…", "…abcde": "…abcde", "": ""} {
+		require.Equal(t, want, Shorten(in, 6), "%q", in)
+	}
+	for in, want := range map[string]string{"/x/.a.lock": "/x/.a.lock", "/home/me/.a.lock": "…/.a.lock", "/home/me/x/.a.lock": "…/.a.lock", "/home/.a-long-one.lock": ".a-long-o…", "/a/b/c/d/e/f": "…/c/d/e/f"} {
+		require.Equal(t, want, ShortenPath(in, 10), "%q", in)
+	}
+	t.Setenv("LC_ALL", "C")
+	require.Equal(t, "abc...", Shorten("abcdefg", 6))
+	require.Equal(t, ".../.a.lock", ShortenPath("/home/me/.a.lock", 11))
+}
+
 func TestAgo(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		0: "0s", 340 * time.Millisecond: "0.3s", 2 * time.Second: "2s", 59 * time.Second: "59s",

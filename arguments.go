@@ -1,0 +1,45 @@
+package main
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/dblock-dev/dblock/internal/cli"
+	"github.com/dblock-dev/dblock/run"
+	"github.com/dblock-dev/dblock/signals"
+)
+
+// dispatch parses the arguments. What stands behind the first "--" is the
+// command's, whatever it looks like; kong would take it for flags or commands.
+func dispatch(args []string, sigs *signals.Listener) error {
+	own, rest := args, []string(nil)
+	if at := slices.Index(args, "--"); at >= 0 {
+		own, rest = args[:at], args[at:]
+	}
+	if len(args) == 1 && args[0] == "help" {
+		own = []string{"--help"}
+	}
+	own, err := run.Own(own)
+	if err != nil {
+		return err
+	}
+	if command, ctx := run.Quick(own); command != nil {
+		command.Behind(rest)
+		return command.Run(ctx, sigs)
+	}
+	var g grammar
+	ctx, err := cli.Parse(&g, own, kong.Bind(sigs), kong.Vars{"version": about()}, kong.Help(help))
+	if err != nil {
+		return err
+	}
+	if rest != nil && !strings.HasPrefix(ctx.Command(), "run") {
+		return cli.Usage(ctx.Command()+" takes no command", "`dblock -d PATH -- COMMAND` runs one")
+	}
+	g.Run.Unescape()
+	g.Status.Unescape()
+	g.Force.Unescape()
+	g.Run.Behind(rest)
+	return ctx.Run()
+}

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"bytes"
+	"io"
+
+	"github.com/alecthomas/kong"
+)
+
+// summary is what most people need who ask for help.
+const summary = `Run a command while holding a database's lock. The next one waits until it has ended.
+
+Usage:
+  dblock [flags] [--] COMMAND [ARGUMENT...]
+  dblock [flags] -c STRING
+  dblock status -d PATH            show who holds the lock, and who waits
+  dblock force -d PATH             remove a lock that is stuck
+
+Flags:
+  -d, --db PATH                    the database, a file or a directory
+  -w, --wait TIME                  how long to wait for the lock: seconds (2.5),
+                                   90s, 5m, forever; 5 seconds if not given
+  -n, --nonblock                   do not wait
+  -s, --shared                     share the lock with others that only read
+  -p, --process LABEL              the name that others see while they wait
+  -c, --command STRING             run STRING with the shell
+  -E, --conflict-exit-code N       exit code when the lock was not acquired;
+                                   75 if not given
+
+Examples:
+  dblock -d app.db -- node migrate.js
+  dblock -d app.db -w 10m -p backup -- tar -cf backup.tar app.db
+  dblock -d app.db -n -E 0 -- ./report.sh
+  dblock -d app.db -c 'node export.js | gzip > export.gz'
+
+Every flag can be set by a variable: DBLOCK_DB is --db, DBLOCK_WAIT is --wait.
+All flags: dblock run --help, dblock status --help, dblock force --help.
+The manual: man dblock
+`
+
+// help prints the summary, or all that there is to say about the command that was named.
+func help(options kong.HelpOptions, ctx *kong.Context) error {
+	node := ctx.Selected()
+	if node == nil || len(ctx.Args) == 0 || ctx.Args[0] != node.Name {
+		_, err := io.WriteString(ctx.Stdout, summary)
+		return err
+	}
+	var all bytes.Buffer
+	out := ctx.Stdout
+	ctx.Stdout = &all
+	options.Compact = true
+	err := kong.DefaultHelpPrinter(options, ctx)
+	ctx.Stdout = out
+	if err != nil {
+		return err
+	}
+	// The parser does not know that flags end where the command begins.
+	text := bytes.Replace(all.Bytes(), []byte("run [<command> ...] [flags]"), []byte("run [flags] [--] COMMAND [ARGUMENT...]"), 1)
+	text = bytes.Replace(text, []byte("\nArguments:\n  [<command> ...]    The command and its arguments.\n"), nil, 1)
+	_, err = out.Write(text)
+	return err
+}
