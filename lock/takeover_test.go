@@ -17,13 +17,6 @@ import (
 	"github.com/dblock-dev/dblock/lock/internal/proc"
 )
 
-// sighting is what Read makes of a file with these bytes.
-func sighting(b []byte) *notice.Sighting {
-	s := &notice.Sighting{Bytes: b[:min(len(b), notice.MaxSize)], Clipped: len(b) > notice.MaxSize}
-	s.Info, s.Err = notice.Parse(s.Bytes)
-	return s
-}
-
 // ownNotice is what a notice of this process says, but for its token and identity.
 func ownNotice() notice.Info {
 	o := newAttempt(Names{}, Options{}.withDefaults(), nil).claims(nil)
