@@ -8,7 +8,7 @@ import (
 )
 
 // summary is what most people need who ask for help.
-const summary = `Run a command while holding a database's lock. The next one waits until it has ended.
+const summary = `Run a command while holding a database's lock. Others wait until it has ended.
 
 Usage:
   dblock [flags] [--] COMMAND [ARGUMENT...]
@@ -28,9 +28,9 @@ Flags:
                                    75 if not given
 
 Examples:
-  dblock -d app.db -- node migrate.js
-  dblock -d app.db -w 10m -p backup -- tar -cf backup.tar app.db
-  dblock -d app.db -n -E 0 -- ./report.sh
+  dblock -d app.db -- node migrate.js               # wait up to 5 seconds
+  dblock -d app.db -w 10m -p backup -- ./backup.sh  # wait up to 10 minutes
+  dblock -d app.db -n -E 0 -- ./report.sh           # skip it if it is locked
   dblock -d app.db -c 'node export.js | gzip > export.gz'
 
 Every flag can be set by a variable: DBLOCK_DB is --db, DBLOCK_WAIT is --wait.

@@ -388,11 +388,18 @@ func (r *Report) lookAtRest() {
 // nameReader makes the holder one reader. The lock file has the words of the one that made
 // it, and the pid of the one that wrote to it last.
 func (r *Report) nameReader() {
-	d := r.seen.Info.Dblock
-	first := slices.IndexFunc(r.Readers, func(p Process) bool {
-		st, ok := proc.Stat(p.PID)
-		return ok && st.Started == d.Started
-	})
+	// Several may have been started within one tick of the clock: of those the one that
+	// says the same of itself, or else the one that was forked first.
+	first := -1
+	for i, p := range r.Readers {
+		if st, ok := proc.Stat(p.PID); !ok || st.Started != r.seen.Info.Dblock.Started {
+			continue
+		}
+		same := func(p Process) bool { return p.Process == r.Holder.Process }
+		if first < 0 || same(p) && !same(r.Readers[first]) || same(p) == same(r.Readers[first]) && p.PID < r.Readers[first].PID {
+			first = i
+		}
+	}
 	if first >= 0 {
 		r.Holder.PID = r.Readers[first].PID
 		return

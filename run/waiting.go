@@ -128,9 +128,9 @@ func (c *Command) newWaiting() *waiting {
 func (w *waiting) begin() {
 	if w.c.Quiet == 0 {
 		w.live = term.Live(os.Stderr)
-		first := patience
-		if !w.live {
-			first = reticence
+		first := reticence
+		if term.Is(os.Stderr) {
+			first = patience
 		}
 		w.timer = time.NewTimer(first)
 	}

@@ -296,6 +296,8 @@ func (p *page) openers() {
 	}
 	switch {
 	case r.DB == "":
+	case !p.facts.OpenersKnown && !r.WaitersKnown && r.Barred == nil:
+		p.line("Open without the lock", "this system does not tell")
 	case len(p.facts.Openers) == 0 && p.facts.OpenersKnown:
 		p.line("Open without the lock", "nobody has it")
 	case len(p.facts.Openers) == 0:

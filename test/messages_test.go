@@ -180,6 +180,21 @@ func TestVictimOfForceIsTold(t *testing.T) {
 	require.Empty(t, errs.String())
 }
 
+// A terminal that cannot rewrite a line gets one that stays.
+func TestWaitingOnADumbTerminal(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	hold(t, dir, "-d", "x.db", "-p", "import")
+	tm := newTerminal(t, dir, 120, "TERM=dumb")
+	tm.typed("dblock -w 20 -d x.db -- true; echo code=$?\n")
+	begin := time.Now()
+	tm.expect(`\ndblock: waiting for /[^\r]*/\.x\.lock, held by import [^\r]*\r\n`)
+	require.Less(t, time.Since(begin), 8*time.Second)
+	letGo(t, dir)
+	tm.expect(`code=0\r\n`)
+	require.NotContains(t, tm.shown(), "\x1b[K")
+}
+
 // What a person reads who waits behind others.
 func TestWaitingLineBehindOthers(t *testing.T) {
 	t.Parallel()

@@ -3,6 +3,7 @@
 package test
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -306,6 +307,61 @@ func waits(t *testing.T, dir string, n int, flags ...string) *exec.Cmd {
 	w := start(t, command(t, dir, append(append([]string{"-q", "-d", "x.db"}, flags...), "--", "true")...))
 	await(t, "it waits", func() bool { return len(statusOf(t, dir, "x.db").Waiting) == n })
 	return w
+}
+
+// Programs get the same facts.
+func TestFactsAsJSON(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	sleeping(t, dir, os.O_RDWR)
+	h := hold(t, dir, "-d", "x.db", "--info", "OPS-7")
+	begin := time.Now()
+	w := waits(t, dir, 1, "-w", "1000", "--info", "why")
+	var got struct {
+		Holder  struct{ Info string }
+		Waiting []struct {
+			PID      int
+			Info     string
+			Deadline int64
+		}
+		Running []struct {
+			PID, Under int
+			Args       []string
+			Dir        string
+			Dblock     bool
+		}
+		Inside  bool
+		Openers []struct {
+			PID             int
+			Command         string
+			UID             int
+			Writing, Locked bool
+		}
+		OpenersKnown bool `json:"openers_known"`
+		HoldersKnown bool `json:"holders_known"`
+		KeptBy       *int `json:"kept_by"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(execute(t, dir, "status", "--json", "-d", "x.db").stdout), &got))
+	require.Equal(t, "OPS-7", got.Holder.Info)
+	require.Len(t, got.Waiting, 1)
+	require.Equal(t, w.Process.Pid, got.Waiting[0].PID)
+	require.Equal(t, "why", got.Waiting[0].Info)
+	require.WithinRange(t, time.UnixMilli(got.Waiting[0].Deadline), begin.Add(999*time.Second), time.Now().Add(1000*time.Second))
+	require.Len(t, got.Running, 1)
+	require.Equal(t, h.Process.Pid, got.Running[0].Under)
+	require.Equal(t, []string{"sh", "-c"}, got.Running[0].Args[:2])
+	require.False(t, got.Running[0].Dblock)
+	require.Len(t, got.Openers, 1)
+	require.Equal(t, "sleep", got.Openers[0].Command)
+	require.Equal(t, os.Getuid(), got.Openers[0].UID)
+	require.True(t, got.Openers[0].Writing)
+	require.False(t, got.Openers[0].Locked)
+	require.True(t, got.HoldersKnown)
+	require.Equal(t, os.Getuid() == 0, got.OpenersKnown)
+	require.False(t, got.Inside)
+	require.Nil(t, got.KeptBy)
+	letGo(t, dir)
+	require.NoError(t, h.Wait())
 }
 
 // What is inside of the hold is told so.

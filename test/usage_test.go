@@ -33,6 +33,8 @@ func TestMisuse(t *testing.T) {
 		// Flags.
 		{"--bogus -d x true", "unknown flag --bogus", "see `dblock run --help`"},
 		{"status --bogus", "unknown flag --bogus", "see `dblock status --help`"},
+		{"--version=1 status -s", "unknown flag -s for dblock status", "`dblock run` has one; see `dblock run --help`"},
+		{"--help run --= x", "unknown flag --", "see `dblock run --help`"},
 		{"-Z -d x true", "unknown flag -Z", "see `dblock run --help`"},
 		{"--nonblok -d x true", "unknown flag --nonblok", "did you mean --nonblock?"},
 		{"--d x true", "unknown flag --d", "did you mean -d?"},

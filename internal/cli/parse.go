@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -21,21 +22,24 @@ func Parse(grammar any, args []string, options ...kong.Option) (*kong.Context, e
 	k.Model.HelpFlag.Help = "Print this help."
 	ctx, err := k.Parse(args)
 	if err != nil {
-		return nil, explain(k, args, err)
+		return nil, explain(k, args)
 	}
 	return ctx, nil
 }
 
 // explain finds out what is wrong with arguments that the parser has refused, and says it in
 // the words of the manual. The parser's own would be its programmer's: types and tokens.
-func explain(k *kong.Kong, args []string, err error) error {
-	e := explainer{commands: k.Model.Children, given: map[string]bool{}}
+func explain(k *kong.Kong, args []string) error {
+	e := explainer{commands: k.Model.Children, node: k.Model.DefaultCmd, given: map[string]bool{}}
+	// The flags that all commands share may stand before the command.
+	at := slices.IndexFunc(args, func(arg string) bool {
+		name, _, _ := strings.Cut(arg, "=")
+		return name != "--help" && name != "-h" && name != "--version"
+	})
 	for _, c := range e.commands {
-		if c == k.Model.DefaultCmd && e.node == nil {
-			e.node = c
-		}
-		if len(args) > 0 && args[0] == c.Name {
-			e.node, args = c, args[1:]
+		if at >= 0 && args[at] == c.Name {
+			e.node, args = c, slices.Delete(slices.Clone(args), at, at+1)
+			break
 		}
 	}
 	e.flags = flagsOf(e.node)
@@ -45,7 +49,7 @@ func explain(k *kong.Kong, args []string, err error) error {
 	if why := e.variables(); why != nil {
 		return why
 	}
-	return Usage(Unescape(err.Error()), e.help())
+	return Usage("these arguments make no sense together", e.help())
 }
 
 type explainer struct {

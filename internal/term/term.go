@@ -15,10 +15,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Is reports whether the file is a terminal, at which somebody may sit.
+func Is(f *os.File) bool { return isatty.IsTerminal(f.Fd()) }
+
 // Live reports whether a line on the file can be rewritten.
-func Live(f *os.File) bool {
-	return isatty.IsTerminal(f.Fd()) && os.Getenv("TERM") != "dumb"
-}
+func Live(f *os.File) bool { return Is(f) && os.Getenv("TERM") != "dumb" }
 
 // Ours reports whether our process group is in the foreground of the terminal, and
 // may write on its screen.
