@@ -805,3 +805,40 @@ func TestStateDirectoryInTheWay(t *testing.T) {
 	require.Equal(t, "mine", contents(t, n.State))
 	require.NoFileExists(t, n.Notice)
 }
+
+// Somebody empties the file, or writes over it, in place: with the inode that we know.
+func TestWrittenOverInPlace(t *testing.T) {
+	t.Parallel()
+	for name, text := range map[string]string{"emptied": "", "no notice": "vm\n", "longer than ours": strings.Repeat("x", 1000)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db, n := database(t)
+			l := acquire(t, db, Options{StaleTimeout: time.Second})
+			before := look1(t, n.Notice).Info
+			require.NoError(t, os.WriteFile(n.Notice, []byte(text), 0o644))
+			require.True(t, eventually(func() bool {
+				seen, err := notice.Read(n.Notice)
+				return err == nil && seen.Info.Dblock != nil && seen.Info.Dblock.ID == before.Dblock.ID && seen.Info.PID == before.PID
+			}), "it says again what it said")
+			mustHeld(t, attemptOnce(t, db, Options{}))
+			require.NoError(t, l.Release())
+			require.NoError(t, attemptOnce(t, db, Options{}))
+		})
+	}
+	t.Run("a peer's", func(t *testing.T) {
+		t.Parallel()
+		db, n := database(t)
+		l := acquire(t, db, Options{StaleTimeout: time.Second})
+		require.NoError(t, os.WriteFile(n.Notice, []byte(peerNotice(os.Getppid(), host(), ms(time.Now()))), 0o644))
+		require.True(t, closed(l.Lost()))
+		require.ErrorIs(t, l.Release(), ErrLost)
+	})
+	t.Run("left by one that was killed", func(t *testing.T) {
+		t.Parallel()
+		db, n := database(t)
+		require.NoError(t, os.WriteFile(n.Notice, append(make([]byte, 40), "12345678"...), 0o644))
+		l := New(db, Options{Wait: 20 * time.Second})
+		require.NoError(t, l.Acquire(t.Context()))
+		require.NoError(t, l.Release())
+	})
+}

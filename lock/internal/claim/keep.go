@@ -43,7 +43,7 @@ func (c *Claim) Look() (Standing, notice.Info) {
 	id, err := notice.Identify(c.opts.Path)
 	switch {
 	case err == nil && c.ours(id):
-		return Ours, c.info
+		return c.mended()
 	case notice.IsGone(err):
 		return Missing, notice.Info{}
 	case err != nil:
@@ -57,6 +57,26 @@ func (c *Claim) Look() (Standing, notice.Info) {
 		return Covered, notice.Info{}
 	}
 	return Taken, seen.Info
+}
+
+// mended is what our file, which is at the path, says. Anybody who may write to it can have
+// emptied it, or have written over it, in place: then it says again what it said, unless it
+// is somebody else's notice by now. Our beats would go on in what is left, and what
+// they make of that nobody could take for a notice once we have gone.
+func (c *Claim) mended() (Standing, notice.Info) {
+	if !c.file.Damaged() { // check: written-over: !c.file.Damaged() -> true
+		return Ours, c.info
+	}
+	seen, err := notice.Read(c.opts.Path)
+	switch {
+	case err != nil || seen.ID != c.file.ID():
+		return Unknown, notice.Info{}
+	case seen.Err == nil && (seen.Info.Dblock == nil || seen.Info.Dblock.ID != c.id):
+		return Taken, seen.Info
+	case c.file.Restore(c.info) != nil:
+		return Covered, notice.Info{}
+	}
+	return Ours, c.info
 }
 
 // ours reports whether the inode is that of our notice, or of one that another reader

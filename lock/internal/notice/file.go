@@ -106,6 +106,7 @@ type File struct {
 	fd   int
 	last int64 // the timestamp in the file
 	id   ID
+	size int64 // of all of it
 	born int64 // when it had last been read, as the filesystem has it, when that was asked last
 }
 
@@ -137,7 +138,29 @@ func (f *File) fill(i Info) error {
 			return err
 		}
 	}
-	return writeAll(f.fd, Format(i), 0)
+	text := Format(i)
+	f.size = int64(len(text))
+	return writeAll(f.fd, text, 0)
+}
+
+// Damaged reports whether somebody has emptied the file, or has written something of
+// another length over it, in place.
+func (f *File) Damaged() bool {
+	var st unix.Stat_t
+	return unix.Fstat(f.fd, &st) == nil && st.Size != f.size
+}
+
+// Restore writes the notice again over what has been made of it, in place.
+func (f *File) Restore(i Info) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	i.Timestamp = f.last
+	text := Format(i)
+	if err := writeAll(f.fd, text, 0); err != nil {
+		return err
+	}
+	f.size = int64(len(text))
+	return retry(func() error { return unix.Ftruncate(f.fd, f.size) })
 }
 
 // Adopt opens the notice with that name, which must be the one that was seen, for
@@ -152,7 +175,7 @@ func (n Name) Adopt(seen *Sighting) (*File, error) {
 		unix.Close(fd)
 		return nil, n.fail("open", unix.ESTALE)
 	}
-	return &File{fd: fd, id: seen.ID, born: accessed(&st), last: clamp(seen.Info.Timestamp)}, nil
+	return &File{fd: fd, id: seen.ID, size: int64(len(seen.Bytes)), born: accessed(&st), last: clamp(seen.Info.Timestamp)}, nil
 }
 
 // ID names the inode.

@@ -260,7 +260,7 @@ func (s *Sighting) Alien(named bool) string {
 	switch {
 	case s.Clipped:
 		return fmt.Sprintf("it is larger than %d bytes", MaxSize)
-	case len(text) == 0 || object && !named:
+	case len(text) == 0 || object && !named || onlyBeats(text):
 		return ""
 	case object && !resembles(text):
 		return "it begins like JSON, but not as a lock file does"
@@ -270,6 +270,12 @@ func (s *Sighting) Alien(named bool) string {
 		return "it is not text"
 	}
 	return ""
+}
+
+// onlyBeats reports whether a file holds no more than what a dblock refreshes of its notice:
+// somebody has emptied it under one that was then killed.
+func onlyBeats(text []byte) bool {
+	return len(text) <= lowAt+word && strings.Trim(string(text), "\x00 0123456789") == ""
 }
 
 // resembles reports whether a text that begins with { is a notice, or can be what was
