@@ -188,7 +188,7 @@ func TestWaitingOnADumbTerminal(t *testing.T) {
 	tm := newTerminal(t, dir, 120, "TERM=dumb")
 	tm.typed("dblock -w 20 -d x.db -- true; echo code=$?\n")
 	begin := time.Now()
-	tm.expect(`\ndblock: waiting for /[^\r]*/\.x\.lock, held by import [^\r]*\r\n`)
+	tm.expect(`(\n|\$ )dblock: waiting for /[^\r]*/\.x\.lock, held by import [^\r]*\r\n`)
 	require.Less(t, time.Since(begin), 8*time.Second)
 	letGo(t, dir)
 	tm.expect(`code=0\r\n`)
