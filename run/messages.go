@@ -34,6 +34,10 @@ func (c *Command) reportRest(rest []tree.Process) {
 	if c.Quiet > 0 {
 		return
 	}
+	if len(rest) == 0 {
+		c.tell("the command has ended; something that it has started and that cannot be seen is still running: the lock is held until then")
+		return
+	}
 	line := fmt.Sprintf("the command has ended; %s (pid %d) is still running", term.Clean(rest[0].Name), rest[0].PID)
 	if n := len(rest) - 1; n > 0 {
 		line = fmt.Sprintf("the command has ended; %s (pid %d) and %d more are still running", term.Clean(rest[0].Name), rest[0].PID, n)

@@ -40,7 +40,7 @@ func (c *Command) outlast(ch *child, l *lock.Lock, by syscall.Signal) {
 	listening := false
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		rest, complete := ch.remaining()
-		if len(rest) == 0 {
+		if len(rest) == 0 && (complete || !ch.hidden()) {
 			if !complete {
 				l.Bequeath()
 			}
@@ -80,6 +80,11 @@ func (ch *child) remaining() (rest []tree.Process, complete bool) {
 	}
 	return nil, true
 }
+
+// hidden reports whether something is left that cannot be seen: a process of another user's,
+// or one whose program may not be read, where /proc hides those. A child of ours in our
+// process group has not left the session.
+func (ch *child) hidden() bool { return len(ch.before) == 0 && childInGroup() }
 
 // rest is what the command has started, and itself, as far as it lives.
 func (ch *child) rest() []tree.Process {

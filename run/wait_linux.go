@@ -69,6 +69,16 @@ func childless() bool {
 	}
 }
 
+// childInGroup reports whether a child is in our process group.
+func childInGroup() bool {
+	for {
+		err := unix.Waitid(unix.P_PGID, unix.Getpgrp(), nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+		if err != unix.EINTR {
+			return err == nil
+		}
+	}
+}
+
 // childNews returns when a child has ended and is not reaped, or there is none.
 func childNews() {
 	for unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {

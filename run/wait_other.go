@@ -37,6 +37,9 @@ func (ch *child) isStopped() bool { return true }
 // system's first process becomes the parent of what others leave.
 func childless() bool { return false }
 
+// childInGroup is unknown here.
+func childInGroup() bool { return false }
+
 // childNews is never called.
 func childNews() {}
 

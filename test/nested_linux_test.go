@@ -107,6 +107,34 @@ func TestForgedHoldWhereProcessesAreHidden(t *testing.T) {
 	}
 }
 
+// Where /proc hides the processes of others, and those of programs that may not be read, what
+// an ended command has left is waited for all the same.
+func TestATreeThatCannotBeSeen(t *testing.T) {
+	need(t, "gcc", "setpriv")
+	for _, mount := range []string{`mount -t proc -o hidepid=1 proc /proc; `, `mount -t proc -o hidepid=2 proc /proc; `, `mount -t tmpfs none /proc; `} {
+		dir := open(t)
+		source := `#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+int main(void) {
+	signal(SIGTERM, SIG_IGN);
+	for (int i = 0; i < 64; i++) close(i);
+	int fd = open("log", O_WRONLY | O_APPEND | O_CREAT, 0666);
+	write(fd, "begin\n", 6);
+	usleep(700000);
+	return write(fd, "end\n", 4) != 4;
+}`
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "hidden.c"), []byte(source), 0o644))
+		out, err := exec.Command("gcc", "-o", filepath.Join(dir, "hidden"), filepath.Join(dir, "hidden.c")).CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		require.NoError(t, os.Chmod(filepath.Join(dir, "hidden"), 0o711)) // not to be read: not to be looked at
+		as := `setpriv --reuid 65534 --regid 65534 --clear-groups `
+		r := isolated(t, dir, mount+as+`"$0" -d x.db -- sh -c './hidden & sleep 2' & pid=$!; until [ -e log ]; do sleep 0.02; done; kill -TERM $pid; `+
+			as+`"$0" -q -w 20 -d x.db -- cat log`)
+		require.Equal(t, "begin\nend\n", r.stdout, "%s: %s", mount, r.stderr)
+	}
+}
+
 // open is a directory that every user may write to.
 func open(t *testing.T) string {
 	t.Helper()
