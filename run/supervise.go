@@ -76,6 +76,8 @@ func (c *Command) attend(ch *child, l *lock.Lock, sigs *signals.Listener, stoppe
 	lost := l.Lost()
 	var kill <-chan time.Time
 	paused := false
+	asked := false                // somebody has sent us a signal that stops, since we went on
+	var unfollowed syscall.Signal // by which the command has stopped without us
 	for {
 		select {
 		case sig := <-sigs.C():
@@ -86,7 +88,7 @@ func (c *Command) attend(ch *child, l *lock.Lock, sigs *signals.Listener, stoppe
 				if !paused || ch.isStopped() {
 					ch.signal(unix.SIGCONT)
 				}
-				paused = false
+				paused, asked, unfollowed = false, false, 0
 				l.Resume()
 			case signals.Stops(sig.Signal) && ch.gone():
 				// Nobody is left whose stop we would follow.
@@ -95,14 +97,22 @@ func (c *Command) attend(ch *child, l *lock.Lock, sigs *signals.Listener, stoppe
 			default:
 				ch.pass(sig.Signal, sig.FromTerminal())
 				c.tellOfForce(sig)
+				asked = asked || signals.Stops(sig.Signal)
+				if asked && unfollowed != 0 && ch.isStopped() {
+					paused, asked, unfollowed = c.pause(ch, l, sigs, unfollowed), false, 0
+				}
 			}
 		case sig := <-stopped:
 			// We stop when the command does, and only then: it may have its own
 			// mind about a SIGTSTP, and it may stop by itself (less, vi), when the
-			// shell must get its terminal back. Not for a SIGSTOP: whoever sent it
-			// to the command alone will continue the command alone.
-			if signals.Stops(sig) && ch.isStopped() {
-				paused = c.pause(ch, l, sigs, sig)
+			// shell must get its terminal back. Not for a SIGSTOP, nor where no shell waits
+			// for that: whoever sent it to the command alone will continue the command alone.
+			switch {
+			case !signals.Stops(sig) || !ch.isStopped():
+			case asked || signals.Foreground():
+				paused, asked, unfollowed = c.pause(ch, l, sigs, sig), false, 0
+			default:
+				unfollowed = sig
 			}
 		case <-lost:
 			lost = nil

@@ -107,7 +107,7 @@ func (l *Listener) notify(sigs []syscall.Signal) {
 	go func() {
 		for s := range c {
 			sig := s.(syscall.Signal)
-			l.c <- Received{Signal: sig, typed: canBeTyped(sig) && (Stops(sig) && sig != unix.SIGTSTP || foreground())}
+			l.c <- Received{Signal: sig, typed: canBeTyped(sig) && (Stops(sig) && sig != unix.SIGTSTP || Foreground())}
 		}
 	}()
 }
@@ -121,9 +121,9 @@ func canBeTyped(sig syscall.Signal) bool {
 	return false
 }
 
-// foreground reports whether our process group is in the foreground of its
+// Foreground reports whether our process group is in the foreground of its
 // controlling terminal.
-func foreground() bool {
+func Foreground() bool {
 	tty, err := unix.Open("/dev/tty", unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return false

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -160,4 +162,24 @@ func TestPipelineOnATerminal(t *testing.T) {
 	require.Empty(t, litter(t, dir))
 	tm.typed("dblock -d x.db -- sh -c 'echo through; exit 3' | cat; echo code=${PIPESTATUS[0]}-${PIPESTATUS[1]}-\n")
 	tm.expect(`through\r\ncode=3-0-`)
+}
+
+// A command that is stopped and continued by its own pid, where no shell has put it into the
+// foreground: whoever does that does not know of dblock, which would stay stopped.
+func TestOnlyTheCommandIsStopped(t *testing.T) {
+	t.Parallel()
+	for _, sig := range []syscall.Signal{unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU} {
+		dir := t.TempDir()
+		c := command(t, dir, "-d", "x.db", "--", "sh", "-c", "echo $$ >pid; until [ -e go ]; do sleep 0.01; done")
+		c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // somebody outside of the group could continue it
+		start(t, c)
+		await(t, "the command runs", contains(filepath.Join(dir, "pid"), "\n"))
+		pid, err := strconv.Atoi(strings.TrimSpace(read(t, dir, "pid")))
+		require.NoError(t, err)
+		require.NoError(t, unix.Kill(pid, sig))
+		await(t, "the command is stopped", func() bool { return stateOf(pid) == "T" })
+		require.NoError(t, unix.Kill(pid, unix.SIGCONT))
+		letGo(t, dir)
+		require.NoError(t, c.Wait())
+	}
 }
