@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dblock-dev/dblock/internal/entry"
 	"github.com/dblock-dev/dblock/internal/tree"
 	"github.com/dblock-dev/dblock/lock"
 )
@@ -78,6 +79,11 @@ func (c *Command) start(l *lock.Lock, path string, env []string) (*child, error)
 		}
 	}
 	attr := &syscall.ProcAttr{Env: env, Files: []uintptr{0, 1, 2}, Sys: c.deathSignal()}
+	for fd := range attr.Files {
+		if entry.Closed(fd) {
+			attr.Files[fd] = ^uintptr(0) // what writes to it is to fail, as without us
+		}
+	}
 	for tries := 0; ; tries++ {
 		// The last look: nothing that could take long comes between it and the start.
 		if err := l.Check(); err != nil {

@@ -740,3 +740,16 @@ func TestMissingAtTheEnd(t *testing.T) {
 	require.Zero(t, execute(t, dir, "-d", "app.db", "true").code())
 	require.Empty(t, litter(t, dir))
 }
+
+// What is closed stays closed for the command: it must not be told that it has written
+// what nobody gets.
+func TestClosedDescriptorsStayClosed(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, closes := range []string{">&-", "<&-", "2>&-", "<&- >&- 2>&-"} {
+		show := `for fd in 0 1 2; do [ -e /proc/self/fd/$fd ] && printf "$fd " >>"$0"; done; echo x; echo "$?" >>"$0"`
+		bare := finish(t, sh(dir, "sh -c '"+show+"' seen "+closes+"; cat seen; rm seen")).stdout
+		wrapped := finish(t, sh(dir, "dblock -d x.db -- sh -c '"+show+"' seen "+closes+"; cat seen; rm seen")).stdout
+		require.Equal(t, bare, wrapped, closes)
+	}
+}

@@ -1,6 +1,8 @@
 #include "textflag.h"
 
 #define SYS_rt_sigaction 13
+#define SYS_fcntl 72
+#define F_GETFD 1
 #define SIG_IGN 1
 #define NSIG 64
 #define nameLen 11 // of GOMAXPROCS=
@@ -38,6 +40,26 @@ more:
 	MOVQ	R12, ·ignored(SB)
 	MOVB	$1, ·ran(SB)
 	ADDQ	$64, SP
+
+	// For each of the first three descriptors: fcntl(n, F_GETFD), and a bit in closed.
+	XORL	R12, R12
+	XORL	R13, R13
+descriptor:
+	MOVL	$SYS_fcntl, AX
+	MOVQ	R13, DI
+	MOVL	$F_GETFD, SI
+	SYSCALL
+	CMPQ	AX, $0
+	JGE	open
+	MOVL	R13, CX
+	MOVL	$1, AX
+	SHLL	CX, AX
+	ORL	AX, R12
+open:
+	INCQ	R13
+	CMPQ	R13, $3
+	JLT	descriptor
+	MOVB	R12, ·closed(SB)
 
 	// SI goes through the environment, to the nil at its end.
 	MOVQ	0(SP), CX

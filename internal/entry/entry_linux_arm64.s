@@ -1,6 +1,8 @@
 #include "textflag.h"
 
 #define SYS_rt_sigaction 134
+#define SYS_fcntl 25
+#define F_GETFD 1
 #define SIG_IGN 1
 #define NSIG 64
 #define nameLen 11 // of GOMAXPROCS=
@@ -39,6 +41,25 @@ more:
 	MOVD	$1, R4
 	MOVB	R4, ·ran(SB)
 	ADD	$64, RSP
+
+	// For each of the first three descriptors: fcntl(n, F_GETFD), and a bit in closed.
+	MOVD	$0, R12
+	MOVD	$0, R13
+descriptor:
+	MOVD	R13, R0
+	MOVD	$F_GETFD, R1
+	MOVD	$SYS_fcntl, R8
+	SVC
+	CMP	$0, R0
+	BGE	open
+	MOVD	$1, R6
+	LSL	R13, R6, R6
+	ORR	R6, R12, R12
+open:
+	ADD	$1, R13, R13
+	CMP	$3, R13
+	BLT	descriptor
+	MOVB	R12, ·closed(SB)
 
 	// R1 goes through the environment, to the nil at its end.
 	MOVD	0(RSP), R0

@@ -10,11 +10,12 @@ import (
 	"os"
 )
 
-// start is where the program starts. It does two things that the runtime, which it
-// jumps to, would otherwise make impossible or slow.
+// start is where the program starts. It does what the runtime, which it jumps to, would
+// otherwise make impossible or slow.
 //
-// It asks which signals are ignored: the runtime installs its handlers over those
-// (HUP and INT excepted) and tells nobody.
+// It asks which signals are ignored, and which of the first three descriptors are closed:
+// the runtime installs its handlers over the ones (HUP and INT excepted), opens /dev/null
+// in place of the others, and tells nobody.
 //
 // And it makes the runtime find GOMAXPROCS=1 in the environment, unless the user has
 // set that: with one goroutine at a time it starts fewer threads, which wake each
@@ -31,10 +32,11 @@ func start()
 var setting = [...]byte{'G', 'O', 'M', 'A', 'X', 'P', 'R', 'O', 'C', 'S', '=', '1', 0}
 
 // What start has to tell: that it was there; the ignored signals, bit n-1 for signal
-// n; and that the setting is its own.
+// n; the closed descriptors, bit n for descriptor n; and that the setting is its own.
 var (
 	ran      bool
 	ignored  uint64
+	closed   uint8
 	narrowed bool
 )
 
@@ -51,3 +53,6 @@ func Ran() bool { return ran }
 // Ignored is the set of signals that were ignored at the start, bit n-1 for signal
 // n; empty if that is not known.
 func Ignored() uint64 { return ignored }
+
+// Closed reports whether descriptor 0, 1 or 2 was closed at the start, if that is known.
+func Closed(fd int) bool { return closed>>fd&1 != 0 }

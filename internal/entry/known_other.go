@@ -9,3 +9,6 @@ func Ran() bool { return false }
 // Ignored knows nothing: only an ignored HUP or INT, which the Go runtime respects
 // by itself, stays ignored.
 func Ignored() uint64 { return 0 }
+
+// Closed knows nothing.
+func Closed(int) bool { return false }
