@@ -164,6 +164,8 @@ func (e *ending) add(pid int, stopped bool, shown func(int) (bool, error)) error
 func (e *ending) shows(pid int) (bool, error) {
 	yes, known := proc.Has(strconv.Itoa(pid), e.room)
 	switch {
+	case yes && e.planted(pid):
+		return false, &OthersError{Process: describe(pid), Planted: true}
 	case yes:
 		return true, nil
 	case !known && slices.Contains(e.owners(), pid):
@@ -173,6 +175,19 @@ func (e *ending) shows(pid int) (bool, error) {
 	}
 	owner := proc.Owner(pid)
 	return proc.Writes(pid, e.seen.ID, e.Notice, filepath.Join(e.Names.State, spareName)) && (owner == -1 || owner == e.seen.UID), nil
+}
+
+// planted reports whether a process of root's may have been given the lock by somebody who
+// wants root to end it: an open file can be sent to any process that accepts one. Where
+// others may write, only a lock file of root's speaks against that, or that it has taken the
+// lock itself.
+func (e *ending) planted(pid int) bool {
+	if os.Geteuid() != 0 || proc.Owner(pid) != 0 || e.seen != nil && e.seen.UID == 0 || slices.Contains(e.owners(), pid) {
+		return false
+	}
+	var st unix.Stat_t
+	err := unix.Stat(filepath.Dir(e.Notice), &st)
+	return err != nil || st.Uid != 0 || st.Mode&0o022 != 0
 }
 
 // genuine identifies a state file, which must be one: somebody may have given that name
@@ -209,7 +224,10 @@ func (e *ending) queues(pid int) (bool, error) {
 
 // OthersError says that a process which is to be ended is another user's. It unwraps to
 // fs.ErrPermission.
-type OthersError struct{ Process Process }
+type OthersError struct {
+	Process Process
+	Planted bool // it is root's, and may have been sent the lock's open file by anybody
+}
 
 func (e *OthersError) Error() string {
 	return fmt.Sprintf("process %d belongs to user %d: %v", e.Process.PID, e.Process.UID, fs.ErrPermission)
@@ -218,7 +236,7 @@ func (e *OthersError) Error() string {
 // Unwrap returns fs.ErrPermission.
 func (e *OthersError) Unwrap() error { return fs.ErrPermission }
 
-func notOurs(pid int) error { return &OthersError{describe(pid)} }
+func notOurs(pid int) error { return &OthersError{Process: describe(pid)} }
 
 // owners are the processes that took the locks of the room that are held now. They
 // need not live any more.
@@ -393,6 +411,7 @@ func (t *target) letGo(state State, alone time.Duration) error {
 // that have inherited the open file, and what an orphan has started while it was ended.
 func (e *ending) clear(ctx context.Context) error {
 	took := append(e.pids(), e.dead...)
+	var refused error
 	cleared := func() bool {
 		clear := !slices.ContainsFunc(e.owners(), func(pid int) bool { return slices.Contains(took, pid) })
 		for _, h := range proc.Holding(e.room) {
@@ -400,6 +419,10 @@ func (e *ending) clear(ctx context.Context) error {
 				continue
 			}
 			clear = false
+			if e.planted(h.PID) {
+				refused = &OthersError{Process: describe(h.PID), Planted: true}
+				return true
+			}
 			if p, err := proc.Hold(h.PID); err == nil {
 				t := &target{handle: p, process: describe(h.PID)}
 				_ = t.send(unix.SIGKILL)
@@ -409,7 +432,7 @@ func (e *ending) clear(ctx context.Context) error {
 		return clear
 	}
 	if e.wait(ctx, max(e.opts.KillAfter, DefaultKillAfter), cleared) {
-		return nil
+		return refused
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()

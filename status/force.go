@@ -218,6 +218,13 @@ func (f *Force) refused(b *lock.Broken, err error) error {
 
 // notYours says whose process it is that may not be ended.
 func (f *Force) notYours(others *lock.OthersError, err error) error {
+	if others.Planted {
+		return &cli.ConflictError{
+			Code: 77, Err: err,
+			Text: fmt.Sprintf("%s is root's and has the lock open, but anybody who may write here can have sent it that: it is not ended", cli.Name(others.Process)),
+			Hint: fmt.Sprintf("find out what it is; to end it: kill %d", others.Process.PID),
+		}
+	}
 	whose := "another user"
 	if others.Process.UID >= 0 {
 		whose = "user " + cli.UserName(others.Process.UID)

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -351,4 +352,34 @@ func TestForceOutlivesItsVictim(t *testing.T) {
 	require.Empty(t, r.stdout+r.stderr)
 	_ = h.Wait()
 	require.True(t, contains(filepath.Join(dir, "seen"), "dblock force --yes -q")())
+}
+
+// An open file can be sent to any process that takes it, so having the lock open proves
+// nothing against a process of root's: root is not to end it for a stranger.
+func TestForceByRootSparesWhatWasSentTheLock(t *testing.T) {
+	needRoot(t)
+	need(t, "python3")
+	dir := open(t)
+	daemon := exec.Command("python3", "-c", `
+import os, socket
+s = socket.socket(socket.AF_UNIX); s.bind("socket"); os.chmod("socket", 0o777); s.listen()
+c, _ = s.accept(); fds = socket.recv_fds(c, 10, 5)
+open("received", "w").close()
+s.accept()`)
+	daemon.Dir = dir
+	start(t, daemon)
+	await(t, "it listens", func() bool { return exists(dir, "socket") })
+	require.Zero(t, execute(t, dir, "-d", "x.db", "--", "true").code())
+	stranger := exec.Command("python3", "-c", `
+import fcntl, os, socket
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+fd = os.open(".x.lock.d/room", os.O_RDWR); fcntl.flock(fd, fcntl.LOCK_EX)
+s = socket.socket(socket.AF_UNIX); s.connect("socket"); socket.send_fds(s, [b"x"], [fd])`)
+	stranger.Dir = dir
+	require.Zero(t, finish(t, stranger).code())
+	await(t, "it has the lock", func() bool { return exists(dir, "received") })
+	r := execute(t, dir, "force", "--yes", "-d", "x.db")
+	require.Equal(t, 77, r.code(), r.stderr)
+	require.Regexp(t, `is root's and has the lock open.*not ended\nhint: .*kill `+strconv.Itoa(daemon.Process.Pid), r.stderr)
+	require.NoError(t, daemon.Process.Signal(syscall.Signal(0)), "it lives")
 }
