@@ -109,7 +109,7 @@ func (c *Command) attend(ch *child, l *lock.Lock, sigs *signals.Listener, stoppe
 			// for that: whoever sent it to the command alone will continue the command alone.
 			switch {
 			case !signals.Stops(sig) || !ch.isStopped():
-			case asked || signals.Foreground():
+			case asked || signals.Terminal():
 				paused, asked, unfollowed = c.pause(ch, l, sigs, sig), false, 0
 			default:
 				unfollowed = sig

@@ -107,7 +107,7 @@ func (l *Listener) notify(sigs []syscall.Signal) {
 	go func() {
 		for s := range c {
 			sig := s.(syscall.Signal)
-			l.c <- Received{Signal: sig, typed: canBeTyped(sig) && (Stops(sig) && sig != unix.SIGTSTP || Foreground())}
+			l.c <- Received{Signal: sig, typed: canBeTyped(sig) && (Stops(sig) && sig != unix.SIGTSTP || foreground())}
 		}
 	}()
 }
@@ -121,10 +121,25 @@ func canBeTyped(sig syscall.Signal) bool {
 	return false
 }
 
-// Foreground reports whether our process group is in the foreground of its
+// Terminal reports whether there is a controlling terminal, and so perhaps a shell that wants
+// to know when its job stops.
+func Terminal() bool {
+	tty, err := openTerminal()
+	if err != nil {
+		return false
+	}
+	unix.Close(tty)
+	return true
+}
+
+func openTerminal() (int, error) {
+	return unix.Open("/dev/tty", unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
+}
+
+// foreground reports whether our process group is in the foreground of its
 // controlling terminal.
-func Foreground() bool {
-	tty, err := unix.Open("/dev/tty", unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
+func foreground() bool {
+	tty, err := openTerminal()
 	if err != nil {
 		return false
 	}

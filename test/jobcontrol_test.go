@@ -5,6 +5,7 @@ package test
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -164,15 +165,19 @@ func TestPipelineOnATerminal(t *testing.T) {
 	tm.expect(`through\r\ncode=3-0-`)
 }
 
-// A command that is stopped and continued by its own pid, where no shell has put it into the
-// foreground: whoever does that does not know of dblock, which would stay stopped.
+// A command that is stopped and continued by its own pid, where no shell at a terminal wants
+// to know of it: whoever does that does not know of dblock, which would stay stopped.
 func TestOnlyTheCommandIsStopped(t *testing.T) {
+	need(t, "bash")
 	t.Parallel()
 	for _, sig := range []syscall.Signal{unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU} {
 		dir := t.TempDir()
 		c := command(t, dir, "-d", "x.db", "--", "sh", "-c", "echo $$ >pid; until [ -e go ]; do sleep 0.01; done")
-		c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // somebody outside of the group could continue it
-		start(t, c)
+		// No terminal, but a parent outside of the group who could continue it.
+		script := exec.Command("bash", "-c", `set -m; "$@" & wait $!`, "sh")
+		script.Args = append(script.Args, c.Args...)
+		script.Dir, script.SysProcAttr = dir, &syscall.SysProcAttr{Setsid: true}
+		start(t, script)
 		await(t, "the command runs", contains(filepath.Join(dir, "pid"), "\n"))
 		pid, err := strconv.Atoi(strings.TrimSpace(read(t, dir, "pid")))
 		require.NoError(t, err)
@@ -180,6 +185,6 @@ func TestOnlyTheCommandIsStopped(t *testing.T) {
 		await(t, "the command is stopped", func() bool { return stateOf(pid) == "T" })
 		require.NoError(t, unix.Kill(pid, unix.SIGCONT))
 		letGo(t, dir)
-		require.NoError(t, c.Wait())
+		require.NoError(t, script.Wait())
 	}
 }
