@@ -65,27 +65,27 @@ func report(err error) int {
 	case errors.As(err, &exit):
 		return exit.Code
 	case errors.As(err, &usage):
-		return tell(64, usage.Problem, usage.Hint)
+		return tell(cli.ExitUsage, usage.Problem, usage.Hint)
 	case errors.Is(err, lock.ErrName):
-		return tell(64, err.Error(), "name the lock file with --lock-file")
+		return tell(cli.ExitUsage, err.Error(), "name the lock file with --lock-file")
 	case errors.As(err, &conflict):
 		return conflict.Tell(tell)
 	case errors.As(err, &lost):
-		return 69 // told when it happened
+		return cli.ExitLost // told when it happened
 	case errors.As(err, &start):
 		return tell(start.Code, err.Error(), "")
 	case errors.Is(err, fs.ErrPermission):
-		return tell(77, err.Error(), cli.WhyDenied(err))
+		return tell(cli.ExitDenied, err.Error(), cli.WhyDenied(err))
 	case errors.Is(err, syscall.EROFS):
-		return tell(73, err.Error(), "the filesystem is read-only; the lock file must be beside the database, or elsewhere with --lock-file")
+		return tell(cli.ExitCannotCreate, err.Error(), "the filesystem is read-only; the lock file must be beside the database, or elsewhere with --lock-file")
 	case errors.Is(err, lock.ErrNotRegular), errors.Is(err, lock.ErrNotLockFile):
-		return tell(73, err.Error(), "move it away, or name another lock file with --lock-file")
+		return tell(cli.ExitCannotCreate, err.Error(), "move it away, or name another lock file with --lock-file")
 	case errors.Is(err, syscall.ENOENT):
-		return tell(73, err.Error(), cli.WhyMissing(err))
+		return tell(cli.ExitCannotCreate, err.Error(), cli.WhyMissing(err))
 	case errors.As(err, &path):
-		return tell(73, err.Error(), "")
+		return tell(cli.ExitCannotCreate, err.Error(), "")
 	}
-	return tell(70, err.Error(), "this is a fault in dblock; please report it")
+	return tell(cli.ExitFault, err.Error(), "this is a fault in dblock; please report it")
 }
 
 func tell(code int, problem, hint string) int {

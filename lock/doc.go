@@ -35,9 +35,10 @@ package lock
 //	acquire.go      one Acquire on its way, from the names to a hold
 //	nested.go       the hold that leans on an enclosing dblock's
 //	hold.go         the hold of our own: a place in the queue, a claim, a keeper
+//	lost.go         is the lock still ours: what is found at the path, and putting our notice back
 //	keeper.go       the keeper: when to beat and to look, and what was lost
 //	break.go        Break: removing a lock that is stuck
-//	ending.go       ending the processes that have it
+//	break_end.go    ending the processes that have it
 //	facts.go        Facts: what else this system shows of those who hold a lock or wait
 //	inspect.go      Inspect: who holds a lock, and who waits
 //	environment.go  what a command is told of the hold that it runs under

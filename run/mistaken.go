@@ -29,7 +29,7 @@ func (c *Command) misplaced(k *kong.Context) error {
 func (c *Command) mistaken(k *kong.Context, err error) error {
 	var usage *cli.UsageError
 	var start *StartError
-	if len(c.Argv) == 0 || c.Command != "" || strings.Contains(c.Argv[0], "/") || c.certain(k) || !errors.As(err, &usage) && !(errors.As(err, &start) && start.Code == 127) {
+	if len(c.Argv) == 0 || c.Command != "" || strings.Contains(c.Argv[0], "/") || c.certain(k) || !errors.As(err, &usage) && !(errors.As(err, &start) && start.Code == cli.ExitNotFound) {
 		return err
 	}
 	if _, lookErr := look(c.Argv[0]); lookErr == nil {

@@ -48,7 +48,7 @@ func (q *quick) whole() *Command {
 		Database: cli.Database{DB: q.DB, LockFile: q.LockFile},
 		Wait:     q.Wait, Nonblock: q.Nonblock,
 		MaxRetries: lock.DefaultRetries, RetryDelay: Delay(lock.DefaultRetryDelay),
-		ConflictExitCode: 75,
+		ConflictExitCode: cli.ExitConflict,
 		Shared:           q.Shared,
 		Process:          q.Process,
 		Foreign:          cli.Foreign{StaleTimeout: cli.StaleTimeout(lock.DefaultStaleTimeout), Stale: "dead"},

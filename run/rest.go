@@ -28,7 +28,7 @@ func (ch *child) leaves(status syscall.WaitStatus) bool {
 
 // outlast keeps the lock until all has gone that an ended command has started. Two
 // commands would work at once if the next one came in before that.
-func (c *Command) outlast(ch *child, l *lock.Lock, by syscall.Signal) {
+func (c *Command) outlast(ch *child, l Holder, by syscall.Signal) {
 	l.Ending()
 	ch.spread(by)
 	var kill <-chan time.Time

@@ -69,7 +69,7 @@ func (c *Command) Run(k *kong.Context, sigs *signals.Listener) error {
 // acquire gets the lock. A signal meanwhile ends the wait, and the process. One that
 // stops a process has it leave the queue first, where it would be in everybody's way, and
 // join again when it goes on.
-func (c *Command) acquire(opts lock.Options, sigs *signals.Listener) (*lock.Lock, error) {
+func (c *Command) acquire(opts lock.Options, sigs *signals.Listener) (Holder, error) {
 	opts.Unattended = true
 	if sigs.Interrupts() {
 		opts.Interrupt = signals.Interrupt

@@ -11,9 +11,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dblock-dev/dblock/internal/cli"
 	"github.com/dblock-dev/dblock/internal/entry"
 	"github.com/dblock-dev/dblock/internal/tree"
-	"github.com/dblock-dev/dblock/lock"
 )
 
 // StartError says that the command could not be started: exit code 126 or 127.
@@ -54,9 +54,9 @@ func look(name string) (string, error) {
 	if errors.As(err, &lookup) {
 		err = lookup.Err
 	}
-	code := 127
+	code := cli.ExitNotFound
 	if errors.Is(err, os.ErrPermission) || errors.Is(err, syscall.EISDIR) {
-		code = 126
+		code = cli.ExitNotExecutable
 	}
 	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist) {
 		err = errors.New("command not found")
@@ -67,7 +67,7 @@ func look(name string) (string, error) {
 // start starts the command in our own process group, with our descriptors. It
 // uses the system call and not os/exec, which would probe for pidfds, and close
 // nothing that we were started with but what it knows.
-func (c *Command) start(l *lock.Lock, path string, env []string) (*child, error) {
+func (c *Command) start(l Holder, path string, env []string) (*child, error) {
 	ch := &child{}
 	if tree.Adopt() == nil && !childless() {
 		ch.before = tree.Children()
@@ -104,9 +104,9 @@ func (c *Command) start(l *lock.Lock, path string, env []string) (*child, error)
 				return ch, nil
 			}
 		}
-		code := 126
+		code := cli.ExitNotExecutable
 		if errors.Is(err, os.ErrNotExist) {
-			code = 127
+			code = cli.ExitNotFound
 		}
 		return nil, &StartError{code, c.Argv[0], err}
 	}

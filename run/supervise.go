@@ -16,7 +16,7 @@ const brief = lock.MaxUnattended
 
 // supervise starts the command and passes signals on until it, and what it has
 // started if it was ended, has gone.
-func (c *Command) supervise(l *lock.Lock, path string, env []string, sigs *signals.Listener) error {
+func (c *Command) supervise(l Holder, path string, env []string, sigs *signals.Listener) error {
 	// A signal that came after the lock was acquired and before there is a command is
 	// still one that ends the wait.
 	for _, sig := range sigs.Arrived() {
@@ -50,7 +50,7 @@ func (c *Command) supervise(l *lock.Lock, path string, env []string, sigs *signa
 // attendTo does what there is to do until the command has ended, and what it has left
 // if it was ended. One that ends while dblock rests does not need it: neither the
 // threads nor the heartbeat.
-func (c *Command) attendTo(ch *child, l *lock.Lock, sigs *signals.Listener, status syscall.WaitStatus) syscall.WaitStatus {
+func (c *Command) attendTo(ch *child, l Holder, sigs *signals.Listener, status syscall.WaitStatus) syscall.WaitStatus {
 	l.Attend()
 	ended := make(chan struct{})
 	idle := make(chan struct{})
@@ -72,7 +72,7 @@ func (c *Command) attendTo(ch *child, l *lock.Lock, sigs *signals.Listener, stat
 
 // attend passes on signals, deals with the loss of the lock, and stops with the
 // command, until it has ended.
-func (c *Command) attend(ch *child, l *lock.Lock, sigs *signals.Listener, stopped <-chan syscall.Signal, ended <-chan struct{}) {
+func (c *Command) attend(ch *child, l Holder, sigs *signals.Listener, stopped <-chan syscall.Signal, ended <-chan struct{}) {
 	lost := l.Lost()
 	var kill <-chan time.Time
 	paused := false
@@ -141,7 +141,7 @@ func (ch *child) continues(sigs *signals.Listener) (yes bool) {
 
 // pause stops dblock itself, with a notice that outlives the stop, unless it is to go on
 // already.
-func (c *Command) pause(ch *child, l *lock.Lock, sigs *signals.Listener, sig syscall.Signal) (paused bool) {
+func (c *Command) pause(ch *child, l Holder, sigs *signals.Listener, sig syscall.Signal) (paused bool) {
 	l.Suspend()
 	defer l.Resume()
 	signals.Stop(sig, func() bool {
@@ -152,7 +152,7 @@ func (c *Command) pause(ch *child, l *lock.Lock, sigs *signals.Listener, sig sys
 }
 
 // punish does what --on-lost says.
-func (c *Command) punish(ch *child, l *lock.Lock) <-chan time.Time {
+func (c *Command) punish(ch *child, l Holder) <-chan time.Time {
 	switch c.OnLost {
 	case "kill":
 		ch.tell(unix.SIGKILL)
@@ -170,4 +170,4 @@ func (c *Command) punish(ch *child, l *lock.Lock) <-chan time.Time {
 }
 
 // punishes reports whether the lock was lost, and the command is ended for that.
-func (c *Command) punishes(l *lock.Lock) bool { return l.Err() != nil && c.OnLost != "warn" }
+func (c *Command) punishes(l Holder) bool { return l.Err() != nil && c.OnLost != "warn" }

@@ -29,7 +29,7 @@ type stopError struct{ signal syscall.Signal }
 func (e *stopError) Error() string { return "stopped by " + e.signal.String() }
 
 // wait gets the lock, tells what is being waited for, and listens for signals meanwhile.
-func (c *Command) wait(opts lock.Options, sigs *signals.Listener, w *waiting) (*lock.Lock, error) {
+func (c *Command) wait(opts lock.Options, sigs *signals.Listener, w *waiting) (Holder, error) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	done, idle := make(chan struct{}), make(chan struct{})

@@ -1,5 +1,5 @@
-// Package signals passes the signals that a wrapper gets on to the command that
-// it wraps, and lets the wrapper end the way the command ended.
+// Package signals receives the signals that a wrapper is to pass on to the command that it
+// wraps (what does that is package run), and lets the wrapper end the way the command ended.
 //
 // Three things are easy to get wrong here. A signal that was ignored when the
 // wrapper was started (nohup, or a shell's empty trap) must stay ignored, and os/signal.Notify

@@ -174,7 +174,7 @@ func (f *Force) refused(b *lock.Broken, err error) error {
 	r := held.Report
 	path := term.Path(held.Path)
 	force := func(flag string) string { return "dblock force " + flag + " " + f.Selector() }
-	e := &cli.ConflictError{Code: 75, Err: err}
+	e := &cli.ConflictError{Code: cli.ExitConflict, Err: err}
 	switch {
 	case b != nil && b.Restored:
 		e.Text = fmt.Sprintf("%s was put back at once by its holder, %s: nothing has changed", path, cli.Who(r.Holder))
@@ -220,7 +220,7 @@ func (f *Force) refused(b *lock.Broken, err error) error {
 func (f *Force) notYours(others *lock.OthersError, err error) error {
 	if others.Planted {
 		return &cli.ConflictError{
-			Code: 77, Err: err,
+			Code: cli.ExitDenied, Err: err,
 			Text: fmt.Sprintf("%s is root's and has the lock open, but anybody who may write here can have sent it that: it is not ended", cli.Name(others.Process)),
 			Hint: fmt.Sprintf("find out what it is; to end it: kill %d", others.Process.PID),
 		}
@@ -230,7 +230,7 @@ func (f *Force) notYours(others *lock.OthersError, err error) error {
 		whose = "user " + cli.UserName(others.Process.UID)
 	}
 	return &cli.ConflictError{
-		Code: 77, Err: err,
+		Code: cli.ExitDenied, Err: err,
 		Text: fmt.Sprintf("%s belongs to %s, and you may not end it: the lock stays", cli.Name(others.Process), whose),
 		Hint: fmt.Sprintf("ask %s to end it, or root: dblock force %s", whose, f.Selector()),
 	}
@@ -240,7 +240,7 @@ func (f *Force) notYours(others *lock.OthersError, err error) error {
 func (f *Force) keptBy(r *lock.Report, err error) error {
 	owner := cli.UserName(r.KeptBy)
 	return &cli.ConflictError{
-		Code: 77, Err: err,
+		Code: cli.ExitDenied, Err: err,
 		Text: fmt.Sprintf("%s belongs to user %s, and in a sticky directory only that user, root and the owner of the directory can remove it", term.Path(r.Notice), owner),
 		Hint: fmt.Sprintf("ask one of them: dblock force %s", f.Selector()),
 	}

@@ -79,7 +79,7 @@ func nowhere(err error, d cli.Database) error {
 		name = d.LockFile
 	}
 	return &cli.ConflictError{
-		Code: 73, Err: err,
+		Code: cli.ExitCannotCreate, Err: err,
 		Text: fmt.Sprintf("there is no directory %s: nothing is locked there, and nothing can be", term.Path(path.Path)),
 		Hint: fmt.Sprintf("look whether %s is the right path, seen from this directory", cli.Quote(name)),
 	}

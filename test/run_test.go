@@ -365,7 +365,7 @@ func TestFewDescriptors(t *testing.T) {
 func TestClosedStandardStreams(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	r := finish(t, sh(dir, `dblock -v -d x.db -- sh -c 'cat .x.lock > seen; echo out; echo err >&2' <&- >&- 2>&-`))
+	r := finish(t, sh(dir, `dblock -v -d x.db -- sh -c 'cat .x.lock > seen; echo out; echo err >&2; true' <&- >&- 2>&-`))
 	require.Zero(t, r.code())
 	require.Empty(t, r.stdout+r.stderr)
 	b, err := os.ReadFile(filepath.Join(dir, "seen"))

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
 	"time"
 
 	"github.com/dblock-dev/dblock/lock/internal/judge"
@@ -151,24 +150,6 @@ func (c *Claim) noticeFile() notice.Name { return notice.Path(c.opts.Path) }
 func (c *Claim) spareFile() notice.Name { return c.place.Dir().At(c.spare) }
 
 func (c *Claim) tokenFile() notice.Name { return c.place.Dir().At(queue.Token) }
-
-// drawToken takes the next fencing number, under the room and the last turnstile.
-func (c *Claim) drawToken() error {
-	c.id = fmt.Sprintf("%016x", rand.Uint64())
-	return ledger.Amend(c.tokenFile(), func(led *ledger.Ledger) {
-		now := c.now()
-		led.Token = max(led.Token+1, now)
-		if now-led.Release > GapFor.Milliseconds() || now < led.Release {
-			led.Idle = now // nobody had it for a while: peers had their chance
-		}
-		booted, boot := c.opts.Me.Booted(now)
-		c.clockMoved = led.ClockMoved(booted, boot) && c.inTheWay()
-		if !c.clockMoved {
-			led.Booted, led.Boot = booted, boot
-		}
-		c.ledger = *led
-	})
-}
 
 // inTheWay reports whether there is a notice that may have been dated by another clock.
 func (c *Claim) inTheWay() bool {

@@ -24,7 +24,7 @@ const unstuck = time.Second
 
 // ending is the end, by force, of those who have a lock or a place in its queue.
 type ending struct {
-	*Report
+	of    *Report
 	opts  BreakOptions
 	room  notice.ID
 	roots []*target // dblocks; or what a killed dblock has left
@@ -50,7 +50,7 @@ type target struct {
 // that. A dblock is killed only if it does not let go then: it may be the only one
 // who knows what it has started. Whom it has ended it writes down in b.
 func (r *Report) end(ctx context.Context, opts BreakOptions, b *Broken) error {
-	e := &ending{Report: r, opts: opts, begin: time.Now()}
+	e := &ending{of: r, opts: opts, begin: time.Now()}
 	defer e.close()
 	room, err := r.genuine(roomName)
 	if err != nil && !notice.IsGone(err) {
@@ -72,7 +72,7 @@ func (r *Report) end(ctx context.Context, opts BreakOptions, b *Broken) error {
 // have the lock, and what they have started. The error is an *OthersError if they are
 // another user's.
 func (r *Report) Condemned() ([]Process, error) {
-	e := &ending{Report: r}
+	e := &ending{of: r}
 	defer e.close()
 	room, err := r.genuine(roomName)
 	if err != nil && !notice.IsGone(err) {
@@ -108,27 +108,27 @@ func (e *ending) close() {
 // find collects the processes that have the lock, and those that are stopped in the
 // queue.
 func (e *ending) find() error {
-	if e.ends() {
-		pids := e.Orphans
-		if e.State != StateOrphaned {
+	if e.of.ends() {
+		pids := e.of.Orphans
+		if e.of.State != StateOrphaned {
 			pids = e.owners()
 		}
-		if e.State == StateHeld && e.Holder != nil && !slices.Contains(pids, e.Holder.PID) {
-			pids = append(pids, e.Holder.PID)
+		if e.of.State == StateHeld && e.of.Holder != nil && !slices.Contains(pids, e.of.Holder.PID) {
+			pids = append(pids, e.of.Holder.PID)
 		}
 		for _, pid := range pids {
 			if err := e.add(pid, false, e.shows); err != nil {
 				return err
 			}
 		}
-		if e.State == StateOrphaned {
+		if e.of.State == StateOrphaned {
 			e.dead = slices.DeleteFunc(e.owners(), func(pid int) bool { return proc.Look(pid) == proc.Alive })
 			for _, root := range slices.Clone(e.roots) {
 				e.addTree(root.handle.PID, &e.roots)
 			}
 		}
 	}
-	for _, p := range e.Stopped {
+	for _, p := range e.of.Stopped {
 		if err := e.add(p.PID, true, e.queues); err != nil {
 			return err
 		}
@@ -170,11 +170,11 @@ func (e *ending) shows(pid int) (bool, error) {
 		return true, nil
 	case !known && slices.Contains(e.owners(), pid):
 		return false, notOurs(pid)
-	case e.seen == nil:
+	case e.of.seen == nil:
 		return false, nil
 	}
 	owner := proc.Owner(pid)
-	return proc.Writes(pid, e.seen.ID, e.Notice, filepath.Join(e.Names.State, spareName)) && (owner == -1 || owner == e.seen.UID), nil
+	return proc.Writes(pid, e.of.seen.ID, e.of.Notice, filepath.Join(e.of.Names.State, spareName)) && (owner == -1 || owner == e.of.seen.UID), nil
 }
 
 // planted reports whether a process of root's may have been given the lock by somebody who
@@ -182,11 +182,11 @@ func (e *ending) shows(pid int) (bool, error) {
 // others may write, only a lock file of root's speaks against that, or that it has taken the
 // lock itself.
 func (e *ending) planted(pid int) bool {
-	if os.Geteuid() != 0 || proc.Owner(pid) != 0 || e.seen != nil && e.seen.UID == 0 || slices.Contains(e.owners(), pid) {
+	if os.Geteuid() != 0 || proc.Owner(pid) != 0 || e.of.seen != nil && e.of.seen.UID == 0 || slices.Contains(e.owners(), pid) {
 		return false
 	}
 	var st unix.Stat_t
-	err := unix.Stat(filepath.Dir(e.Notice), &st)
+	err := unix.Stat(filepath.Dir(e.of.Notice), &st)
 	return err != nil || st.Uid != 0 || st.Mode&0o022 != 0
 }
 
@@ -209,7 +209,7 @@ func (n Names) genuine(name string) (notice.ID, error) {
 // queues reports whether a stopped process has a place in the queue.
 func (e *ending) queues(pid int) (bool, error) {
 	for _, name := range []string{roomName, turnstileName(High), turnstileName(Normal), turnstileName(Low)} {
-		id, err := e.genuine(name)
+		id, err := e.of.genuine(name)
 		if err != nil {
 			continue
 		}
@@ -274,7 +274,7 @@ func (e *ending) addTree(root int, to *[]*target) bool {
 // commandOf is the child that a dblock runs, which may have begun a session: its first
 // one, before anybody is told to end. After that a daemon may be the first.
 func (e *ending) commandOf(root int) int {
-	if len(e.Remaining) > 0 {
+	if len(e.of.Remaining) > 0 {
 		return 0
 	}
 	if e.commands == nil {
@@ -380,7 +380,7 @@ func (e *ending) kill(ctx context.Context, patience time.Duration) error {
 			if e.addTree(root.handle.PID, &e.rest) {
 				lastSeen = time.Now()
 			}
-			failed = errors.Join(failed, root.letGo(e.State, time.Since(lastSeen)))
+			failed = errors.Join(failed, root.letGo(e.of.State, time.Since(lastSeen)))
 		}
 		for _, t := range living(e.rest) {
 			failed = errors.Join(failed, t.send(unix.SIGKILL))
@@ -393,7 +393,7 @@ func (e *ending) kill(ctx context.Context, patience time.Duration) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return &HeldError{Path: e.Notice, Report: e.Report}
+	return &HeldError{Path: e.of.Notice, Report: e.of}
 }
 
 // letGo makes a root end which has had no tree for so long.
@@ -437,7 +437,7 @@ func (e *ending) clear(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return &HeldError{Path: e.Notice, Report: e.Report}
+	return &HeldError{Path: e.of.Notice, Report: e.of}
 }
 
 // pids are those that got a signal.

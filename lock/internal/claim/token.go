@@ -1,0 +1,26 @@
+package claim
+
+import (
+	"fmt"
+	"math/rand/v2"
+
+	"github.com/dblock-dev/dblock/lock/internal/ledger"
+)
+
+// drawToken takes the next fencing number, under the room and the last turnstile.
+func (c *Claim) drawToken() error {
+	c.id = fmt.Sprintf("%016x", rand.Uint64())
+	return ledger.Amend(c.tokenFile(), func(led *ledger.Ledger) {
+		now := c.now()
+		led.Token = max(led.Token+1, now)
+		if now-led.Release > GapFor.Milliseconds() || now < led.Release {
+			led.Idle = now // nobody had it for a while: peers had their chance
+		}
+		booted, boot := c.opts.Me.Booted(now)
+		c.clockMoved = led.ClockMoved(booted, boot) && c.inTheWay()
+		if !c.clockMoved {
+			led.Booted, led.Boot = booted, boot
+		}
+		c.ledger = *led
+	})
+}

@@ -1,0 +1,37 @@
+package run
+
+import "github.com/dblock-dev/dblock/lock"
+
+// Holder is whatever holds the lock while a command lives: a local lock, be it its own or
+// the one of an enclosing dblock that it leans on. Another engine that is to guard
+// commands plugs in here, and in Command.wait, which makes one.
+//
+// All of it is about one hold that has been acquired. The methods may be called by several
+// goroutines, and none of them blocks for longer than a look at the lock takes; what they
+// promise is written at the methods of lock.Lock.
+type Holder interface {
+	// Grant describes the hold: what the command finds in its environment, and others
+	// in the lock file.
+	Grant() (g lock.Grant, ok bool)
+	// Descriptor is an open file that keeps the lock for a command that inherits it; -1 if
+	// there is none.
+	Descriptor() int
+	// Check looks whether the lock is still held, right before the command starts.
+	Check() error
+	// Attend keeps the hold alive from now on, and looks after it.
+	Attend()
+	// Lost is closed when the lock is lost; Err says why.
+	Lost() <-chan struct{}
+	Err() error
+	// Suspend keeps the hold while this process is stopped; Resume ends that.
+	Suspend()
+	Resume()
+	// Ending lets others know that the command has ended, and that what it has started is waited for.
+	Ending()
+	// Bequeath leaves the lock to those who have inherited the Descriptor, if there are any.
+	Bequeath()
+	// Release ends the hold. The error is lock.ErrLost if it was lost before.
+	Release() error
+}
+
+var _ Holder = (*lock.Lock)(nil)
