@@ -17,7 +17,7 @@ var (
 	ErrLost = errors.New("the lock was lost")
 	// ErrUpgrade: an exclusive lock was asked for under a shared one of an
 	// enclosing dblock. Waiting for it could only be a deadlock.
-	ErrUpgrade = errors.New("an exclusive lock cannot be had inside a shared one")
+	ErrUpgrade = errors.New("an exclusive lock cannot be acquired inside a shared one")
 	// ErrOrphan: the enclosing dblock was killed, and what it left running, this
 	// process included, keeps its lock. Waiting for it would be waiting for itself.
 	ErrOrphan = errors.New("the enclosing dblock was killed, and what it ran, this included, still has its lock")
