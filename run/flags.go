@@ -39,7 +39,8 @@ type Command struct {
 
 	Argv []string `arg:"" optional:"" passthrough:"partial" name:"command" help:"The command and its arguments."`
 
-	explicit bool // the command stood behind "--"
+	explicit bool   // the command stood behind "--"
+	longer   string // how one waits longer than this, for who gives up
 }
 
 // Behind adds what stood behind the first "--". If a command had begun before it,
@@ -96,6 +97,14 @@ func (c *Command) options(k *kong.Context) (lock.Options, error) {
 		o.Command = base
 	}
 	o.Wait = c.patience(given)
+	switch {
+	case o.Wait != lock.NoWait:
+		c.longer = "wait longer with --wait"
+	case given("nonblock"):
+		c.longer = "wait for it with -w 60 in place of -n"
+	default:
+		c.longer = "wait for it with -w 60"
+	}
 	return o, nil
 }
 

@@ -28,7 +28,7 @@ func situationOf(r *lock.Report, self int) situation {
 	case r.State == lock.StateFree:
 		s.what, s.who = "just released", "its release"
 	case r.State == lock.StateInvalid:
-		s.what, s.who = "held by an invalid lock file", "an invalid lock file"
+		s.what, s.who = "not a valid lock file, perhaps one that is being written", "an invalid lock file"
 	case r.State == lock.StateOrphaned:
 		s.what, s.who = cli.Orphaned(r), "an orphaned command"
 		if len(r.Orphans) > 0 {

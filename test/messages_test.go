@@ -31,16 +31,18 @@ func TestGivingUp(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	h := hold(t, dir, "-d", "a b.db", "-p", "import")
-	const hint = "hint: wait longer with --wait; see who it is with `dblock status -d 'DIR/a b.db'`; if it is stuck, `dblock force -d 'DIR/a b.db'`\n"
+	const see = "; see who it is with `dblock status -d 'DIR/a b.db'`; if it is stuck, `dblock force -d 'DIR/a b.db'`\n"
+	const hint, instead = "hint: wait longer with --wait" + see, "hint: wait for it with -w 60 in place of -n" + see
 	const held = "dblock: DIR/.a b.lock is held by import (pid P1 on HOST) for Ns; "
 	for _, c := range []struct {
 		args []string
 		want string
 	}{
-		{[]string{"-n", "--", "touch", "ran"}, held + "touch was not run\n" + hint},
+		{[]string{"-n", "--", "touch", "ran"}, held + "touch was not run\n" + instead},
+		{[]string{"-w", "0", "--", "touch", "ran"}, held + "touch was not run\nhint: wait for it with -w 60" + see},
 		{[]string{"-w", "0.3", "--", "touch", "ran"}, held + "gave up after Ns; touch was not run\n" + hint},
-		{[]string{"-n", "-c", "node export.js | gzip > export.gz"}, held + "\"node export.js | gzip > export.gz\" was not run\n" + hint},
-		{[]string{"-n", "-c", " echo  a long one;\n" + strings.Repeat("x", 100)}, held + "\"echo  a long one;?" + strings.Repeat("x", 31) + "…\" was not run\n" + hint},
+		{[]string{"-n", "-c", "node export.js | gzip > export.gz"}, held + "\"node export.js | gzip > export.gz\" was not run\n" + instead},
+		{[]string{"-n", "-c", " echo  a long one;\n" + strings.Repeat("x", 100)}, held + "\"echo  a long one;?" + strings.Repeat("x", 31) + "…\" was not run\n" + instead},
 		{[]string{"-q", "-w", "0.3", "touch", "ran"}, held + "gave up after Ns; touch was not run\n"},
 		{[]string{"-qq", "-w", "0.3", "touch", "ran"}, ""},
 	} {
@@ -74,6 +76,32 @@ func TestGivingUpOnAnOrphan(t *testing.T) {
 		"hint: it is released when all of that has ended; see what it is with `dblock status -d DIR/x.db`; to end it, `dblock force -d DIR/x.db`\n$",
 		strings.ReplaceAll(r.stderr, dir, "DIR"))
 	letGo(t, dir)
+}
+
+// One that is stopped is told how to go on.
+func TestGivingUpOnAStoppedHolder(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	h := hold(t, dir, "-d", "x.db", "-p", "import")
+	require.NoError(t, h.Process.Signal(unix.SIGSTOP))
+	await(t, "it is stopped", func() bool { return strings.Contains(execute(t, dir, "status", "-d", "x.db").stdout, "Stopped: ") })
+	r := execute(t, dir, "-n", "-d", "x.db", "--", "touch", "ran")
+	require.Equal(t, 75, r.code())
+	require.Contains(t, screen(r.stderr, dir), fmt.Sprintf("; touch was not run\n"+
+		"hint: to let what is stopped go on, `kill -CONT %d`; see who it is with `dblock status -d DIR/x.db`; to end it, `dblock force -d DIR/x.db`\n", h.Process.Pid))
+	require.NoError(t, h.Process.Signal(unix.SIGCONT))
+	letGo(t, dir)
+}
+
+// A lock file that says nothing may be one whose writer is not done.
+func TestGivingUpOnAnInvalidLockFile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, ".x.lock"), nil, 0o644))
+	r := execute(t, dir, "-n", "-d", "x.db", "--", "touch", "ran")
+	require.Equal(t, 75, r.code())
+	require.Equal(t, "dblock: DIR/.x.lock is not a valid lock file, perhaps one that is being written; touch was not run\n"+
+		"hint: try again in some seconds; see what is the matter with `dblock status -d DIR/x.db`\n", screen(r.stderr, dir))
 }
 
 // A log or a mail is not told of every wait that was short.
