@@ -35,14 +35,15 @@ func (c *Command) reportRest(rest []tree.Process) {
 		return
 	}
 	if len(rest) == 0 {
-		c.tell("the command has ended; something that it has started and that cannot be seen is still running: the lock is held until then")
+		c.tell("the command has ended, but something that it started and that cannot be seen is still running; the lock is held until it ends")
 		return
 	}
-	line := fmt.Sprintf("the command has ended; %s (pid %d) is still running", term.Clean(rest[0].Name), rest[0].PID)
+	first := fmt.Sprintf("%s (pid %d)", term.Clean(rest[0].Name), rest[0].PID)
 	if n := len(rest) - 1; n > 0 {
-		line = fmt.Sprintf("the command has ended; %s (pid %d) and %d more are still running", term.Clean(rest[0].Name), rest[0].PID, n)
+		c.tell("the command has ended, but %s and %d more, which it started, are still running; the lock is held until they end", first, n)
+		return
 	}
-	c.tell("%s: the lock is held until then", line)
+	c.tell("the command has ended, but %s, which it started, is still running; the lock is held until it ends", first)
 }
 
 // lost says that the lock was lost, and what becomes of the command for that.

@@ -104,6 +104,41 @@ func TestGivingUpOnAnInvalidLockFile(t *testing.T) {
 		"hint: try again in some seconds; see what is the matter with `dblock status -d DIR/x.db`\n", screen(r.stderr, dir))
 }
 
+// Who wonders why dblock is still there is told what it waits for.
+func TestRestIsNamed(t *testing.T) {
+	t.Parallel()
+	const rest = `sh -c 'trap "" TERM; touch in$0; read x < go' `
+	for n, want := range map[int]string{
+		1: `sh \(pid \d+\), which it started, is still running; the lock is held until it ends`,
+		2: `sh \(pid \d+\) and 1 more, which it started, are still running; the lock is held until they end`,
+	} {
+		dir := t.TempDir()
+		require.NoError(t, unix.Mkfifo(filepath.Join(dir, "go"), 0o600))
+		door, err := os.OpenFile(filepath.Join(dir, "go"), os.O_RDWR, 0)
+		require.NoError(t, err)
+		defer door.Close()
+		script := ""
+		for i := range n {
+			script += rest + strconv.Itoa(i) + " & "
+		}
+		c := command(t, dir, "-d", "x.db", "--", "sh", "-c", script+"wait")
+		log, err := os.Create(filepath.Join(dir, "log"))
+		require.NoError(t, err)
+		defer log.Close()
+		c.Stderr = log
+		start(t, c)
+		await(t, "all of it runs", func() bool { return exists(dir, "in0") && exists(dir, "in"+strconv.Itoa(n-1)) })
+		require.NoError(t, c.Process.Signal(unix.SIGTERM))
+		await(t, "it says so", contains(log.Name(), "\n"))
+		_, err = door.WriteString("\n\n")
+		require.NoError(t, err)
+		_ = c.Wait()
+		b, err := os.ReadFile(log.Name())
+		require.NoError(t, err)
+		require.Regexp(t, "^dblock: the command has ended, but "+want+"\n$", string(b))
+	}
+}
+
 // A log or a mail is not told of every wait that was short.
 func TestWaitingOffTheTerminal(t *testing.T) {
 	t.Parallel()
