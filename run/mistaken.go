@@ -53,6 +53,8 @@ func (c *Command) mistaken(k *kong.Context, err error) error {
 		meant = " --" + word
 		if len(rest) > 0 && slices.Contains([]string{"run", "status", "force"}, rest[0]) {
 			meant = " " + rest[0] + meant
+		} else if len(rest) > 0 && typed == "help" {
+			return cli.Usage(fmt.Sprintf("there is no help on %s", term.Clean(rest[0])), "`dblock --help` is on running a command; `dblock help status` and `dblock help force` on the rest")
 		}
 	case "status", "force":
 		meant = " " + word + c.selectorAsGiven(k) + list(rest)
