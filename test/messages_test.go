@@ -104,6 +104,26 @@ func TestGivingUpOnAnInvalidLockFile(t *testing.T) {
 		"hint: try again in some seconds; see what is the matter with `dblock status -d DIR/x.db`\n", screen(r.stderr, dir))
 }
 
+// A lock that is nowhere.
+func TestNoDirectory(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "f"), nil, 0o644))
+	for _, c := range []struct{ args, problem, hint string }{
+		{"-d no/a/x.db true", "there is no directory DIR/no/a: nothing is locked there, and nothing can be", "is the path right? If so: `mkdir -p DIR/no/a`"},
+		{"--lock-file no/x true", "there is no directory DIR/no: nothing is locked there, and nothing can be", "is the path right? If so: `mkdir -p DIR/no`"},
+		{"-d f/x.db true", "DIR/f is not a directory", "is the path right? If DIR/f is the database: `-d DIR/f`"},
+		{"-d f/a/x.db true", "DIR/f is not a directory", "is the path right? If DIR/f is the database: `-d DIR/f`"},
+		{"status -d no/x.db", "there is no directory DIR/no: nothing is locked there, and nothing can be", "look whether no/x.db is the right path, seen from this directory"},
+		{"force -d f/x.db", "DIR/f is not a directory", "look whether f/x.db is the right path, seen from this directory"},
+	} {
+		r := execute(t, dir, strings.Fields(c.args)...)
+		require.Equal(t, 73, r.code(), c.args)
+		require.Empty(t, r.stdout, c.args)
+		require.Equal(t, "dblock: "+c.problem+"\nhint: "+c.hint+"\n", screen(r.stderr, dir), c.args)
+	}
+}
+
 // Who wonders why dblock is still there is told what it waits for.
 func TestRestIsNamed(t *testing.T) {
 	t.Parallel()
