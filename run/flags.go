@@ -74,8 +74,17 @@ func (c *Command) options(k *kong.Context) (lock.Options, error) {
 			shell = "/bin/sh"
 		}
 		c.Argv = []string{shell, "-c", c.Command}
+	case given("command"):
+		return o, cli.Usage("--command is empty", "give what the shell is to run, as in -c 'node export.js | gzip > export.gz'")
 	case len(c.Argv) == 0:
-		return o, cli.Usage("no command is given", fmt.Sprintf("`dblock %s -- COMMAND`", c.Selector()))
+		own := " " + c.Selector()
+		if k != nil {
+			own = ""
+			for _, arg := range k.Args {
+				own += " " + cli.Quote(cli.Unescape(arg))
+			}
+		}
+		return o, cli.Usage("no command is given", fmt.Sprintf("`dblock%s -- COMMAND`", own))
 	}
 
 	if c.Quiet > 0 && c.Verbose {

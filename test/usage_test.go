@@ -16,6 +16,8 @@ func TestMisuse(t *testing.T) {
 	for _, c := range []struct{ args, problem, hint string }{
 		{"", "no database is named", "dblock -d PATH -- COMMAND, or set DBLOCK_DB; `dblock --help` shows more"},
 		{"-d x", "no command is given", "`dblock -d DIR/x -- COMMAND`"},
+		{"-d x -w 5 -p a'b", "no command is given", "`dblock -d x -w 5 -p 'a'\\''b' -- COMMAND`"},
+		{"run --nb --db=x --", "no command is given", "`dblock run --nonblock --db=x -- COMMAND`"},
 		{"status", "no database is named", "name it with -d PATH, or set DBLOCK_DB"},
 		// Words that are meant for dblock.
 		{"statsu -d x", "statsu is neither a subcommand nor a program", "did you mean `dblock status -d x`?"},
@@ -29,7 +31,9 @@ func TestMisuse(t *testing.T) {
 		{"-d x status", "status comes before its flags", "`dblock status -d DIR/x`, or, to run a program of that name, `dblock -d DIR/x -- status`"},
 		{"-w 3 -d x status -v", "status comes before its flags", "`dblock status -d DIR/x -v`, or, to run a program of that name, `dblock -d DIR/x -- status -v`"},
 		{"status x.db", `dblock status takes flags only, and no "x.db"`, "the database is named with -d: `dblock status -d x.db`"},
-		{"force -d x y", `dblock force takes flags only, and no "y"`, "the database is named with -d: `dblock force -d y`"},
+		{"force -d x y", `dblock force takes flags only, and no "y"`, "leave it out; a path with a space in it is quoted"},
+		{"status --lock-file=x extra", `dblock status takes flags only, and no "extra"`, "leave it out; a path with a space in it is quoted"},
+		{"status help", `dblock status takes flags only, and no "help"`, "see `dblock status --help`"},
 		{"status -d x -- true", "status takes no command", "`dblock -d PATH -- COMMAND` runs one"},
 		// A database that is named where the command's arguments are.
 		{"unlock -d x", `-d must come before the command: what follows "unlock" belongs to it`, "`dblock force -d DIR/x`"},
@@ -47,7 +51,8 @@ func TestMisuse(t *testing.T) {
 		// Flags.
 		{"--bogus -d x true", "unknown flag --bogus", "see `dblock run --help`"},
 		{"status --bogus", "unknown flag --bogus", "see `dblock status --help`"},
-		{"--version=1 status -s", "unknown flag -s for dblock status", "`dblock run` has one; see `dblock run --help`"},
+		{"--version=1 status -s", "unknown flag -s for dblock status", "see `dblock status --help`"},
+		{"force -n -d x", "unknown flag -n for dblock force", "see `dblock force --help`"},
 		{"--help run --= x", "unknown flag --", "see `dblock run --help`"},
 		{"-Z -d x true", "unknown flag -Z", "see `dblock run --help`"},
 		{"--nonblok -d x true", "unknown flag --nonblok", "did you mean --nonblock?"},
@@ -56,6 +61,13 @@ func TestMisuse(t *testing.T) {
 		{"-wait 5 -d x true", "-wait: a flag of more than one letter begins with two dashes", "did you mean --wait?"},
 		{"-n5 -d x true", "unknown flag -5", "see `dblock run --help`"},
 		{"-d=x true", `-d=x: no "=" comes between a letter and its value`, `give -d x, or the long flag; a value that begins with "=" is an argument of its own`},
+		{"-q=2 -d x true", `-q=2: no "=" comes between a letter and its value`, "give --quiet=2, or -q alone"},
+		{"-nq=9 -d x true", `-nq=9: no "=" comes between a letter and its value`, "give -q alone"},
+		{"status -q=2 -d x", `-q=2: no "=" comes between a letter and its value`, "give -q alone"},
+		{"-= -d x true", "unknown flag -=", "see `dblock run --help`"},
+		{"-d x -c", "--command needs a value", "give --command STRING"},
+		{"-d x --command=", "--command is empty", "give what the shell is to run, as in -c 'node export.js | gzip > export.gz'"},
+		{"-d x --command= true", "--command is empty", "give what the shell is to run, as in -c 'node export.js | gzip > export.gz'"},
 		{"-d", "--db needs a value", "give --db PATH"},
 		{"-d x -w", "--wait needs a value", "give seconds like 2.5, or 90s, 5m, forever"},
 		{"-d -- true", "--db needs a value", "give --db PATH"},
