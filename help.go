@@ -24,18 +24,13 @@ Flags:
   -s, --shared                     share the lock with others that only read
   -p, --process LABEL              the name that others see while they wait
   -c, --command STRING             run STRING with the shell
-  -E, --conflict-exit-code N       exit code when the lock was not acquired;
-                                   75 if not given
+  -E, --conflict-exit-code N       exit code if the lock was not acquired (75)
 
 Examples:
-  dblock -d app.db -- node migrate.js               # wait up to 5 seconds
   dblock -d app.db -w 10m -p backup -- ./backup.sh  # wait up to 10 minutes
   dblock -d app.db -n -E 0 -- ./report.sh           # skip it if it is locked
-  dblock -d app.db -c 'node export.js | gzip > export.gz'
 
-Every flag can be set by a variable: DBLOCK_DB is --db, DBLOCK_WAIT is --wait.
-All flags: dblock run --help, dblock status --help, dblock force --help.
-The manual: man dblock
+All flags: dblock help run, help status, help force. The manual: man dblock
 `
 
 // help prints the summary, or all that there is to say about the command that was named.

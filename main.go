@@ -80,8 +80,9 @@ func report(err error) int {
 		return tell(cli.ExitCannotCreate, err.Error(), "the filesystem is read-only; the lock file must be beside the database, or elsewhere with --lock-file")
 	case errors.Is(err, lock.ErrNotRegular), errors.Is(err, lock.ErrNotLockFile):
 		return tell(cli.ExitCannotCreate, err.Error(), "move it away, or name another lock file with --lock-file")
-	case errors.Is(err, syscall.ENOENT):
-		return tell(cli.ExitCannotCreate, err.Error(), cli.WhyMissing(err))
+	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ENOTDIR):
+		problem, hint := cli.WhyMissing(err)
+		return tell(cli.ExitCannotCreate, problem, hint)
 	case errors.As(err, &path):
 		return tell(cli.ExitCannotCreate, err.Error(), "")
 	}

@@ -39,7 +39,8 @@ type Command struct {
 
 	Argv []string `arg:"" optional:"" passthrough:"partial" name:"command" help:"The command and its arguments."`
 
-	explicit bool // the command stood behind "--"
+	explicit bool   // the command stood behind "--"
+	longer   string // how one waits longer than this, for who gives up
 }
 
 // Behind adds what stood behind the first "--". If a command had begun before it,
@@ -73,8 +74,17 @@ func (c *Command) options(k *kong.Context) (lock.Options, error) {
 			shell = "/bin/sh"
 		}
 		c.Argv = []string{shell, "-c", c.Command}
+	case given("command"):
+		return o, cli.Usage("--command is empty", "give what the shell is to run, as in -c 'node export.js | gzip > export.gz'")
 	case len(c.Argv) == 0:
-		return o, cli.Usage("no command is given", fmt.Sprintf("`dblock %s -- COMMAND`", c.Selector()))
+		own := " " + c.Selector()
+		if k != nil {
+			own = ""
+			for _, arg := range k.Args {
+				own += " " + cli.Quote(cli.Unescape(arg))
+			}
+		}
+		return o, cli.Usage("no command is given", fmt.Sprintf("`dblock%s -- COMMAND`", own))
 	}
 
 	if c.Quiet > 0 && c.Verbose {
@@ -96,6 +106,14 @@ func (c *Command) options(k *kong.Context) (lock.Options, error) {
 		o.Command = base
 	}
 	o.Wait = c.patience(given)
+	switch {
+	case o.Wait != lock.NoWait:
+		c.longer = "wait longer with --wait"
+	case given("nonblock"):
+		c.longer = "wait for it with -w 60 in place of -n"
+	default:
+		c.longer = "wait for it with -w 60"
+	}
 	return o, nil
 }
 

@@ -35,14 +35,15 @@ func (c *Command) reportRest(rest []tree.Process) {
 		return
 	}
 	if len(rest) == 0 {
-		c.tell("the command has ended; something that it has started and that cannot be seen is still running: the lock is held until then")
+		c.tell("the command has ended, but something that it started and that cannot be seen is still running; the lock is held until it ends")
 		return
 	}
-	line := fmt.Sprintf("the command has ended; %s (pid %d) is still running", term.Clean(rest[0].Name), rest[0].PID)
+	first := fmt.Sprintf("%s (pid %d)", term.Clean(rest[0].Name), rest[0].PID)
 	if n := len(rest) - 1; n > 0 {
-		line = fmt.Sprintf("the command has ended; %s (pid %d) and %d more are still running", term.Clean(rest[0].Name), rest[0].PID, n)
+		c.tell("the command has ended, but %s and %d more, which it started, are still running; the lock is held until they end", first, n)
+		return
 	}
-	c.tell("%s: the lock is held until then", line)
+	c.tell("the command has ended, but %s, which it started, is still running; the lock is held until it ends", first)
 }
 
 // lost says that the lock was lost, and what becomes of the command for that.
@@ -90,11 +91,20 @@ func (c *Command) conflict(err error) error {
 // heldBy says who held the lock to the end of the wait, and what one can do.
 func (c *Command) heldBy(held *lock.HeldError) (text, hint string) {
 	text = term.Path(held.Path) + " is locked"
-	hint = fmt.Sprintf("wait longer with --wait; see who it is with `dblock status %[1]s`; if it is stuck, `dblock force %[1]s`", c.Selector())
+	hint = fmt.Sprintf("%[1]s; see who it is with `dblock status %[2]s`; if it is stuck, `dblock force %[2]s`", c.longer, c.Selector())
 	if r := held.Report; r != nil {
 		text = fmt.Sprintf("%s is %s", term.Path(held.Path), situationOf(r, os.Getpid()))
-		if r.State == lock.StateOrphaned {
+		switch {
+		case r.State == lock.StateOrphaned:
 			hint = fmt.Sprintf("it is released when all of that has ended; see what it is with `dblock status %[1]s`; to end it, `dblock force %[1]s`", c.Selector())
+		case r.State == lock.StateInvalid:
+			hint = fmt.Sprintf("try again in some seconds; see what is the matter with `dblock status %s`", c.Selector())
+		case len(r.Stopped) > 0:
+			pids := ""
+			for _, p := range r.Stopped {
+				pids += fmt.Sprintf(" %d", p.PID)
+			}
+			hint = fmt.Sprintf("to let what is stopped go on, `kill -CONT%s`; see who it is with `dblock status %[2]s`; to end it, `dblock force %[2]s`", pids, c.Selector())
 		}
 	}
 	if held.Waited > 100*time.Millisecond {

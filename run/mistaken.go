@@ -3,6 +3,8 @@ package run
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -11,6 +13,9 @@ import (
 	"github.com/dblock-dev/dblock/internal/cli"
 	"github.com/dblock-dev/dblock/internal/term"
 )
+
+// subcommands are the words that are meant for dblock.
+var subcommands = []string{"status", "force", "run", "help", "version"}
 
 // misplaced tells somebody who has written a subcommand behind its flags, where a command
 // begins. A program of that name is run behind "--".
@@ -29,19 +34,27 @@ func (c *Command) misplaced(k *kong.Context) error {
 func (c *Command) mistaken(k *kong.Context, err error) error {
 	var usage *cli.UsageError
 	var start *StartError
-	if len(c.Argv) == 0 || c.Command != "" || strings.Contains(c.Argv[0], "/") || c.certain(k) || !errors.As(err, &usage) && !(errors.As(err, &start) && start.Code == cli.ExitNotFound) {
+	if len(c.Argv) == 0 || c.Command != "" || c.explicit {
 		return err
 	}
-	if _, lookErr := look(c.Argv[0]); lookErr == nil {
+	_, lookErr := look(c.Argv[0])
+	if c.DB == "" && c.LockFile == "" {
+		if why := c.unnamed(lookErr == nil); why != nil {
+			return why
+		}
+	}
+	if lookErr == nil || strings.Contains(c.Argv[0], "/") || c.certain(k) || !errors.As(err, &usage) && !(errors.As(err, &start) && start.Code == cli.ExitNotFound) {
 		return err
 	}
 	typed, rest := c.Argv[0], c.Argv[1:]
 	var meant string
-	switch word := cli.Near(typed, []string{"status", "force", "run", "help", "version"}); word {
+	switch word := cli.Near(typed, subcommands); word {
 	case "help", "version":
 		meant = " --" + word
 		if len(rest) > 0 && slices.Contains([]string{"run", "status", "force"}, rest[0]) {
 			meant = " " + rest[0] + meant
+		} else if len(rest) > 0 && typed == "help" {
+			return cli.Usage(fmt.Sprintf("there is no help on %s", term.Clean(rest[0])), "`dblock --help` is on running a command; `dblock help status` and `dblock help force` on the rest")
 		}
 	case "status", "force":
 		meant = " " + word + c.selectorAsGiven(k) + list(rest)
@@ -55,6 +68,60 @@ func (c *Command) mistaken(k *kong.Context, err error) error {
 		return err
 	}
 	return cli.Usage(term.Clean(typed)+" is neither a subcommand nor a program", fmt.Sprintf("did you mean `dblock%s`?", meant))
+}
+
+// unnamed tells somebody who has named the database where the command's arguments are, or,
+// as for flock(1), by the first word alone; nil if neither is to be seen.
+func (c *Command) unnamed(program bool) error {
+	typed, rest := c.Argv[0], c.Argv[1:]
+	if !program && cli.Near(typed, subcommands) != "" {
+		return nil
+	}
+	own := rest
+	if at := slices.Index(rest, "--"); at >= 0 {
+		own = rest[:at]
+	}
+	for i, arg := range own {
+		flag, path, whole := strings.Cut(arg, "=")
+		if flag != "-d" && flag != "--db" && flag != "--lock-file" || flag == "-d" && whole {
+			continue
+		}
+		end := i + 1
+		if !whole && end < len(own) {
+			path, end = own[end], end+1
+		}
+		if path == "" {
+			return nil
+		}
+		d := cli.Database{DB: path}
+		if flag == "--lock-file" {
+			d = cli.Database{LockFile: path}
+		}
+		others := list(slices.Concat(rest[:i], rest[end:]))
+		hint := fmt.Sprintf("`dblock %s -- %s%s`", d.Selector(), cli.Quote(typed), others)
+		switch {
+		case program:
+		case typed == "unlock" || typed == "release":
+			hint = fmt.Sprintf("`dblock force %s`", d.Selector())
+		case len(own) < len(rest): // a word for dblock, and the command behind "--"
+			hint = fmt.Sprintf("`dblock %s%s`", d.Selector(), others)
+		}
+		return cli.Usage(fmt.Sprintf(`%s must come before the command: what follows "%s" belongs to it`, flag, term.Clean(typed)), hint)
+	}
+	if program {
+		return nil
+	}
+	if _, err := os.Stat(typed); err != nil && filepath.Ext(typed) == "" {
+		return nil
+	}
+	command := " COMMAND"
+	if len(own) == 0 && len(rest) > 0 {
+		rest = rest[1:]
+	}
+	if len(rest) > 0 {
+		command = list(rest)
+	}
+	return cli.Usage("no database is named", fmt.Sprintf("if %s is the database: `dblock %s --%s`", term.Clean(typed), cli.Database{DB: typed}.Selector(), command))
 }
 
 // certain reports whether the first word cannot be meant for dblock.

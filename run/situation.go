@@ -28,7 +28,7 @@ func situationOf(r *lock.Report, self int) situation {
 	case r.State == lock.StateFree:
 		s.what, s.who = "just released", "its release"
 	case r.State == lock.StateInvalid:
-		s.what, s.who = "held by an invalid lock file", "an invalid lock file"
+		s.what, s.who = "not a valid lock file, perhaps one that is being written", "an invalid lock file"
 	case r.State == lock.StateOrphaned:
 		s.what, s.who = cli.Orphaned(r), "an orphaned command"
 		if len(r.Orphans) > 0 {
@@ -40,7 +40,7 @@ func situationOf(r *lock.Report, self int) situation {
 		s.what = fmt.Sprintf("held by %s for %s", cli.Who(r.Holder), term.Ago(r.Age)) + cli.Info(r.Holder.Info)
 		s.who, s.pid = term.Clean(r.Holder.Process), r.Holder.PID
 		if n := len(r.Readers); n > 1 {
-			s.what += fmt.Sprintf(" and %d more readers", n-1)
+			s.what += fmt.Sprintf(" and %d more reader%s", n-1, plural(n-1))
 		}
 		if len(r.Remaining) > 0 {
 			s.what += fmt.Sprintf("; its command has ended, but still running: %s", cli.NamesOf(r.Remaining))
@@ -57,6 +57,13 @@ func situationOf(r *lock.Report, self int) situation {
 		s.queue = fmt.Sprintf(", %d waiting", n)
 	}
 	return s
+}
+
+func plural(n int) string {
+	if n == 1 {
+		return ""
+	}
+	return "s"
 }
 
 func (s *situation) of(ps []lock.Process, format string) {

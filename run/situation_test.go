@@ -44,6 +44,12 @@ func TestLineOnTerminals(t *testing.T) {
 		require.Equal(t, c.want, line)
 		require.Equal(t, line, term.Fit(line, c.columns))
 	}
+	shared := *held
+	shared.State = lock.StateShared
+	for n, want := range map[int]string{1: "", 2: " and 1 more reader", 3: " and 2 more readers"} {
+		shared.Readers = make([]lock.Process, n)
+		require.Equal(t, "held by mcp-server (pid 12345 on laptop) for 3m05s"+want, situationOf(&shared, 1).String())
+	}
 	// Who does not wait, or not any more, has nobody ahead.
 	require.Equal(t, "held by mcp-server (pid 12345 on laptop) for 3m05s, 3 waiting", situationOf(&queue, 4).String())
 	require.Equal(t, "held by mcp-server (pid 12345 on laptop) for 3m05s", situationOf(&queue, 1).String())

@@ -15,7 +15,6 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/dblock-dev/dblock/internal/cli"
-	"github.com/dblock-dev/dblock/internal/term"
 	"github.com/dblock-dev/dblock/lock"
 )
 
@@ -80,7 +79,7 @@ func nowhere(err error, d cli.Database) error {
 	}
 	return &cli.ConflictError{
 		Code: cli.ExitCannotCreate, Err: err,
-		Text: fmt.Sprintf("there is no directory %s: nothing is locked there, and nothing can be", term.Path(path.Path)),
+		Text: cli.NoDirectory(path.Path),
 		Hint: fmt.Sprintf("look whether %s is the right path, seen from this directory", cli.Quote(name)),
 	}
 }

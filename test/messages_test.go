@@ -31,16 +31,18 @@ func TestGivingUp(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	h := hold(t, dir, "-d", "a b.db", "-p", "import")
-	const hint = "hint: wait longer with --wait; see who it is with `dblock status -d 'DIR/a b.db'`; if it is stuck, `dblock force -d 'DIR/a b.db'`\n"
+	const see = "; see who it is with `dblock status -d 'DIR/a b.db'`; if it is stuck, `dblock force -d 'DIR/a b.db'`\n"
+	const hint, instead = "hint: wait longer with --wait" + see, "hint: wait for it with -w 60 in place of -n" + see
 	const held = "dblock: DIR/.a b.lock is held by import (pid P1 on HOST) for Ns; "
 	for _, c := range []struct {
 		args []string
 		want string
 	}{
-		{[]string{"-n", "--", "touch", "ran"}, held + "touch was not run\n" + hint},
+		{[]string{"-n", "--", "touch", "ran"}, held + "touch was not run\n" + instead},
+		{[]string{"-w", "0", "--", "touch", "ran"}, held + "touch was not run\nhint: wait for it with -w 60" + see},
 		{[]string{"-w", "0.3", "--", "touch", "ran"}, held + "gave up after Ns; touch was not run\n" + hint},
-		{[]string{"-n", "-c", "node export.js | gzip > export.gz"}, held + "\"node export.js | gzip > export.gz\" was not run\n" + hint},
-		{[]string{"-n", "-c", " echo  a long one;\n" + strings.Repeat("x", 100)}, held + "\"echo  a long one;?" + strings.Repeat("x", 31) + "…\" was not run\n" + hint},
+		{[]string{"-n", "-c", "node export.js | gzip > export.gz"}, held + "\"node export.js | gzip > export.gz\" was not run\n" + instead},
+		{[]string{"-n", "-c", " echo  a long one;\n" + strings.Repeat("x", 100)}, held + "\"echo  a long one;?" + strings.Repeat("x", 31) + "…\" was not run\n" + instead},
 		{[]string{"-q", "-w", "0.3", "touch", "ran"}, held + "gave up after Ns; touch was not run\n"},
 		{[]string{"-qq", "-w", "0.3", "touch", "ran"}, ""},
 	} {
@@ -74,6 +76,87 @@ func TestGivingUpOnAnOrphan(t *testing.T) {
 		"hint: it is released when all of that has ended; see what it is with `dblock status -d DIR/x.db`; to end it, `dblock force -d DIR/x.db`\n$",
 		strings.ReplaceAll(r.stderr, dir, "DIR"))
 	letGo(t, dir)
+}
+
+// One that is stopped is told how to go on.
+func TestGivingUpOnAStoppedHolder(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	h := hold(t, dir, "-d", "x.db", "-p", "import")
+	require.NoError(t, h.Process.Signal(unix.SIGSTOP))
+	await(t, "it is stopped", func() bool { return strings.Contains(execute(t, dir, "status", "-d", "x.db").stdout, "Stopped: ") })
+	r := execute(t, dir, "-n", "-d", "x.db", "--", "touch", "ran")
+	require.Equal(t, 75, r.code())
+	require.Contains(t, screen(r.stderr, dir), fmt.Sprintf("; touch was not run\n"+
+		"hint: to let what is stopped go on, `kill -CONT %d`; see who it is with `dblock status -d DIR/x.db`; to end it, `dblock force -d DIR/x.db`\n", h.Process.Pid))
+	require.NoError(t, h.Process.Signal(unix.SIGCONT))
+	letGo(t, dir)
+}
+
+// A lock file that says nothing may be one whose writer is not done.
+func TestGivingUpOnAnInvalidLockFile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, ".x.lock"), nil, 0o644))
+	r := execute(t, dir, "-n", "-d", "x.db", "--", "touch", "ran")
+	require.Equal(t, 75, r.code())
+	require.Equal(t, "dblock: DIR/.x.lock is not a valid lock file, perhaps one that is being written; touch was not run\n"+
+		"hint: try again in some seconds; see what is the matter with `dblock status -d DIR/x.db`\n", screen(r.stderr, dir))
+}
+
+// A lock that is nowhere.
+func TestNoDirectory(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "f"), nil, 0o644))
+	for _, c := range []struct{ args, problem, hint string }{
+		{"-d no/a/x.db true", "there is no directory DIR/no/a: nothing is locked there, and nothing can be", "is the path right? If so: `mkdir -p DIR/no/a`"},
+		{"--lock-file no/x true", "there is no directory DIR/no: nothing is locked there, and nothing can be", "is the path right? If so: `mkdir -p DIR/no`"},
+		{"-d f/x.db true", "DIR/f is not a directory", "is the path right? If DIR/f is the database: `-d DIR/f`"},
+		{"-d f/a/x.db true", "DIR/f is not a directory", "is the path right? If DIR/f is the database: `-d DIR/f`"},
+		{"status -d no/x.db", "there is no directory DIR/no: nothing is locked there, and nothing can be", "look whether no/x.db is the right path, seen from this directory"},
+		{"force -d f/x.db", "DIR/f is not a directory", "look whether f/x.db is the right path, seen from this directory"},
+	} {
+		r := execute(t, dir, strings.Fields(c.args)...)
+		require.Equal(t, 73, r.code(), c.args)
+		require.Empty(t, r.stdout, c.args)
+		require.Equal(t, "dblock: "+c.problem+"\nhint: "+c.hint+"\n", screen(r.stderr, dir), c.args)
+	}
+}
+
+// Who wonders why dblock is still there is told what it waits for.
+func TestRestIsNamed(t *testing.T) {
+	t.Parallel()
+	const rest = `sh -c 'trap "" TERM; touch in$0; read x < go' `
+	for n, want := range map[int]string{
+		1: `sh \(pid \d+\), which it started, is still running; the lock is held until it ends`,
+		2: `sh \(pid \d+\) and 1 more, which it started, are still running; the lock is held until they end`,
+	} {
+		dir := t.TempDir()
+		require.NoError(t, unix.Mkfifo(filepath.Join(dir, "go"), 0o600))
+		door, err := os.OpenFile(filepath.Join(dir, "go"), os.O_RDWR, 0)
+		require.NoError(t, err)
+		defer door.Close()
+		script := ""
+		for i := range n {
+			script += rest + strconv.Itoa(i) + " & "
+		}
+		c := command(t, dir, "-d", "x.db", "--", "sh", "-c", script+"wait")
+		log, err := os.Create(filepath.Join(dir, "log"))
+		require.NoError(t, err)
+		defer log.Close()
+		c.Stderr = log
+		start(t, c)
+		await(t, "all of it runs", func() bool { return exists(dir, "in0") && exists(dir, "in"+strconv.Itoa(n-1)) })
+		require.NoError(t, c.Process.Signal(unix.SIGTERM))
+		await(t, "it says so", contains(log.Name(), "\n"))
+		_, err = door.WriteString("\n\n")
+		require.NoError(t, err)
+		_ = c.Wait()
+		b, err := os.ReadFile(log.Name())
+		require.NoError(t, err)
+		require.Regexp(t, "^dblock: the command has ended, but "+want+"\n$", string(b))
+	}
 }
 
 // A log or a mail is not told of every wait that was short.

@@ -77,8 +77,14 @@ func (e *explainer) arguments(args []string, runs bool) error {
 			if runs {
 				return nil // the command begins here
 			}
-			return Usage(fmt.Sprintf("dblock %s takes flags only, and no %q", e.node.Name, Unescape(arg)),
-				fmt.Sprintf("the database is named with -d: `dblock %s -d %s`", e.node.Name, Quote(Unescape(arg))))
+			hint := fmt.Sprintf("the database is named with -d: `dblock %s -d %s`", e.node.Name, Quote(Unescape(arg)))
+			switch {
+			case arg == "help":
+				hint = e.help()
+			case e.given["db"] || e.given["lock-file"]:
+				hint = "leave it out; a path with a space in it is quoted"
+			}
+			return Usage(fmt.Sprintf("dblock %s takes flags only, and no %q", e.node.Name, Unescape(arg)), hint)
 		}
 		used, err := e.flag(arg, args)
 		if err != nil {
@@ -113,6 +119,8 @@ func (e *explainer) flag(arg string, next []string) (used int, err error) {
 	for i, letter := range letters {
 		f := e.find(func(f *kong.Flag) bool { return f.Short == letter })
 		switch {
+		case f == nil && letter == '=' && i > 0:
+			return 0, e.equals(arg, letters[i-1], string(letters[i+1:]))
 		case f == nil:
 			return 0, e.unknown("-"+string(letter), "")
 		case f.IsBool():
@@ -124,6 +132,16 @@ func (e *explainer) flag(arg string, next []string) (used int, err error) {
 		}
 	}
 	return 0, nil
+}
+
+// equals is what is wrong with a value behind the letter of a flag that is yes or no.
+func (e *explainer) equals(arg string, letter rune, value string) error {
+	f := e.find(func(f *kong.Flag) bool { return f.Short == letter })
+	hint := fmt.Sprintf("give -%c alone", letter)
+	if try(f, Unescape(value)) == nil {
+		hint = fmt.Sprintf("give --%s=%s, or -%c alone", f.Name, Unescape(value), letter)
+	}
+	return Usage(fmt.Sprintf("%s: no \"=\" comes between a letter and its value", term.Path(Unescape(arg))), hint)
 }
 
 func (e *explainer) find(is func(*kong.Flag) bool) *kong.Flag {
@@ -150,8 +168,11 @@ func (e *explainer) unknown(spelled, name string) error {
 	}
 	for _, c := range e.commands {
 		for _, f := range flagsOf(c) {
-			if f.Name == name || "-"+string(f.Short) == spelled {
+			switch {
+			case f.Name == name:
 				return Usage(problem+" for dblock "+e.node.Name, fmt.Sprintf("`dblock %s` has one; see `dblock %[1]s --help`", c.Name))
+			case "-"+string(f.Short) == spelled: // which may mean something else there
+				return Usage(problem+" for dblock "+e.node.Name, e.help())
 			}
 		}
 	}

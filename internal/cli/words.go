@@ -77,17 +77,47 @@ func UserName(uid int) string {
 	return strconv.Itoa(uid)
 }
 
-// WhyMissing is the hint for an error that tells of a missing directory.
-func WhyMissing(err error) string {
+// NoDirectory says that the directory of a lock does not exist, or that what should be one
+// on the way there is something else.
+func NoDirectory(dir string) string {
+	if file := notDirectory(dir); file != "" {
+		return term.Path(file) + " is not a directory"
+	}
+	return fmt.Sprintf("there is no directory %s: nothing is locked there, and nothing can be", term.Path(dir))
+}
+
+// notDirectory returns what stands where a path needs a directory, or "".
+func notDirectory(dir string) string {
+	for {
+		info, err := os.Stat(dir)
+		above := filepath.Dir(dir)
+		switch {
+		case err == nil && !info.IsDir():
+			return dir
+		case err == nil || above == dir:
+			return ""
+		}
+		dir = above
+	}
+}
+
+// WhyMissing words an error that tells of a missing directory, and the hint for it.
+func WhyMissing(err error) (problem, hint string) {
 	var path *fs.PathError
 	if !errors.As(err, &path) || !filepath.IsAbs(path.Path) {
-		return "create the directory of the database first"
+		return err.Error(), "create the directory of the database first"
 	}
 	dir := path.Path
 	if path.Op != "stat" {
 		dir = filepath.Dir(dir)
 	}
-	return fmt.Sprintf("create the directory first: `mkdir -p %s`", Quote(dir))
+	if file := notDirectory(dir); file != "" {
+		return NoDirectory(dir), fmt.Sprintf("is the path right? If %s is the database: `-d %[1]s`", Quote(file))
+	}
+	if _, statErr := os.Stat(dir); statErr == nil {
+		return err.Error(), "" // something else was missing
+	}
+	return NoDirectory(dir), fmt.Sprintf("is the path right? If so: `mkdir -p %s`", Quote(dir))
 }
 
 // WhyDenied is the hint for an error of permissions: whose the directory is.
