@@ -30,7 +30,8 @@ type Force struct {
 	KillAfter cli.Duration `default:"10s" placeholder:"D" help:"How long after SIGTERM to send SIGKILL (${default})."`
 	Quiet     bool         `short:"q" help:"Print nothing but errors."`
 
-	denied error // somebody else's process would have to be ended
+	denied   error // somebody else's process would have to be ended
+	declined bool  // the answer to the question was not yes
 }
 
 // Run removes the lock.
@@ -42,6 +43,10 @@ func (f *Force) Run(k *kong.Context) error {
 	b, err := lock.Break(context.Background(), f.DB, opts)
 	if f.denied != nil {
 		err = f.denied
+	}
+	if f.declined {
+		fmt.Fprintln(os.Stderr, "Nothing was changed.")
+		return &cli.ExitError{Code: cli.ExitConflict}
 	}
 	if err != nil {
 		return f.refused(b, err)
@@ -99,7 +104,8 @@ func (f *Force) ask(r *lock.Report) bool {
 	if !isatty.IsTerminal(os.Stdin.Fd()) || !isatty.IsTerminal(os.Stderr.Fd()) {
 		return false
 	}
-	return f.confirm(question(r, r.Facts(), condemned, newStyle(os.Stderr)))
+	f.declined = !confirm(question(r, r.Facts(), condemned, newStyle(os.Stderr)))
+	return !f.declined
 }
 
 // question says who has the lock, since when, what he runs, and what becomes of him.
@@ -156,9 +162,12 @@ func question(r *lock.Report, facts *lock.Facts, condemned []lock.Process, s sty
 	return b.String()
 }
 
-func (f *Force) confirm(question string) bool {
+func confirm(question string) bool {
 	fmt.Fprint(os.Stderr, question+"Go on? [y/N] ")
-	answer, _ := bufio.NewReader(os.Stdin).ReadString('\n')
+	answer, err := bufio.NewReader(os.Stdin).ReadString('\n')
+	if err != nil {
+		fmt.Fprintln(os.Stderr) // Ctrl-D leaves the line unfinished
+	}
 	answer = strings.ToLower(strings.TrimSpace(answer))
 	return answer == "y" || answer == "yes"
 }
@@ -208,13 +217,13 @@ func (f *Force) refused(b *lock.Broken, err error) error {
 	case f.IfStale:
 		e.Text = fmt.Sprintf("%s is not stale: %s", path, r.Evidence)
 	case len(r.Readers) > 1:
-		e.Text = fmt.Sprintf("%s is held by %d readers, which are alive: %s", path, len(r.Readers), cli.NamesOf(r.Readers))
+		e.Text = fmt.Sprintf("%s is held by %d readers: %s", path, len(r.Readers), cli.NamesOf(r.Readers))
 		e.Hint = fmt.Sprintf("to end all %d nevertheless: %s", len(r.Readers), force("--id "+r.ID))
 	case r.Unseen():
 		e.Text = fmt.Sprintf("%s is held by %s, for %s, and it cannot be seen from here whether that still runs", path, cli.Who(r.Holder), term.Ago(r.Age))
 		e.Hint = "to remove its lock file, if it does not run any more: " + force("--id "+r.ID)
 	default:
-		e.Text = fmt.Sprintf("%s is held by %s, which is alive: %s", path, cli.Who(r.Holder), r.Evidence)
+		e.Text = fmt.Sprintf("%s is held by %s: %s", path, cli.Who(r.Holder), r.Evidence)
 		e.Hint = "to end it nevertheless: " + force("--id "+r.ID)
 		if !r.Holder.Dblock {
 			e.Hint = "to remove its lock file nevertheless, while its process goes on: " + force("--id "+r.ID)

@@ -262,7 +262,7 @@ func TestStatusWhereItMayNotLook(t *testing.T) {
 func TestForceAsks(t *testing.T) {
 	t.Parallel()
 	for _, columns := range []uint16{80, 40} {
-		for answer, gone := range map[string]bool{"n": false, "": false, "y": true} {
+		for answer, gone := range map[string]bool{"n\n": false, "\n": false, "\x04": false, "y\n": true} {
 			dir := t.TempDir()
 			h := hold(t, dir, "-d", "x.db", "-p", "victim", "--info", "OPS-7")
 			tm := newTerminal(t, dir, columns)
@@ -272,12 +272,13 @@ func TestForceAsks(t *testing.T) {
 			require.Regexp(t, fmt.Sprintf(`victim \(pid %d on .*\) holds the lock\. User: %s Since: \d{4}-\d\d-\d\d [\d:]+, for [\d.]+s `+
 				`Runs: pid \d+: sh -c 'touch in-\d+; until .*', in %s Info: OPS-7 [23] processes will be ended: dblock for sh \(pid %[1]d\), sh \(pid \d+\)(, (sleep|sh) \(pid \d+\))?\. Go on`,
 				h.Process.Pid, regexp.QuoteMeta(username()), regexp.QuoteMeta(dir)), asked)
-			tm.typed(answer + "\n")
+			tm.typed(answer)
 			if gone {
 				tm.expect(`forcibly removed[\s\S]*code=0`)
 				_ = h.Wait()
 			} else {
-				tm.expect(`code=75`)
+				tm.expect(`Go on\? \[y/N\] \S*\r\nNothing was changed\.\r\ncode=75`)
+				require.NotContains(t, tm.shown(), "hint")
 				require.Equal(t, "held", statusOf(t, dir, "x.db").State)
 				letGo(t, dir)
 				require.NoError(t, h.Wait())
@@ -322,7 +323,7 @@ func TestForceAsksAboutReaders(t *testing.T) {
 	}
 	r := execute(t, dir, "force", "-d", "x.db")
 	require.Equal(t, 75, r.code())
-	require.Regexp(t, `is held by 3 readers, which are alive: (dblock for sh \(pid \d+\)(, )?){3}\nhint: to end all 3 nevertheless: dblock force --id [0-9a-f]{16} -d /`, r.stderr)
+	require.Regexp(t, `is held by 3 readers: (dblock for sh \(pid \d+\)(, )?){3}\nhint: to end all 3 nevertheless: dblock force --id [0-9a-f]{16} -d /`, r.stderr)
 	tm := newTerminal(t, dir, 80)
 	tm.typed("dblock force -d x.db; echo code=$?\n")
 	tm.expect(`3 readers share the lock\.\r\n(  Reader \d: pid \d+, reader, sh, for [\d.]+s\r\n){3}[\s\S]*\r\n[6-9] processes will be ended: [\s\S]*Go on\? \[y/N\] $`)
