@@ -121,7 +121,14 @@ func headline(r *lock.Report, s style) string {
 	case lock.StateStale:
 		return s.head("✅", yellow, "Database is not locked: its lock is stale")
 	case lock.StateShared:
-		return s.head("🔒", red, "Database is locked by readers")
+		switch n := len(r.Readers); n {
+		case 0: // this system does not tell
+			return s.head("🔒", red, "Database is locked by readers")
+		case 1:
+			return s.head("🔒", red, "Database is locked by a reader")
+		default:
+			return s.head("🔒", red, fmt.Sprintf("Database is locked by %d readers", n))
+		}
 	case lock.StateOrphaned:
 		return s.head("🔒", red, "Database is locked by an orphaned command")
 	case lock.StateInvalid:

@@ -124,7 +124,7 @@ Lock Details:
 		{"shared", func(t *testing.T, dir string) {
 			hold(t, dir, "-s", "-d", "x.db", "-p", "one")
 			hold(t, dir, "-s", "-d", "x.db", "-p", "one")
-		}, "", `🔒 Database is locked by readers
+		}, "", `🔒 Database is locked by 2 readers
 
 Lock Details:
   Process: one
@@ -133,6 +133,15 @@ Lock Details:
   Age: T
   Reader 1: pid N, one, sh, for T
   Reader 2: pid N, one, sh, for T
+  Lock file: DIR/.x.lock
+`},
+		{"shared by one", func(t *testing.T, dir string) { hold(t, dir, "-s", "-d", "x.db", "-p", "one") }, "", `🔒 Database is locked by a reader
+
+Lock Details:
+  Process: one
+  PID: N
+  Host: HOST
+  Age: T
   Lock file: DIR/.x.lock
 `},
 		{"stale", func(t *testing.T, dir string) {

@@ -49,7 +49,7 @@ func TestStates(t *testing.T) {
 		{"shared", func(t *testing.T, dir string) {
 			hold(t, dir, "-s", "-d", "x.db", "-p", "one")
 			hold(t, dir, "-s", "-d", "x.db", "-p", "two")
-		}, "shared", "🔒 Database is locked by readers\n", true, false, 75, 75, 75},
+		}, "shared", "🔒 Database is locked by 2 readers\n", true, false, 75, 75, 75},
 		{"orphaned", orphan, "orphaned", "🔒 Database is locked by an orphaned command\n", true, false, 75, 75, 75},
 		{"stale dblock", func(t *testing.T, dir string) {
 			r := execute(t, dir, "-d", "x.db", "-p", "dead", "--", "sh", "-c", "kill -9 $PPID; kill -9 $$")
