@@ -50,7 +50,8 @@ const (
 type Broken struct {
 	Report   *Report   // what was found
 	Removed  bool      // there was a lock, and it is gone
-	Ended    []int     // processes that were ended
+	Ended    []int     // processes that got a signal, and have ended or are in Left
+	Gone     []Process // who has ended: those, and what they had started before
 	Running  int       // the pid of a holder that still runs, and works unlocked now; or 0
 	Spared   int       // the pid that the lock file named, of a process that was not shown to have the lock; or 0
 	Left     []Process // processes that have not ended, although they were killed

@@ -61,8 +61,11 @@ func (f *Force) Run(k *kong.Context) error {
 	}
 	fmt.Println(s.head("⚠️ ", yellow, "Database lock forcibly removed"))
 	fmt.Println("Lock file: " + term.Path(b.Report.Notice))
-	if len(b.Ended) > 0 {
-		fmt.Println("Ended: " + pids(b.Ended))
+	if r := b.Report; r.Holder != nil {
+		fmt.Println(whose(r))
+	}
+	if len(b.Gone) > 0 {
+		fmt.Println("Ended: " + cli.NamesOf(b.Gone))
 	}
 	if b.Running != 0 {
 		fmt.Printf("Its process still runs, without a lock now: pid %d\n", b.Running)
@@ -71,6 +74,18 @@ func (f *Force) Run(k *kong.Context) error {
 		fmt.Printf("The process that it named was not shown to have the lock, and was left alone: pid %d\n", b.Spared)
 	}
 	return nil
+}
+
+// whose says whose lock was removed.
+func whose(r *lock.Report) string {
+	who, info := cli.Who(r.Holder), cli.Info(r.Holder.Info)
+	switch {
+	case !r.Locked():
+		return fmt.Sprintf("It was left by: %s, acquired %s ago%s", who, term.Ago(r.Age), info)
+	case len(r.Readers) > 1:
+		return fmt.Sprintf("It was held by: %d readers, for %s", len(r.Readers), term.Ago(r.Age))
+	}
+	return fmt.Sprintf("It was held by: %s, for %s%s", who, term.Ago(r.Age), info)
 }
 
 // progress says on stderr what takes long, and whose processes root ends.

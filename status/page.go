@@ -380,14 +380,6 @@ func process(p lock.Process) string {
 	return s + cli.Info(p.Info) + ", for " + term.Ago(p.Age)
 }
 
-func pids(ns []int) string {
-	var s []string
-	for _, n := range ns {
-		s = append(s, "pid "+strconv.Itoa(n))
-	}
-	return strings.Join(s, ", ")
-}
-
 func hostName() string {
 	name, _ := os.Hostname()
 	return name

@@ -148,7 +148,8 @@ func TestForceEndsAStoppedWaiter(t *testing.T) {
 	require.Contains(t, r.stderr, fmt.Sprintf("(pid %d), which is stopped, keeps others waiting", w.Process.Pid))
 	r = execute(t, dir, "force", "--yes", "-d", "x.db")
 	require.Zero(t, r.code(), r.stderr)
-	require.Contains(t, r.stdout, fmt.Sprintf("Ended: pid %d\n", w.Process.Pid))
+	require.Contains(t, r.stdout, fmt.Sprintf("Ended: dblock for touch (pid %d)\n", w.Process.Pid))
+	require.NotContains(t, r.stdout, "It was", "nobody had it")
 	_ = w.Wait()
 	require.Zero(t, execute(t, dir, "-n", "-d", "x.db", "--", "true").code())
 	require.False(t, exists(dir, "never"))
@@ -274,7 +275,8 @@ func TestForceAsks(t *testing.T) {
 				h.Process.Pid, regexp.QuoteMeta(username()), regexp.QuoteMeta(dir)), asked)
 			tm.typed(answer)
 			if gone {
-				tm.expect(`forcibly removed[\s\S]*code=0`)
+				tm.expect(fmt.Sprintf(`Database lock forcibly removed[^\r]*\r\nLock file: \S+\r\nIt was held by: victim \(pid %d on \S+\), for [\d.]+s, "OPS-7"\r\n`+
+					`Ended: dblock for sh \(pid %[1]d\), sh \(pid \d+\)(, (sleep|sh) \(pid \d+\))?\r\ncode=0`, h.Process.Pid))
 				_ = h.Wait()
 			} else {
 				tm.expect(`Go on\? \[y/N\] \S*\r\nNothing was changed\.\r\ncode=75`)
