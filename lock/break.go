@@ -159,6 +159,16 @@ func (r *Report) mayBreak(opts BreakOptions) bool {
 	return opts.Consent != nil && opts.Consent(r)
 }
 
+// Removable reports whether the permissions let this user remove the lock file, if there is
+// one.
+func (r *Report) Removable() bool {
+	if r.seen == nil {
+		return true
+	}
+	err := unix.Faccessat(unix.AT_FDCWD, filepath.Dir(r.Notice), unix.W_OK|unix.X_OK, unix.AT_EACCESS)
+	return r.KeptBy < 0 && !errors.Is(err, fs.ErrPermission)
+}
+
 // live reports whether the notice is that of a dblock which gives signs of life.
 func (r *Report) live() bool { return r.State == StateHeld || r.State == StateShared }
 

@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/alecthomas/kong"
 	"github.com/mattn/go-isatty"
+	"golang.org/x/sys/unix"
 
 	"github.com/dblock-dev/dblock/internal/cli"
 	"github.com/dblock-dev/dblock/internal/term"
@@ -30,7 +32,8 @@ type Force struct {
 	KillAfter cli.Duration `default:"10s" placeholder:"D" help:"How long after SIGTERM to send SIGKILL (${default})."`
 	Quiet     bool         `short:"q" help:"Print nothing but errors."`
 
-	denied   error // somebody else's process would have to be ended
+	denied   error // somebody else's process would have to be ended, or lock file to be removed
+	fixed    bool  // the lock file cannot be removed by this user
 	declined bool  // the answer to the question was not yes
 }
 
@@ -110,7 +113,11 @@ func (f *Force) ask(r *lock.Report) bool {
 	condemned, err := r.Condemned()
 	var others *lock.OthersError
 	if errors.As(err, &others) {
-		f.denied = err
+		f.denied, f.fixed = err, !r.Removable()
+		return false
+	}
+	if len(condemned) == 0 && r.Holder != nil && !r.Removable() {
+		f.denied = f.outOfReach(r)
 		return false
 	}
 	if f.Yes {
@@ -191,11 +198,16 @@ func confirm(question string) bool {
 func (f *Force) refused(b *lock.Broken, err error) error {
 	var held *lock.HeldError
 	var others *lock.OthersError
+	var conflict *cli.ConflictError
 	switch {
+	case errors.As(err, &conflict):
+		return err
 	case errors.As(err, &others):
 		return f.notYours(others, err)
 	case b != nil && b.Report.KeptBy >= 0 && errors.Is(err, fs.ErrPermission):
 		return f.keptBy(b.Report, err)
+	case b != nil && b.Report.Holder != nil && errors.Is(err, fs.ErrPermission) && !b.Report.Removable():
+		return f.outOfReach(b.Report)
 	case !errors.As(err, &held):
 		return nowhere(err, f.Database)
 	}
@@ -260,11 +272,55 @@ func (f *Force) notYours(others *lock.OthersError, err error) error {
 	if others.Process.UID >= 0 {
 		whose = "user " + cli.UserName(others.Process.UID)
 	}
+	cannot := "may not end it"
+	if f.fixed {
+		cannot = "may neither end it nor remove the lock file"
+	}
 	return &cli.ConflictError{
 		Code: cli.ExitDenied, Err: err,
-		Text: fmt.Sprintf("%s belongs to %s, and you may not end it: the lock stays", cli.Name(others.Process), whose),
+		Text: fmt.Sprintf("%s belongs to %s, and you %s: the lock stays", cli.Name(others.Process), whose, cannot),
 		Hint: fmt.Sprintf("ask %s to end it, or root: dblock force %s", whose, f.Selector()),
 	}
+}
+
+// outOfReach says of a lock whose file this user may not remove, and whose holder is not
+// to be ended, who can do something.
+func (f *Force) outOfReach(r *lock.Report) error {
+	held, uid := "held by "+cli.Who(r.Holder), -1
+	ws := r.Running()
+	switch {
+	case r.State == lock.StateOrphaned:
+		held = cli.Orphaned(r)
+	case r.State == lock.StateStale:
+		held = "left by " + cli.Who(r.Holder)
+	case r.Holder.Dblock:
+		uid = r.Holder.UID
+	case len(ws) > 0:
+		uid = ws[0].UID
+	}
+	e := &cli.ConflictError{Code: cli.ExitDenied, Err: fs.ErrPermission}
+	e.Text = fmt.Sprintf("%s is %s: you may not remove the lock file", term.Path(r.Notice), held)
+	if uid >= 0 && uid != os.Geteuid() {
+		e.Text = fmt.Sprintf("%s is %s, which belongs to user %s: you may neither end it nor remove the lock file", term.Path(r.Notice), held, cli.UserName(uid))
+	}
+	owner, whom := r.KeptBy, "root"
+	if owner < 0 {
+		owner = ownerOf(filepath.Dir(r.Notice))
+	}
+	if owner > 0 {
+		whom = "user " + cli.UserName(owner) + ", or root"
+	}
+	e.Hint = fmt.Sprintf("ask %s: dblock force %s", whom, f.Selector())
+	return e
+}
+
+// ownerOf is whose a directory is; -1 if that is not known.
+func ownerOf(dir string) int {
+	var st unix.Stat_t
+	if unix.Stat(dir, &st) != nil {
+		return -1
+	}
+	return int(st.Uid)
 }
 
 // keptBy says who may remove a lock file in a sticky directory.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -170,16 +171,69 @@ func TestForceByRootSaysWhose(t *testing.T) {
 		c.Dir = dir
 		return c
 	}
+	nobody := "65534"
+	if u, err := user.LookupId(nobody); err == nil {
+		nobody = u.Username
+	}
 	h := start(t, as("65534", "-d", "x.db", "--", "sh", "-c", "touch in; while :; do sleep 0.01; done"))
 	await(t, "it runs", func() bool { return exists(dir, "in") })
 	r := finish(t, as("12345", "force", "--yes", "-d", "x.db"))
 	require.Equal(t, 77, r.code(), r.stdout+r.stderr)
 	require.Regexp(t, fmt.Sprintf(`^dblock: dblock for sh \(pid %d\) belongs to user \S+, and you may not end it: the lock stays\nhint: ask user \S+ to end it, or root: dblock force -d %s/x.db\n$`, h.Process.Pid, dir), r.stderr)
 	require.True(t, exists(dir, ".x.lock"))
+	require.NoError(t, os.Chmod(dir, 0o755))
+	r = finish(t, as("12345", "force", "--yes", "-d", "x.db"))
+	require.Equal(t, 77, r.code(), r.stdout+r.stderr)
+	require.Regexp(t, `^dblock: dblock for sh \(pid \d+\) belongs to user \S+, and you may neither end it nor remove the lock file: the lock stays\nhint: ask user \S+ to end it, or root: `, r.stderr)
+	require.NoError(t, os.Chmod(dir, 0o777|os.ModeSticky))
+	r = finish(t, as("12345", "force", "--yes", "-d", "x.db"))
+	require.Equal(t, 77, r.code(), r.stdout+r.stderr)
+	require.Contains(t, r.stderr, ", which belongs to user "+nobody+": you may neither end it nor remove the lock file\nhint: ask user "+nobody+", or root: dblock force -d "+dir+"/x.db\n")
+	require.NoError(t, os.Chmod(dir, 0o777))
 	r = execute(t, dir, "force", "--yes", "-d", "x.db")
 	require.Zero(t, r.code(), r.stderr)
 	require.Regexp(t, `dblock: ending dblock for sh \(pid \d+\) of user \S+\n`, r.stderr)
 	_ = h.Wait()
+}
+
+// Who may not change the directory is told before anything is asked, and whom to ask.
+func TestForceWhereItMayNot(t *testing.T) {
+	t.Parallel()
+	needRoot(t)
+	need(t, "setpriv")
+	dir, err := os.MkdirTemp("", "dblock")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	require.NoError(t, os.Chmod(dir, 0o755))
+	const stranger = "setpriv --reuid 12345 --regid 12345 --clear-groups dblock force -d x.db"
+	refused := func(want string) {
+		t.Helper()
+		want += "\nhint: ask %s: dblock force -d " + dir + "/x\\.db\n$"
+		c := exec.Command("sh", "-c", "exec "+stranger+" --yes")
+		c.Dir = dir
+		r := finish(t, c)
+		require.Equal(t, 77, r.code(), r.stdout+r.stderr)
+		require.Regexp(t, fmt.Sprintf(want, `(user root to end it, or )?root`), r.stderr)
+		tm := newTerminal(t, dir, 200)
+		tm.typed(stranger + "; echo code=$?\n")
+		tm.expect(`code=77`)
+		require.NotContains(t, tm.shown(), "Go on?")
+		c = exec.Command("sh", "-c", "exec "+stranger+" --id "+statusOf(t, dir, "x.db").ID)
+		c.Dir = dir
+		r = finish(t, c)
+		require.Equal(t, 77, r.code(), r.stdout+r.stderr)
+		require.Contains(t, r.stderr, "remove the lock file")
+	}
+	p := oldProcess(t)
+	foreign(t, dir, p.Process.Pid, thisHost(t), 0)
+	refused(fmt.Sprintf(`^dblock: \S+/\.x\.lock is held by mcp-server \(pid %d on \S+\), which belongs to user root: you may neither end it nor remove the lock file`, p.Process.Pid))
+	foreign(t, dir, 4242, "otherbox", 0)
+	refused(`^dblock: \S+/\.x\.lock is held by mcp-server \(pid 4242 on otherbox\): you may not remove the lock file`)
+	require.NoError(t, os.Remove(filepath.Join(dir, ".x.lock")))
+	h := hold(t, dir, "-d", "x.db")
+	refused(fmt.Sprintf(`^dblock: \S+/\.x\.lock is held by dblock \(pid %d on \S+\), which belongs to user root: you may neither end it nor remove the lock file`, h.Process.Pid))
+	letGo(t, dir)
+	require.NoError(t, h.Wait())
 }
 
 // --lock-file may name the database itself by mistake.
