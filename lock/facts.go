@@ -51,7 +51,7 @@ type Opener struct {
 // Facts looks at all processes for what a Report leaves out. Like Inspect it touches
 // nothing, and it asks no filesystem but the database's own.
 func (r *Report) Facts() *Facts {
-	f := &Facts{Running: r.Running(), Deadlines: map[int]time.Time{}, Inside: r.inside()}
+	f := &Facts{Running: r.Running(), Deadlines: map[int]time.Time{}, Inside: r.Inside()}
 	holders, sure := r.holders()
 	f.HoldersKnown = sure
 	files := r.queueFiles()
@@ -134,8 +134,8 @@ func (r *Report) running(holder int) []Running {
 	return []Running{w}
 }
 
-// inside reports whether this process runs under the hold.
-func (r *Report) inside() bool {
+// Inside reports whether this process runs under the hold.
+func (r *Report) Inside() bool {
 	if r.Holder == nil || !r.Locked() {
 		return false
 	}

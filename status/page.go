@@ -195,6 +195,9 @@ func (p *page) who() {
 	if len(r.Remaining) > 0 {
 		p.line("Still running", "%s; the command has ended", cli.NamesOf(r.Remaining))
 	}
+	if r.Inside() {
+		p.line("This is you", "the command that has the lock has started this dblock status")
+	}
 	for _, stopped := range p.stopped {
 		p.line("Stopped", "%s. Until it goes on, or is ended, others may wait in vain.", stopped.name)
 	}
@@ -282,9 +285,6 @@ func (p *page) details() {
 func (p *page) running() {
 	for _, w := range p.facts.Running {
 		p.line("Runs", "%s", runs(w))
-	}
-	if p.facts.Inside {
-		p.line("This is you", "the command that has the lock has started this dblock status")
 	}
 }
 

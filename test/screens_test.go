@@ -450,11 +450,17 @@ func TestFactsAsJSON(t *testing.T) {
 func TestStatusFromWithin(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	r := execute(t, dir, "-d", "x.db", "--", "dblock", "status", "-v")
-	require.Contains(t, r.stdout, "  This is you: the command that has the lock has started this dblock status\n")
+	within := [][]string{{"dblock", "status"}, {"dblock", "status", "-v"}}
+	for _, status := range within {
+		r := execute(t, dir, append([]string{"-d", "x.db", "--"}, status...)...)
+		require.Equal(t, 1, strings.Count(r.stdout, "  This is you: the command that has the lock has started this dblock status\n"))
+	}
 	hold(t, dir, "-d", "x.db")
-	r = execute(t, dir, "status", "-v", "-d", "x.db")
-	require.NotContains(t, r.stdout, "This is you")
+	for _, status := range within {
+		r := execute(t, dir, append(status[1:], "-d", "x.db")...)
+		require.Zero(t, r.code(), r.stderr)
+		require.NotContains(t, r.stdout, "This is you")
+	}
 	letGo(t, dir)
 }
 
