@@ -27,7 +27,7 @@ type BreakOptions struct {
 	IfStale bool
 	// ID is consent to break this one lock, live or not: Report.ID.
 	ID string
-	// Consent is asked when the holder is alive, or may be. Nil refuses.
+	// Consent is asked when the holder is alive, or may be as far as can be seen from here. Nil refuses.
 	Consent func(*Report) bool
 	// KillAfter is how long a live dblock and its command have to end; 0 is
 	// DefaultKillAfter.
@@ -50,7 +50,8 @@ const (
 type Broken struct {
 	Report   *Report   // what was found
 	Removed  bool      // there was a lock, and it is gone
-	Ended    []int     // processes that were ended
+	Ended    []int     // processes that got a signal, and have ended or are in Left
+	Gone     []Process // who has ended: those, and what they had started before
 	Running  int       // the pid of a holder that still runs, and works unlocked now; or 0
 	Spared   int       // the pid that the lock file named, of a process that was not shown to have the lock; or 0
 	Left     []Process // processes that have not ended, although they were killed
@@ -61,8 +62,9 @@ type Broken struct {
 // never somebody's newer lock. A live dblock on this host is ended, with consent,
 // and all that it has started with it, before its lock is removed, so that two
 // commands never run at once. Another live holder is not ended: its lock file is
-// removed. Only processes that are shown to have the lock are ended, whatever the
-// lock file says.
+// removed, with consent. The same goes for one that is not stale yet and cannot be seen
+// from here, on another host say: if it lives, two programs use the database at once.
+// Only processes that are shown to have the lock are ended, whatever the lock file says.
 //
 // The error is a *HeldError if the lock may not be broken, or is held nevertheless
 // (then there is a Broken as well), a *fs.PathError, or one that is
@@ -153,10 +155,18 @@ func (r *Report) mayBreak(opts BreakOptions) bool {
 	case len(r.Stopped) > 0: // somebody would be ended
 	case r.Stale || r.State == StateStale || r.State == StateInvalid:
 		return true
-	case r.State == StateForeign && !r.provenAlive():
-		return true // on another host, as far as anybody knows
 	}
 	return opts.Consent != nil && opts.Consent(r)
+}
+
+// Removable reports whether the permissions let this user remove the lock file, if there is
+// one.
+func (r *Report) Removable() bool {
+	if r.seen == nil {
+		return true
+	}
+	err := unix.Faccessat(unix.AT_FDCWD, filepath.Dir(r.Notice), unix.W_OK|unix.X_OK, unix.AT_EACCESS)
+	return r.KeptBy < 0 && !errors.Is(err, fs.ErrPermission)
 }
 
 // live reports whether the notice is that of a dblock which gives signs of life.

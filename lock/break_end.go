@@ -62,9 +62,11 @@ func (r *Report) end(ctx context.Context, opts BreakOptions, b *Broken) error {
 	}
 	opts.Tell(BreakEnding, processesOf(e.roots))
 	e.remember()
+	before := processesOf(slices.Concat(e.roots, e.rest))
 	err = e.run(ctx)
 	b.Ended = e.pids()
 	b.Left = processesOf(living(slices.Concat(e.roots, e.rest)))
+	b.Gone = e.gone(before, b.Left)
 	return err
 }
 
@@ -449,6 +451,25 @@ func (e *ending) pids() []int {
 		}
 	}
 	return pids
+}
+
+// gone are those that were there before, and those that got a signal, unless they are left.
+func (e *ending) gone(before, left []Process) (all []Process) {
+	add := func(p Process) {
+		same := func(o Process) bool { return o.PID == p.PID }
+		if !slices.ContainsFunc(all, same) && !slices.ContainsFunc(left, same) {
+			all = append(all, p)
+		}
+	}
+	for _, p := range before {
+		add(p)
+	}
+	for _, t := range slices.Concat(e.roots, e.rest) {
+		if t.told {
+			add(t.process)
+		}
+	}
+	return all
 }
 
 func processesOf(ts []*target) []Process {

@@ -51,14 +51,9 @@ type Opener struct {
 // Facts looks at all processes for what a Report leaves out. Like Inspect it touches
 // nothing, and it asks no filesystem but the database's own.
 func (r *Report) Facts() *Facts {
-	f := &Facts{Deadlines: map[int]time.Time{}, Inside: r.inside()}
+	f := &Facts{Running: r.Running(), Deadlines: map[int]time.Time{}, Inside: r.Inside()}
 	holders, sure := r.holders()
 	f.HoldersKnown = sure
-	if elsewhere := r.Holder != nil && r.Holder.Dblock && r.seen != nil && !r.ends(); len(r.Remaining) == 0 && !elsewhere {
-		for _, pid := range holders {
-			f.Running = append(f.Running, r.running(pid)...)
-		}
-	}
 	files := r.queueFiles()
 	for _, p := range r.Waiters {
 		if ms := proc.SignsFrom(p.PID, queue.FirstDeadline, files...); ms > 0 {
@@ -112,6 +107,18 @@ func (r *Report) holders() (pids []int, sure bool) {
 	return pids, true
 }
 
+// Running looks at the processes that work under the lock, as in Facts, and at no others.
+func (r *Report) Running() (all []Running) {
+	if elsewhere := r.Holder != nil && r.Holder.Dblock && r.seen != nil && !r.ends(); elsewhere || len(r.Remaining) > 0 {
+		return nil
+	}
+	holders, _ := r.holders()
+	for _, pid := range holders {
+		all = append(all, r.running(pid)...)
+	}
+	return all
+}
+
 // running is what works under a holder: the command of a dblock, or the process itself.
 func (r *Report) running(holder int) []Running {
 	pid := holder
@@ -127,8 +134,8 @@ func (r *Report) running(holder int) []Running {
 	return []Running{w}
 }
 
-// inside reports whether this process runs under the hold.
-func (r *Report) inside() bool {
+// Inside reports whether this process runs under the hold.
+func (r *Report) Inside() bool {
 	if r.Holder == nil || !r.Locked() {
 		return false
 	}

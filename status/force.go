@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/alecthomas/kong"
 	"github.com/mattn/go-isatty"
+	"golang.org/x/sys/unix"
 
 	"github.com/dblock-dev/dblock/internal/cli"
 	"github.com/dblock-dev/dblock/internal/term"
@@ -30,7 +32,9 @@ type Force struct {
 	KillAfter cli.Duration `default:"10s" placeholder:"D" help:"How long after SIGTERM to send SIGKILL (${default})."`
 	Quiet     bool         `short:"q" help:"Print nothing but errors."`
 
-	denied error // somebody else's process would have to be ended
+	denied   error // somebody else's process would have to be ended, or lock file to be removed
+	fixed    bool  // the lock file cannot be removed by this user
+	declined bool  // the answer to the question was not yes
 }
 
 // Run removes the lock.
@@ -42,6 +46,10 @@ func (f *Force) Run(k *kong.Context) error {
 	b, err := lock.Break(context.Background(), f.DB, opts)
 	if f.denied != nil {
 		err = f.denied
+	}
+	if f.declined {
+		fmt.Fprintln(os.Stderr, "Nothing was changed.")
+		return &cli.ExitError{Code: cli.ExitConflict}
 	}
 	if err != nil {
 		return f.refused(b, err)
@@ -56,8 +64,11 @@ func (f *Force) Run(k *kong.Context) error {
 	}
 	fmt.Println(s.head("⚠️ ", yellow, "Database lock forcibly removed"))
 	fmt.Println("Lock file: " + term.Path(b.Report.Notice))
-	if len(b.Ended) > 0 {
-		fmt.Println("Ended: " + pids(b.Ended))
+	if r := b.Report; r.Holder != nil {
+		fmt.Println(whose(r))
+	}
+	if len(b.Gone) > 0 {
+		fmt.Println("Ended: " + cli.NamesOf(b.Gone))
 	}
 	if b.Running != 0 {
 		fmt.Printf("Its process still runs, without a lock now: pid %d\n", b.Running)
@@ -66,6 +77,18 @@ func (f *Force) Run(k *kong.Context) error {
 		fmt.Printf("The process that it named was not shown to have the lock, and was left alone: pid %d\n", b.Spared)
 	}
 	return nil
+}
+
+// whose says whose lock was removed.
+func whose(r *lock.Report) string {
+	who, info := cli.Who(r.Holder), cli.Info(r.Holder.Info)
+	switch {
+	case !r.Locked():
+		return fmt.Sprintf("It was left by: %s, acquired %s ago%s", who, term.Ago(r.Age), info)
+	case len(r.Readers) > 1:
+		return fmt.Sprintf("It was held by: %d readers, for %s", len(r.Readers), term.Ago(r.Age))
+	}
+	return fmt.Sprintf("It was held by: %s, for %s%s", who, term.Ago(r.Age), info)
 }
 
 // progress says on stderr what takes long, and whose processes root ends.
@@ -85,12 +108,16 @@ func (f *Force) progress(step lock.BreakStep, ps []lock.Process) {
 	}
 }
 
-// ask gets consent for a holder that is alive.
+// ask gets consent for a holder that is alive, or may be.
 func (f *Force) ask(r *lock.Report) bool {
 	condemned, err := r.Condemned()
 	var others *lock.OthersError
 	if errors.As(err, &others) {
-		f.denied = err
+		f.denied, f.fixed = err, !r.Removable()
+		return false
+	}
+	if len(condemned) == 0 && r.Holder != nil && !r.Removable() {
+		f.denied = f.outOfReach(r)
 		return false
 	}
 	if f.Yes {
@@ -99,7 +126,8 @@ func (f *Force) ask(r *lock.Report) bool {
 	if !isatty.IsTerminal(os.Stdin.Fd()) || !isatty.IsTerminal(os.Stderr.Fd()) {
 		return false
 	}
-	return f.confirm(question(r, r.Facts(), condemned, newStyle(os.Stderr)))
+	f.declined = !confirm(question(r, r.Facts(), condemned, newStyle(os.Stderr)))
+	return !f.declined
 }
 
 // question says who has the lock, since when, what he runs, and what becomes of him.
@@ -121,6 +149,10 @@ func question(r *lock.Report, facts *lock.Facts, condemned []lock.Process, s sty
 		for i, reader := range r.Readers {
 			line("Reader "+strconv.Itoa(i+1), "%s", process(reader))
 		}
+	case r.Unseen():
+		say("%s holds the lock, for %s. It cannot be seen from here whether it still runs. If it does, two programs will use the database at once.", cli.Who(h), term.Ago(r.Age))
+		say("Its lock file will be removed.")
+		return b.String()
 	default:
 		say("%s holds the lock.", cli.Who(h))
 	}
@@ -152,9 +184,12 @@ func question(r *lock.Report, facts *lock.Facts, condemned []lock.Process, s sty
 	return b.String()
 }
 
-func (f *Force) confirm(question string) bool {
+func confirm(question string) bool {
 	fmt.Fprint(os.Stderr, question+"Go on? [y/N] ")
-	answer, _ := bufio.NewReader(os.Stdin).ReadString('\n')
+	answer, err := bufio.NewReader(os.Stdin).ReadString('\n')
+	if err != nil {
+		fmt.Fprintln(os.Stderr) // Ctrl-D leaves the line unfinished
+	}
 	answer = strings.ToLower(strings.TrimSpace(answer))
 	return answer == "y" || answer == "yes"
 }
@@ -163,11 +198,16 @@ func (f *Force) confirm(question string) bool {
 func (f *Force) refused(b *lock.Broken, err error) error {
 	var held *lock.HeldError
 	var others *lock.OthersError
+	var conflict *cli.ConflictError
 	switch {
+	case errors.As(err, &conflict):
+		return err
 	case errors.As(err, &others):
 		return f.notYours(others, err)
 	case b != nil && b.Report.KeptBy >= 0 && errors.Is(err, fs.ErrPermission):
 		return f.keptBy(b.Report, err)
+	case b != nil && b.Report.Holder != nil && errors.Is(err, fs.ErrPermission) && !b.Report.Removable():
+		return f.outOfReach(b.Report)
 	case !errors.As(err, &held):
 		return nowhere(err, f.Database)
 	}
@@ -204,10 +244,13 @@ func (f *Force) refused(b *lock.Broken, err error) error {
 	case f.IfStale:
 		e.Text = fmt.Sprintf("%s is not stale: %s", path, r.Evidence)
 	case len(r.Readers) > 1:
-		e.Text = fmt.Sprintf("%s is held by %d readers, which are alive: %s", path, len(r.Readers), cli.NamesOf(r.Readers))
+		e.Text = fmt.Sprintf("%s is held by %d readers: %s", path, len(r.Readers), cli.NamesOf(r.Readers))
 		e.Hint = fmt.Sprintf("to end all %d nevertheless: %s", len(r.Readers), force("--id "+r.ID))
+	case r.Unseen():
+		e.Text = fmt.Sprintf("%s is held by %s, for %s, and it cannot be seen from here whether that still runs", path, cli.Who(r.Holder), term.Ago(r.Age))
+		e.Hint = "to remove its lock file, if it does not run any more: " + force("--id "+r.ID)
 	default:
-		e.Text = fmt.Sprintf("%s is held by %s, which is alive: %s", path, cli.Who(r.Holder), r.Evidence)
+		e.Text = fmt.Sprintf("%s is held by %s: %s", path, cli.Who(r.Holder), r.Evidence)
 		e.Hint = "to end it nevertheless: " + force("--id "+r.ID)
 		if !r.Holder.Dblock {
 			e.Hint = "to remove its lock file nevertheless, while its process goes on: " + force("--id "+r.ID)
@@ -229,11 +272,55 @@ func (f *Force) notYours(others *lock.OthersError, err error) error {
 	if others.Process.UID >= 0 {
 		whose = "user " + cli.UserName(others.Process.UID)
 	}
+	cannot := "may not end it"
+	if f.fixed {
+		cannot = "may neither end it nor remove the lock file"
+	}
 	return &cli.ConflictError{
 		Code: cli.ExitDenied, Err: err,
-		Text: fmt.Sprintf("%s belongs to %s, and you may not end it: the lock stays", cli.Name(others.Process), whose),
+		Text: fmt.Sprintf("%s belongs to %s, and you %s: the lock stays", cli.Name(others.Process), whose, cannot),
 		Hint: fmt.Sprintf("ask %s to end it, or root: dblock force %s", whose, f.Selector()),
 	}
+}
+
+// outOfReach says of a lock whose file this user may not remove, and whose holder is not
+// to be ended, who can do something.
+func (f *Force) outOfReach(r *lock.Report) error {
+	held, uid := "held by "+cli.Who(r.Holder), -1
+	ws := r.Running()
+	switch {
+	case r.State == lock.StateOrphaned:
+		held = cli.Orphaned(r)
+	case r.State == lock.StateStale:
+		held = "left by " + cli.Who(r.Holder)
+	case r.Holder.Dblock:
+		uid = r.Holder.UID
+	case len(ws) > 0:
+		uid = ws[0].UID
+	}
+	e := &cli.ConflictError{Code: cli.ExitDenied, Err: fs.ErrPermission}
+	e.Text = fmt.Sprintf("%s is %s: you may not remove the lock file", term.Path(r.Notice), held)
+	if uid >= 0 && uid != os.Geteuid() {
+		e.Text = fmt.Sprintf("%s is %s, which belongs to user %s: you may neither end it nor remove the lock file", term.Path(r.Notice), held, cli.UserName(uid))
+	}
+	owner, whom := r.KeptBy, "root"
+	if owner < 0 {
+		owner = ownerOf(filepath.Dir(r.Notice))
+	}
+	if owner > 0 {
+		whom = "user " + cli.UserName(owner) + ", or root"
+	}
+	e.Hint = fmt.Sprintf("ask %s: dblock force %s", whom, f.Selector())
+	return e
+}
+
+// ownerOf is whose a directory is; -1 if that is not known.
+func ownerOf(dir string) int {
+	var st unix.Stat_t
+	if unix.Stat(dir, &st) != nil {
+		return -1
+	}
+	return int(st.Uid)
 }
 
 // keptBy says who may remove a lock file in a sticky directory.

@@ -3,6 +3,7 @@ package status
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -71,8 +72,9 @@ func (s style) wrap(begin, text, indent string) string {
 type page struct {
 	cli.Database
 	style
-	report *lock.Report
-	facts  *lock.Facts // only with --verbose
+	report  *lock.Report
+	facts   *lock.Facts // only with --verbose
+	stopped []stopped
 
 	out strings.Builder
 }
@@ -84,8 +86,40 @@ func (p *page) line(name, format string, args ...any) {
 // command is a command line that can be copied, on a line of its own, however long.
 func (p *page) command(line string) { p.out.WriteString("    " + line + "\n") }
 
+// stopped is a process that does not run, for whose sake others may wait in vain.
+type stopped struct {
+	pid   int
+	name  string
+	waits bool // it does not have the lock
+}
+
+// stoppedOf lists who is stopped of those that block the queue, and of what works under the lock.
+func stoppedOf(r *lock.Report) (all []stopped) {
+	holds := func(pid int) bool {
+		is := func(p lock.Process) bool { return p.PID == pid }
+		return r.Locked() && r.Holder != nil && r.Holder.PID == pid || slices.ContainsFunc(r.Readers, is) || slices.ContainsFunc(r.Owners, is)
+	}
+	for _, p := range r.Stopped {
+		s := stopped{pid: p.PID, name: cli.Name(p), waits: !holds(p.PID)}
+		if s.waits && p.Process != "" {
+			s.name = fmt.Sprintf("%s (pid %d)", term.Clean(p.Process), p.PID)
+		}
+		if s.waits {
+			s.name += ", which waits for the lock"
+		}
+		all = append(all, s)
+	}
+	for _, w := range r.Running() {
+		if w.Stopped && !slices.ContainsFunc(r.Stopped, func(p lock.Process) bool { return p.PID == w.PID }) {
+			all = append(all, stopped{pid: w.PID, name: cli.Name(w.Process) + ", which works under the lock"})
+		}
+	}
+	return all
+}
+
 func (p *page) text() string {
 	r := p.report
+	p.stopped = stoppedOf(r)
 	p.out.WriteString(headline(r, p.style) + "\n")
 	if r.State == lock.StateFree && p.facts == nil && len(r.Stopped) == 0 && r.Barred == nil {
 		p.out.WriteString("Lock file: " + term.Path(r.Notice) + "\n")
@@ -121,7 +155,14 @@ func headline(r *lock.Report, s style) string {
 	case lock.StateStale:
 		return s.head("✅", yellow, "Database is not locked: its lock is stale")
 	case lock.StateShared:
-		return s.head("🔒", red, "Database is locked by readers")
+		switch n := len(r.Readers); n {
+		case 0: // this system does not tell
+			return s.head("🔒", red, "Database is locked by readers")
+		case 1:
+			return s.head("🔒", red, "Database is locked by a reader")
+		default:
+			return s.head("🔒", red, fmt.Sprintf("Database is locked by %d readers", n))
+		}
 	case lock.StateOrphaned:
 		return s.head("🔒", red, "Database is locked by an orphaned command")
 	case lock.StateInvalid:
@@ -154,8 +195,11 @@ func (p *page) who() {
 	if len(r.Remaining) > 0 {
 		p.line("Still running", "%s; the command has ended", cli.NamesOf(r.Remaining))
 	}
-	for _, stopped := range r.Stopped {
-		p.line("Stopped", "%s. Until it goes on, or is ended, others may wait in vain.", cli.Name(stopped))
+	if r.Inside() {
+		p.line("This is you", "the command that has the lock has started this dblock status")
+	}
+	for _, stopped := range p.stopped {
+		p.line("Stopped", "%s. Until it goes on, or is ended, others may wait in vain.", stopped.name)
 	}
 	if r.Barred != nil {
 		p.line("Closed to you", "%s. Your own dblock ends with 77 here.", term.Path(r.Barred.Error()))
@@ -172,6 +216,8 @@ func (p *page) advice() {
 		owner := cli.UserName(r.KeptBy)
 		p.line(todo, "ask user %s, or root. You cannot have the lock: its lock file belongs to %s, and in a sticky directory only that user, root and the owner of the directory can remove it. Your own dblock ends with 77 until then. The command for them:", owner, owner)
 		p.command("dblock force --if-stale " + p.Selector())
+	case len(p.stopped) > 0:
+		p.goOn(todo, force)
 	case r.State == lock.StateStale && r.Stale:
 		p.line(todo, "nothing. The next dblock takes it over.")
 	case r.State == lock.StateStale:
@@ -182,10 +228,6 @@ func (p *page) advice() {
 		p.line(todo, "look again. If it stays so for 2 seconds, the next dblock replaces it.")
 	case r.State == lock.StateInvalid:
 		p.line(todo, "move it away, or name another lock file with --lock-file. No dblock touches it.")
-	case len(r.Stopped) > 0:
-		p.line(todo, "let it go on (first command), or end it (second):")
-		p.command("kill -CONT " + strconv.Itoa(r.Stopped[0].PID))
-		p.command(force)
 	case r.State == lock.StateOrphaned, len(r.Owners) > 0:
 		p.line(todo, "wait until it has ended, or end it:")
 		p.command(force)
@@ -193,6 +235,27 @@ func (p *page) advice() {
 		p.line(todo, "find out on %s whether pid %d still runs. If it does not:", term.Clean(r.Holder.Host), r.Holder.PID)
 		p.command(force)
 	}
+}
+
+// goOn says how those who are stopped go on, or end. Who only waits is not ended by force,
+// which would end the holder, too.
+func (p *page) goOn(todo, force string) {
+	pids, onlyWait := "", true
+	for _, s := range p.stopped {
+		pids += " " + strconv.Itoa(s.pid)
+		onlyWait = onlyWait && s.waits
+	}
+	if !onlyWait && p.report.State == lock.StateForeign {
+		p.line(todo, "let it go on:") // force does not end it
+		p.command("kill -CONT" + pids)
+		return
+	}
+	p.line(todo, "let it go on (first command), or end it (second):")
+	p.command("kill -CONT" + pids)
+	if onlyWait {
+		force = "kill -KILL" + pids
+	}
+	p.command(force)
 }
 
 // details shows what the lock file says beyond the names.
@@ -222,9 +285,6 @@ func (p *page) details() {
 func (p *page) running() {
 	for _, w := range p.facts.Running {
 		p.line("Runs", "%s", runs(w))
-	}
-	if p.facts.Inside {
-		p.line("This is you", "the command that has the lock has started this dblock status")
 	}
 }
 
@@ -318,14 +378,6 @@ func process(p lock.Process) string {
 		s += ", " + term.Clean(p.Command)
 	}
 	return s + cli.Info(p.Info) + ", for " + term.Ago(p.Age)
-}
-
-func pids(ns []int) string {
-	var s []string
-	for _, n := range ns {
-		s = append(s, "pid "+strconv.Itoa(n))
-	}
-	return strings.Join(s, ", ")
 }
 
 func hostName() string {

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -147,7 +149,8 @@ func TestForceEndsAStoppedWaiter(t *testing.T) {
 	require.Contains(t, r.stderr, fmt.Sprintf("(pid %d), which is stopped, keeps others waiting", w.Process.Pid))
 	r = execute(t, dir, "force", "--yes", "-d", "x.db")
 	require.Zero(t, r.code(), r.stderr)
-	require.Contains(t, r.stdout, fmt.Sprintf("Ended: pid %d\n", w.Process.Pid))
+	require.Contains(t, r.stdout, fmt.Sprintf("Ended: dblock for touch (pid %d)\n", w.Process.Pid))
+	require.NotContains(t, r.stdout, "It was", "nobody had it")
 	_ = w.Wait()
 	require.Zero(t, execute(t, dir, "-n", "-d", "x.db", "--", "true").code())
 	require.False(t, exists(dir, "never"))
@@ -168,16 +171,69 @@ func TestForceByRootSaysWhose(t *testing.T) {
 		c.Dir = dir
 		return c
 	}
+	nobody := "65534"
+	if u, err := user.LookupId(nobody); err == nil {
+		nobody = u.Username
+	}
 	h := start(t, as("65534", "-d", "x.db", "--", "sh", "-c", "touch in; while :; do sleep 0.01; done"))
 	await(t, "it runs", func() bool { return exists(dir, "in") })
 	r := finish(t, as("12345", "force", "--yes", "-d", "x.db"))
 	require.Equal(t, 77, r.code(), r.stdout+r.stderr)
 	require.Regexp(t, fmt.Sprintf(`^dblock: dblock for sh \(pid %d\) belongs to user \S+, and you may not end it: the lock stays\nhint: ask user \S+ to end it, or root: dblock force -d %s/x.db\n$`, h.Process.Pid, dir), r.stderr)
 	require.True(t, exists(dir, ".x.lock"))
+	require.NoError(t, os.Chmod(dir, 0o755))
+	r = finish(t, as("12345", "force", "--yes", "-d", "x.db"))
+	require.Equal(t, 77, r.code(), r.stdout+r.stderr)
+	require.Regexp(t, `^dblock: dblock for sh \(pid \d+\) belongs to user \S+, and you may neither end it nor remove the lock file: the lock stays\nhint: ask user \S+ to end it, or root: `, r.stderr)
+	require.NoError(t, os.Chmod(dir, 0o777|os.ModeSticky))
+	r = finish(t, as("12345", "force", "--yes", "-d", "x.db"))
+	require.Equal(t, 77, r.code(), r.stdout+r.stderr)
+	require.Contains(t, r.stderr, ", which belongs to user "+nobody+": you may neither end it nor remove the lock file\nhint: ask user "+nobody+", or root: dblock force -d "+dir+"/x.db\n")
+	require.NoError(t, os.Chmod(dir, 0o777))
 	r = execute(t, dir, "force", "--yes", "-d", "x.db")
 	require.Zero(t, r.code(), r.stderr)
 	require.Regexp(t, `dblock: ending dblock for sh \(pid \d+\) of user \S+\n`, r.stderr)
 	_ = h.Wait()
+}
+
+// Who may not change the directory is told before anything is asked, and whom to ask.
+func TestForceWhereItMayNot(t *testing.T) {
+	t.Parallel()
+	needRoot(t)
+	need(t, "setpriv")
+	dir, err := os.MkdirTemp("", "dblock")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	require.NoError(t, os.Chmod(dir, 0o755))
+	const stranger = "setpriv --reuid 12345 --regid 12345 --clear-groups dblock force -d x.db"
+	refused := func(want string) {
+		t.Helper()
+		want += "\nhint: ask %s: dblock force -d " + dir + "/x\\.db\n$"
+		c := exec.Command("sh", "-c", "exec "+stranger+" --yes")
+		c.Dir = dir
+		r := finish(t, c)
+		require.Equal(t, 77, r.code(), r.stdout+r.stderr)
+		require.Regexp(t, fmt.Sprintf(want, `(user root to end it, or )?root`), r.stderr)
+		tm := newTerminal(t, dir, 200)
+		tm.typed(stranger + "; echo code=$?\n")
+		tm.expect(`code=77`)
+		require.NotContains(t, tm.shown(), "Go on?")
+		c = exec.Command("sh", "-c", "exec "+stranger+" --id "+statusOf(t, dir, "x.db").ID)
+		c.Dir = dir
+		r = finish(t, c)
+		require.Equal(t, 77, r.code(), r.stdout+r.stderr)
+		require.Contains(t, r.stderr, "remove the lock file")
+	}
+	p := oldProcess(t)
+	foreign(t, dir, p.Process.Pid, thisHost(t), 0)
+	refused(fmt.Sprintf(`^dblock: \S+/\.x\.lock is held by mcp-server \(pid %d on \S+\), which belongs to user root: you may neither end it nor remove the lock file`, p.Process.Pid))
+	foreign(t, dir, 4242, "otherbox", 0)
+	refused(`^dblock: \S+/\.x\.lock is held by mcp-server \(pid 4242 on otherbox\): you may not remove the lock file`)
+	require.NoError(t, os.Remove(filepath.Join(dir, ".x.lock")))
+	h := hold(t, dir, "-d", "x.db")
+	refused(fmt.Sprintf(`^dblock: \S+/\.x\.lock is held by dblock \(pid %d on \S+\), which belongs to user root: you may neither end it nor remove the lock file`, h.Process.Pid))
+	letGo(t, dir)
+	require.NoError(t, h.Wait())
 }
 
 // --lock-file may name the database itself by mistake.
@@ -261,7 +317,7 @@ func TestStatusWhereItMayNotLook(t *testing.T) {
 func TestForceAsks(t *testing.T) {
 	t.Parallel()
 	for _, columns := range []uint16{80, 40} {
-		for answer, gone := range map[string]bool{"n": false, "": false, "y": true} {
+		for answer, gone := range map[string]bool{"n\n": false, "\n": false, "\x04": false, "y\n": true} {
 			dir := t.TempDir()
 			h := hold(t, dir, "-d", "x.db", "-p", "victim", "--info", "OPS-7")
 			tm := newTerminal(t, dir, columns)
@@ -271,12 +327,14 @@ func TestForceAsks(t *testing.T) {
 			require.Regexp(t, fmt.Sprintf(`victim \(pid %d on .*\) holds the lock\. User: %s Since: \d{4}-\d\d-\d\d [\d:]+, for [\d.]+s `+
 				`Runs: pid \d+: sh -c 'touch in-\d+; until .*', in %s Info: OPS-7 [23] processes will be ended: dblock for sh \(pid %[1]d\), sh \(pid \d+\)(, (sleep|sh) \(pid \d+\))?\. Go on`,
 				h.Process.Pid, regexp.QuoteMeta(username()), regexp.QuoteMeta(dir)), asked)
-			tm.typed(answer + "\n")
+			tm.typed(answer)
 			if gone {
-				tm.expect(`forcibly removed[\s\S]*code=0`)
+				tm.expect(fmt.Sprintf(`Database lock forcibly removed[^\r]*\r\nLock file: \S+\r\nIt was held by: victim \(pid %d on \S+\), for [\d.]+s, "OPS-7"\r\n`+
+					`Ended: dblock for sh \(pid %[1]d\), sh \(pid \d+\)(, (sleep|sh) \(pid \d+\))?\r\ncode=0`, h.Process.Pid))
 				_ = h.Wait()
 			} else {
-				tm.expect(`code=75`)
+				tm.expect(`Go on\? \[y/N\] \S*\r\nNothing was changed\.\r\ncode=75`)
+				require.NotContains(t, tm.shown(), "hint")
 				require.Equal(t, "held", statusOf(t, dir, "x.db").State)
 				letGo(t, dir)
 				require.NoError(t, h.Wait())
@@ -284,6 +342,33 @@ func TestForceAsks(t *testing.T) {
 			require.Empty(t, litter(t, dir))
 		}
 	}
+}
+
+// Nobody can see from here whether the holder on another host lives: force removes its lock
+// file only with consent, as long as it is not stale.
+func TestForceAsksAboutWhatItCannotSee(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	foreign(t, dir, 4242, "otherbox", 0)
+	r := execute(t, dir, "force", "-d", "x.db")
+	require.Equal(t, 75, r.code())
+	require.Regexp(t, `is held by mcp-server \(pid 4242 on otherbox\), for [\d.]+m?s, and it cannot be seen from here whether that still runs\n`+
+		`hint: to remove its lock file, if it does not run any more: dblock force --id [0-9a-f-]+ -d /`, r.stderr)
+	for answer, gone := range map[string]bool{"n": false, "y": true} {
+		foreign(t, dir, 4242, "otherbox", 0)
+		tm := newTerminal(t, dir, 80)
+		tm.typed("clear; dblock force -d x.db; echo code=$?\n")
+		tm.expect(`Go on\? \[y/N\] $`)
+		require.Regexp(t, `mcp-server \(pid 4242 on otherbox\) holds the lock, for [\d.]+m?s\. It cannot be seen from here whether it still runs\. `+
+			`If it does, two programs will use the database at once\. Its lock file will be removed\. Go on`, strings.Join(strings.Fields(tm.shown()), " "))
+		tm.typed(answer + "\n")
+		tm.expect(map[bool]string{true: `code=0`, false: `code=75`}[gone])
+		require.Equal(t, !gone, exists(dir, ".x.lock"))
+	}
+	foreign(t, dir, 4242, "otherbox", 0)
+	require.Zero(t, execute(t, dir, "force", "--yes", "-d", "x.db").code())
+	foreign(t, dir, 4242, "otherbox", time.Minute)
+	require.Zero(t, execute(t, dir, "force", "-d", "x.db").code(), "it is stale")
 }
 
 func TestForceAsksAboutReaders(t *testing.T) {
@@ -294,7 +379,7 @@ func TestForceAsksAboutReaders(t *testing.T) {
 	}
 	r := execute(t, dir, "force", "-d", "x.db")
 	require.Equal(t, 75, r.code())
-	require.Regexp(t, `is held by 3 readers, which are alive: (dblock for sh \(pid \d+\)(, )?){3}\nhint: to end all 3 nevertheless: dblock force --id [0-9a-f]{16} -d /`, r.stderr)
+	require.Regexp(t, `is held by 3 readers: (dblock for sh \(pid \d+\)(, )?){3}\nhint: to end all 3 nevertheless: dblock force --id [0-9a-f]{16} -d /`, r.stderr)
 	tm := newTerminal(t, dir, 80)
 	tm.typed("dblock force -d x.db; echo code=$?\n")
 	tm.expect(`3 readers share the lock\.\r\n(  Reader \d: pid \d+, reader, sh, for [\d.]+s\r\n){3}[\s\S]*\r\n[6-9] processes will be ended: [\s\S]*Go on\? \[y/N\] $`)

@@ -23,7 +23,7 @@ var changing = []struct{ from, to string }{
 	{`\d{4}-\d\d-\d\dT[\d:]+(Z|[+-][\d:]+)`, "DATE"},
 	{`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`, "DATE"},
 	{`started \d\d:\d\d:\d\d`, "started TIME"},
-	{`(pid|PID:|process|-CONT) \d+`, "$1 N"},
+	{`(pid|PID:|process|-CONT|-KILL) \d+`, "$1 N"},
 	{`(for|in|Age:) [\d.]+(s|m\d\ds)`, "$1 T"},
 	{`ID: [0-9a-f-]+`, "ID: ID"},
 	{`Token: \d+`, "Token: N"},
@@ -124,7 +124,7 @@ Lock Details:
 		{"shared", func(t *testing.T, dir string) {
 			hold(t, dir, "-s", "-d", "x.db", "-p", "one")
 			hold(t, dir, "-s", "-d", "x.db", "-p", "one")
-		}, "", `🔒 Database is locked by readers
+		}, "", `🔒 Database is locked by 2 readers
 
 Lock Details:
   Process: one
@@ -133,6 +133,15 @@ Lock Details:
   Age: T
   Reader 1: pid N, one, sh, for T
   Reader 2: pid N, one, sh, for T
+  Lock file: DIR/.x.lock
+`},
+		{"shared by one", func(t *testing.T, dir string) { hold(t, dir, "-s", "-d", "x.db", "-p", "one") }, "", `🔒 Database is locked by a reader
+
+Lock Details:
+  Process: one
+  PID: N
+  Host: HOST
+  Age: T
   Lock file: DIR/.x.lock
 `},
 		{"stale", func(t *testing.T, dir string) {
@@ -233,7 +242,7 @@ Lock Details:
 `},
 		{"a stopped waiter", func(t *testing.T, dir string) {
 			h := hold(t, dir, "-d", "x.db")
-			w := waits(t, dir, 1, "-w", "forever")
+			w := waits(t, dir, 1, "-w", "forever", "-p", "stuckw")
 			require.NoError(t, w.Process.Signal(unix.SIGSTOP))
 			await(t, "it is stopped", func() bool { return len(statusOf(t, dir, "x.db").Waiting) == 0 })
 			letGo(t, dir)
@@ -241,10 +250,83 @@ Lock Details:
 		}, "", `⚠️  Database is not locked, but pid N, which is stopped, blocks the queue
 
 Lock Details:
-  Stopped: dblock for true (pid N). Until it goes on, or is ended, others may wait in vain.
+  Stopped: stuckw (pid N), which waits for the lock. Until it goes on, or is ended, others may wait in vain.
+  What to do: let it go on (first command), or end it (second):
+    kill -CONT N
+    kill -KILL N
+  Lock file: DIR/.x.lock
+`},
+		{"held, and a stopped waiter", func(t *testing.T, dir string) {
+			hold(t, dir, "-d", "x.db", "-p", "migration")
+			w := waits(t, dir, 1, "-w", "forever")
+			require.NoError(t, w.Process.Signal(unix.SIGSTOP))
+			await(t, "it is stopped", func() bool { return len(statusOf(t, dir, "x.db").Waiting) == 0 })
+			waits(t, dir, 1, "-w", "forever")
+		}, "", `🔒 Database is locked
+
+Lock Details:
+  Process: migration
+  PID: N
+  Host: HOST
+  Age: T
+  Stopped: dblock for true (pid N), which waits for the lock. Until it goes on, or is ended, others may wait in vain.
+  What to do: let it go on (first command), or end it (second):
+    kill -CONT N
+    kill -KILL N
+  Waiting: 1
+  Lock file: DIR/.x.lock
+`},
+		{"a stopped command", func(t *testing.T, dir string) {
+			child := commandOf(t, hold(t, dir, "-d", "x.db", "-p", "migration"))
+			require.NoError(t, unix.Kill(child, unix.SIGSTOP))
+			t.Cleanup(func() { _ = unix.Kill(child, unix.SIGCONT) })
+			stopped(t, child)
+		}, "", `🔒 Database is locked
+
+Lock Details:
+  Process: migration
+  PID: N
+  Host: HOST
+  Age: T
+  Stopped: sh (pid N), which works under the lock. Until it goes on, or is ended, others may wait in vain.
   What to do: let it go on (first command), or end it (second):
     kill -CONT N
     dblock force -d DIR/x.db
+  Lock file: DIR/.x.lock
+`},
+		{"a stopped holder", func(t *testing.T, dir string) {
+			h := hold(t, dir, "-d", "x.db", "-p", "migration")
+			require.NoError(t, h.Process.Signal(unix.SIGSTOP))
+			t.Cleanup(func() { _ = h.Process.Signal(unix.SIGCONT) })
+			stopped(t, h.Process.Pid)
+		}, "", `🔒 Database is locked
+
+Lock Details:
+  Process: migration
+  PID: N
+  Host: HOST
+  Age: T
+  Stopped: dblock for sh (pid N). Until it goes on, or is ended, others may wait in vain.
+  What to do: let it go on (first command), or end it (second):
+    kill -CONT N
+    dblock force -d DIR/x.db
+  Lock file: DIR/.x.lock
+`},
+		{"a stopped program of others", func(t *testing.T, dir string) {
+			p := oldProcess(t)
+			foreign(t, dir, p.Process.Pid, thisHost(t), 0)
+			require.NoError(t, p.Process.Signal(unix.SIGSTOP))
+			stopped(t, p.Process.Pid)
+		}, "", `🔒 Database is locked
+
+Lock Details:
+  Process: mcp-server
+  PID: N
+  Host: HOST
+  Age: T
+  Stopped: sleep (pid N), which works under the lock. Until it goes on, or is ended, others may wait in vain.
+  What to do: let it go on:
+    kill -CONT N
   Lock file: DIR/.x.lock
 `},
 		{"the command has ended", func(t *testing.T, dir string) {
@@ -368,22 +450,34 @@ func TestFactsAsJSON(t *testing.T) {
 func TestStatusFromWithin(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	r := execute(t, dir, "-d", "x.db", "--", "dblock", "status", "-v")
-	require.Contains(t, r.stdout, "  This is you: the command that has the lock has started this dblock status\n")
+	within := [][]string{{"dblock", "status"}, {"dblock", "status", "-v"}}
+	for _, status := range within {
+		r := execute(t, dir, append([]string{"-d", "x.db", "--"}, status...)...)
+		require.Equal(t, 1, strings.Count(r.stdout, "  This is you: the command that has the lock has started this dblock status\n"))
+	}
 	hold(t, dir, "-d", "x.db")
-	r = execute(t, dir, "status", "-v", "-d", "x.db")
-	require.NotContains(t, r.stdout, "This is you")
+	for _, status := range within {
+		r := execute(t, dir, append(status[1:], "-d", "x.db")...)
+		require.Zero(t, r.code(), r.stderr)
+		require.NotContains(t, r.stdout, "This is you")
+	}
 	letGo(t, dir)
 }
 
-// A stopped command is told from a stopped dblock.
-func TestStatusOfAStoppedCommand(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	h := hold(t, dir, "-d", "x.db")
+// stopped waits until a process does not run.
+func stopped(t *testing.T, pid int) {
+	t.Helper()
+	await(t, "it is stopped", func() bool {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		return err == nil && strings.Contains(string(b), ") T ")
+	})
+}
+
+// commandOf is what a dblock runs.
+func commandOf(t *testing.T, h *exec.Cmd) (child int) {
+	t.Helper()
 	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", h.Process.Pid))
 	require.NoError(t, err)
-	child := 0
 	for _, task := range tasks {
 		b, _ := os.ReadFile(task)
 		for _, word := range strings.Fields(string(b)) {
@@ -392,6 +486,15 @@ func TestStatusOfAStoppedCommand(t *testing.T) {
 		}
 	}
 	require.NotZero(t, child)
+	return child
+}
+
+// A stopped command is told from a stopped dblock.
+func TestStatusOfAStoppedCommand(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	h := hold(t, dir, "-d", "x.db")
+	child := commandOf(t, h)
 	require.NoError(t, unix.Kill(child, unix.SIGSTOP))
 	await(t, "it is shown", func() bool {
 		out := execute(t, dir, "status", "-v", "-d", "x.db").stdout

@@ -49,7 +49,7 @@ func TestStates(t *testing.T) {
 		{"shared", func(t *testing.T, dir string) {
 			hold(t, dir, "-s", "-d", "x.db", "-p", "one")
 			hold(t, dir, "-s", "-d", "x.db", "-p", "two")
-		}, "shared", "🔒 Database is locked by readers\n", true, false, 75, 75, 75},
+		}, "shared", "🔒 Database is locked by 2 readers\n", true, false, 75, 75, 75},
 		{"orphaned", orphan, "orphaned", "🔒 Database is locked by an orphaned command\n", true, false, 75, 75, 75},
 		{"stale dblock", func(t *testing.T, dir string) {
 			r := execute(t, dir, "-d", "x.db", "-p", "dead", "--", "sh", "-c", "kill -9 $PPID; kill -9 $$")
@@ -68,7 +68,7 @@ func TestStates(t *testing.T) {
 			foreign(t, dir, oldProcess(t).Process.Pid, thisHost(t), time.Hour)
 		}, "stale", "✅ Database is not locked: its lock is stale\n", false, true, 0, 0, 0},
 		{"remote, fresh", func(t *testing.T, dir string) { foreign(t, dir, 1, "elsewhere", 0) },
-			"foreign", "🔒 Database is locked\n", true, false, 75, 0, 75},
+			"foreign", "🔒 Database is locked\n", true, false, 75, 75, 75},
 		{"remote, old", func(t *testing.T, dir string) { foreign(t, dir, 1, "elsewhere", time.Minute) },
 			"stale", "✅ Database is not locked: its lock is stale\n", false, true, 0, 0, 0},
 	} {
@@ -112,7 +112,7 @@ func TestStates(t *testing.T) {
 			require.Equal(t, c.force, r.code(), r.stderr)
 			require.Equal(t, c.force == 75, exists(dir, ".x.lock"))
 			if c.force == 0 && c.state != "free" {
-				require.Regexp(t, `forcibly removed\nLock file: `+regexp.QuoteMeta(filepath.Join(dir, ".x.lock"))+`\n$`, r.stdout)
+				require.Regexp(t, `forcibly removed\nLock file: `+regexp.QuoteMeta(filepath.Join(dir, ".x.lock"))+`\nIt was left by: \S+ \(pid \d+ on \S+\), acquired \S+ ago\n$`, r.stdout)
 				c.prepare(t, dir)
 			}
 			require.Equal(t, c.next, execute(t, dir, "-q", "-n", "-d", "x.db", "--", "true").code())
