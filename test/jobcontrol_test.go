@@ -172,7 +172,7 @@ func TestOnlyTheCommandIsStopped(t *testing.T) {
 	t.Parallel()
 	for _, sig := range []syscall.Signal{unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU} {
 		dir := t.TempDir()
-		c := command(t, dir, "-d", "x.db", "--", "sh", "-c", "echo $$ >pid; until [ -e go ]; do sleep 0.01; done")
+		c := command(t, dir, "-d", "x.db", "--", "sh", "-c", "echo $$ >pid; while [ -e pid ] && [ ! -e go ]; do sleep 0.01; done")
 		// No terminal, but a parent outside of the group who could continue it.
 		script := exec.Command("bash", "-c", `set -m; "$@" & wait $!`, "sh")
 		script.Args = append(script.Args, c.Args...)

@@ -64,7 +64,7 @@ func TestGivingUp(t *testing.T) {
 func TestGivingUpOnAnOrphan(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	h := start(t, command(t, dir, "--orphan", "keep", "-d", "x.db", "--", "sh", "-c", "echo $$ > in; until [ -e go ]; do sleep 0.01; done"))
+	h := start(t, command(t, dir, "--orphan", "keep", "-d", "x.db", "--", "sh", "-c", "echo $$ > in; while [ -e in ] && [ ! -e go ]; do sleep 0.01; done"))
 	await(t, "the command runs", contains(filepath.Join(dir, "in"), "\n"))
 	require.NoError(t, h.Process.Kill())
 	_ = h.Wait()
@@ -205,7 +205,7 @@ func TestLossSaysWhatBecomesOfTheCommand(t *testing.T) {
 			t.Run(onLost+quiet, func(t *testing.T) {
 				t.Parallel()
 				dir := t.TempDir()
-				c := command(t, dir, quiet, "--on-lost", onLost, "-d", "x.db", "--", "sh", "-c", "touch in; until [ -e go ]; do sleep 0.01; done")
+				c := command(t, dir, quiet, "--on-lost", onLost, "-d", "x.db", "--", "sh", "-c", "touch in; while [ -e in ] && [ ! -e go ]; do sleep 0.01; done")
 				log, err := os.Create(filepath.Join(dir, "log"))
 				require.NoError(t, err)
 				defer log.Close()
@@ -237,7 +237,7 @@ func TestVictimOfForceIsTold(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{"force", "--yes"}, {"status", "--force", "-y"}} {
 		dir := t.TempDir()
-		c := command(t, dir, "-d", "x.db", "--", "sh", "-c", "touch in; until [ -e go ]; do sleep 0.01; done")
+		c := command(t, dir, "-d", "x.db", "--", "sh", "-c", "touch in; while [ -e in ] && [ ! -e go ]; do sleep 0.01; done")
 		log, err := os.Create(filepath.Join(dir, "log"))
 		require.NoError(t, err)
 		defer log.Close()
@@ -253,7 +253,7 @@ func TestVictimOfForceIsTold(t *testing.T) {
 	}
 	// Anybody else's SIGTERM is not worth a word.
 	dir := t.TempDir()
-	c := command(t, dir, "-d", "x.db", "--", "sh", "-c", "touch in; until [ -e go ]; do sleep 0.01; done")
+	c := command(t, dir, "-d", "x.db", "--", "sh", "-c", "touch in; while [ -e in ] && [ ! -e go ]; do sleep 0.01; done")
 	var errs strings.Builder
 	c.Stderr = &errs
 	start(t, c)

@@ -16,7 +16,7 @@ import (
 // killed: what it ran keeps the lock.
 func TestKilledAfterItSucceeded(t *testing.T) {
 	dir := t.TempDir()
-	script := `"$0" --orphan keep -d x.db -- sh -c 'touch in; until [ -e go ]; do sleep 0.02; done; touch ended' >out 2>&1 & echo $! > pid; until [ -e in ]; do sleep 0.02; done`
+	script := `"$0" --orphan keep -d x.db -- sh -c 'touch in; while [ -e in ] && [ ! -e go ]; do sleep 0.02; done; touch ended' >out 2>&1 & echo $! > pid; until [ -e in ]; do sleep 0.02; done`
 	r := execute(t, dir, "-d", "x.db", "--", "sh", "-c", script, binary)
 	require.Zero(t, r.code(), r.stderr)
 	pid, err := strconv.Atoi(strings.TrimSpace(read(t, dir, "pid")))
@@ -99,7 +99,7 @@ func TestForgedHoldWhereProcessesAreHidden(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := open(t)
-			script := mount + `"$0" -d x.db -- sh -c 'env | grep ^DBLOCK_HOLD_ > env; touch in; until [ -e go ]; do sleep 0.02; done' & until [ -e in ]; do sleep 0.02; done; ` +
+			script := mount + `"$0" -d x.db -- sh -c 'env | grep ^DBLOCK_HOLD_ > env; touch in; while [ -e in ] && [ ! -e go ]; do sleep 0.02; done' & until [ -e in ]; do sleep 0.02; done; ` +
 				`setpriv --reuid 65534 --regid 65534 --clear-groups sh -c '` + forge + `' "$0" || echo code $?; touch go; wait`
 			r := isolated(t, dir, script)
 			require.Equal(t, "code 75\n", r.stdout, r.stderr)

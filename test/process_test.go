@@ -141,7 +141,7 @@ func TestSignalWhileWaitingLeavesTheQueue(t *testing.T) {
 func TestKilledWrapperKeepsOthersOutUntilTheCommandHasEnded(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	c := start(t, command(t, dir, "-d", "x.db", "--", "sh", "-c", `trap '' TERM; echo $$ > pid; until [ -e go ]; do sleep 0.01; done; rm pid`))
+	c := start(t, command(t, dir, "-d", "x.db", "--", "sh", "-c", `trap '' TERM; echo $$ > pid; while [ -e pid ] && [ ! -e go ]; do sleep 0.01; done; rm pid`))
 	await(t, "the command runs", contains(filepath.Join(dir, "pid"), "\n"))
 	require.NoError(t, c.Process.Kill())
 	_ = c.Wait()
@@ -167,7 +167,7 @@ func TestCommandGetsTermWhenTheWrapperIsKilled(t *testing.T) {
 	for orphan, want := range map[string]string{"term": "TERM", "keep": "kept"} {
 		dir := t.TempDir()
 		c := start(t, command(t, dir, "--orphan", orphan, "-d", "x.db", "--", "bash", "-c",
-			`trap 'echo TERM > end; exit' TERM; echo $$ > pid; until [ -e go ]; do sleep 0.01; done; echo kept > end`))
+			`trap 'echo TERM > end; exit' TERM; echo $$ > pid; while [ -e pid ] && [ ! -e go ]; do sleep 0.01; done; echo kept > end`))
 		await(t, "the command runs", contains(filepath.Join(dir, "pid"), "\n"))
 		require.NoError(t, c.Process.Kill())
 		_ = c.Wait()
@@ -182,7 +182,7 @@ func TestCommandGetsTermWhenTheWrapperIsKilled(t *testing.T) {
 func TestDaemonLeftBehindDoesNotKeepTheLock(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	r := execute(t, dir, "-d", "x.db", "--", "sh", "-c", `setsid sh -c 'echo $$ > daemon; until [ -e go ]; do sleep 0.01; done' >/dev/null 2>&1 </dev/null & until [ -s daemon ]; do sleep 0.01; done`)
+	r := execute(t, dir, "-d", "x.db", "--", "sh", "-c", `setsid sh -c 'echo $$ > daemon; while [ -e daemon ] && [ ! -e go ]; do sleep 0.01; done' >/dev/null 2>&1 </dev/null & until [ -s daemon ]; do sleep 0.01; done`)
 	require.Zero(t, r.code(), r.stderr)
 	r = execute(t, dir, "-n", "-d", "x.db", "--", "true")
 	letGo(t, dir)
@@ -196,7 +196,7 @@ func TestDaemonLeftBehindDoesNotKeepTheLock(t *testing.T) {
 
 func TestNestedRunThatOutlivesTheOuterHold(t *testing.T) {
 	t.Parallel()
-	inner := `dblock -d x.db -- sh -c 'touch inner; until [ -e go ]; do sleep 0.01; done; echo ended > result' >/dev/null 2>inner.err & until [ -e inner ]; do sleep 0.01; done`
+	inner := `dblock -d x.db -- sh -c 'touch inner; while [ -e inner ] && [ ! -e go ]; do sleep 0.01; done; echo ended > result' >/dev/null 2>inner.err & until [ -e inner ]; do sleep 0.01; done`
 	t.Run("takes the lock itself", func(t *testing.T) {
 		dir := t.TempDir()
 		require.Zero(t, execute(t, dir, "-d", "x.db", "--", "sh", "-c", inner).code())
@@ -474,7 +474,7 @@ func TestLost(t *testing.T) {
 		}
 		return os.Rename(filepath.Join(dir, "theirs"), filepath.Join(dir, ".x.lock"))
 	}
-	command1 := `trap 'echo TERM > end; exit 3' TERM; touch in; until [ -e go ]; do sleep 0.01; done; echo done > end`
+	command1 := `trap 'echo TERM > end; exit 3' TERM; touch in; while [ -e in ] && [ ! -e go ]; do sleep 0.01; done; echo done > end`
 	for _, c := range []struct {
 		name, onLost, end string
 		take              func(dir string) error

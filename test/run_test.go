@@ -290,7 +290,7 @@ func TestEveryOptionHasItsVariable(t *testing.T) {
 				t.Parallel()
 				dir := t.TempDir()
 				w := with(command(t, dir, append(c.args, "-d", "x.db", "--", "sh", "-c",
-					"trap '' TERM; touch in; until [ -e go ]; do sleep 0.01; done; echo done > end")...), c.env...)
+					"trap '' TERM; touch in; while [ -e in ] && [ ! -e go ]; do sleep 0.01; done; echo done > end")...), c.env...)
 				errs, err := os.Create(filepath.Join(dir, "errs"))
 				require.NoError(t, err)
 				defer errs.Close()
@@ -311,7 +311,7 @@ func TestEveryOptionHasItsVariable(t *testing.T) {
 	t.Run("orphan", func(t *testing.T) {
 		t.Parallel()
 		dir := t.TempDir()
-		script := `trap 'echo TERM > end; exit' TERM; touch in; until [ -e go ]; do sleep 0.01; done; echo kept > end`
+		script := `trap 'echo TERM > end; exit' TERM; touch in; while [ -e in ] && [ ! -e go ]; do sleep 0.01; done; echo kept > end`
 		c := start(t, with(command(t, dir, "-d", "x.db", "--", "bash", "-c", script), "DBLOCK_ORPHAN=keep"))
 		await(t, "the command runs", func() bool { return exists(dir, "in") })
 		require.NoError(t, c.Process.Kill())

@@ -185,7 +185,7 @@ Lock Details:
 		{"held by what says nothing", func(t *testing.T, dir string) {
 			need(t, "flock")
 			require.Zero(t, execute(t, dir, "-d", "x.db", "--", "true").code())
-			c := exec.Command("flock", "-o", ".x.lock.d/room", "sh", "-c", "touch in; until [ -e go ]; do sleep 0.01; done")
+			c := exec.Command("flock", "-o", ".x.lock.d/room", "sh", "-c", "touch in; while [ -e in ] && [ ! -e go ]; do sleep 0.01; done")
 			c.Dir = dir
 			start(t, c)
 			await(t, "it is in", func() bool { return exists(dir, "in") })
@@ -331,7 +331,7 @@ Lock Details:
 `},
 		{"the command has ended", func(t *testing.T, dir string) {
 			need(t, "bash")
-			h := start(t, command(t, dir, "--kill-after", "forever", "-d", "x.db", "-p", "ending", "--", "bash", "-c", "bash -c 'trap : TERM; touch in; until [ -e go ]; do read -t 0.01 <> <(:); done' & wait"))
+			h := start(t, command(t, dir, "--kill-after", "forever", "-d", "x.db", "-p", "ending", "--", "bash", "-c", "bash -c 'trap : TERM; touch in; while [ -e in ] && [ ! -e go ]; do read -t 0.01 <> <(:); done' & wait"))
 			await(t, "it runs", func() bool { return exists(dir, "in") })
 			require.NoError(t, h.Process.Signal(unix.SIGTERM))
 			await(t, "the command has ended", func() bool {
@@ -531,7 +531,7 @@ func TestOpenersBesideAContainer(t *testing.T) {
 	needRoot(t)
 	need(t, "unshare")
 	dir := t.TempDir()
-	h := exec.Command("unshare", "--pid", "--fork", "--kill-child", binary, "-d", "x.db", "--", "sh", "-c", "exec 3>>x.db; touch in; until [ -e go ]; do sleep 0.01; done")
+	h := exec.Command("unshare", "--pid", "--fork", "--kill-child", binary, "-d", "x.db", "--", "sh", "-c", "exec 3>>x.db; touch in; while [ -e in ] && [ ! -e go ]; do sleep 0.01; done")
 	h.Dir = dir
 	if err := h.Start(); err != nil {
 		t.Skip("no namespaces here: ", err)

@@ -44,7 +44,7 @@ func TestNohup(t *testing.T) {
 	need(t, "nohup")
 	t.Parallel()
 	dir := t.TempDir()
-	c := exec.Command("nohup", "dblock", "-d", "x.db", "--", "sh", "-c", "echo $$ > pid; until [ -e go ]; do sleep 0.01; done; echo done > end; exit 4")
+	c := exec.Command("nohup", "dblock", "-d", "x.db", "--", "sh", "-c", "echo $$ > pid; while [ -e pid ] && [ ! -e go ]; do sleep 0.01; done; echo done > end; exit 4")
 	c.Dir = dir
 	start(t, c)
 	await(t, "the command runs", contains(filepath.Join(dir, "pid"), "\n"))
@@ -178,7 +178,7 @@ func TestCleanUpIsUnderTheLock(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	c := command(t, dir, "-d", "x.db", "--", "bash", "-c",
-		`trap 'echo cleaning > state; until [ -e go ]; do sleep 0.01; done; test -e .x.lock && echo locked > state; exit 2' TERM; echo up > state; while :; do sleep 0.01; done`)
+		`trap 'echo cleaning > state; while [ -e state ] && [ ! -e go ]; do sleep 0.01; done; test -e .x.lock && echo locked > state; exit 2' TERM; echo up > state; while :; do sleep 0.01; done`)
 	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	start(t, c)
 	await(t, "the command runs", contains(filepath.Join(dir, "state"), "up"))

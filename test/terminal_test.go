@@ -97,7 +97,7 @@ func TestInterruptFromTheTerminalArrivesOnce(t *testing.T) {
 	tm := newTerminal(t, dir, 80)
 	// The command cleans up; dblock outlives that and keeps the lock meanwhile.
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "cmd"), []byte(
-		`trap 'echo INT >> got; test -e .x.lock && echo locked >> got' INT; touch in; until [ -e go ]; do sleep 0.01; done; wc -l < got > count; exit 5`), 0o644))
+		`trap 'echo INT >> got; test -e .x.lock && echo locked >> got' INT; touch in; while [ -e in ] && [ ! -e go ]; do sleep 0.01; done; wc -l < got > count; exit 5`), 0o644))
 	tm.typed("dblock -d x.db -- bash cmd; echo code=$?\n")
 	await(t, "the command runs", func() bool { return exists(dir, "in") })
 	tm.typed("\x03")
@@ -139,7 +139,7 @@ func TestStopAndContinue(t *testing.T) {
 	const hour = int64(time.Hour / time.Millisecond)
 	// Not sh: where that is dash, its child may be stopped between vfork and exec, and
 	// dash itself cannot be stopped then, nor whoever waits for it.
-	tm.typed("dblock -d x.db -- bash -c 'touch in; until [ -e go ]; do sleep 0.01; done'; echo code=$?\n")
+	tm.typed("dblock -d x.db -- bash -c 'touch in; while [ -e in ] && [ ! -e go ]; do sleep 0.01; done'; echo code=$?\n")
 	await(t, "the command runs", func() bool { return exists(dir, "in") })
 	require.Less(t, stamp(), hour)
 	tm.typed("\x1a")

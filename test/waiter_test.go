@@ -116,7 +116,7 @@ func TestContinuedBeforeItStops(t *testing.T) {
 	t.Run("holder", func(t *testing.T) {
 		t.Parallel()
 		dir := t.TempDir()
-		holder := start(t, inTree(t, dir, "-c", `trap 'echo >>continued' CONT; touch in; until [ -e go ]; do sleep 0.01; done`))
+		holder := start(t, inTree(t, dir, "-c", `trap 'echo >>continued' CONT; touch in; while [ -e in ] && [ ! -e go ]; do sleep 0.01; done`))
 		await(t, "the command runs", func() bool { return exists(dir, "in") })
 		missed := 0
 		for n := range 20 {
