@@ -63,7 +63,9 @@ func TestACommandThatUsesUpTheProcesses(t *testing.T) {
 		case 2: // the end of a tree
 			require.NoError(t, c.Process.Signal(unix.SIGTERM))
 		}
-		letGo(t, dir)
+		if round%3 != 2 {
+			letGo(t, dir)
+		}
 		err = c.Wait()
 		if round%3 == 2 {
 			require.Equal(t, unix.SIGTERM, c.ProcessState.Sys().(syscall.WaitStatus).Signal())
