@@ -155,8 +155,6 @@ func (r *Report) mayBreak(opts BreakOptions) bool {
 	case len(r.Stopped) > 0: // somebody would be ended
 	case r.Stale || r.State == StateStale || r.State == StateInvalid:
 		return true
-	case r.State == StateForeign && r.Holder.PID == 0 && r.Holder.Host == "":
-		return true // it names nobody who may live
 	}
 	return opts.Consent != nil && opts.Consent(r)
 }
