@@ -27,7 +27,7 @@ type BreakOptions struct {
 	IfStale bool
 	// ID is consent to break this one lock, live or not: Report.ID.
 	ID string
-	// Consent is asked when the holder is alive, or may be as far as can be seen from here. Nil refuses.
+	// Consent is asked when the holder is alive, or may be. Nil refuses.
 	Consent func(*Report) bool
 	// KillAfter is how long a live dblock and its command have to end; 0 is
 	// DefaultKillAfter.
@@ -62,9 +62,8 @@ type Broken struct {
 // never somebody's newer lock. A live dblock on this host is ended, with consent,
 // and all that it has started with it, before its lock is removed, so that two
 // commands never run at once. Another live holder is not ended: its lock file is
-// removed, with consent. The same goes for one that is not stale yet and cannot be seen
-// from here, on another host say: if it lives, two programs use the database at once.
-// Only processes that are shown to have the lock are ended, whatever the lock file says.
+// removed. Only processes that are shown to have the lock are ended, whatever the
+// lock file says.
 //
 // The error is a *HeldError if the lock may not be broken, or is held nevertheless
 // (then there is a Broken as well), a *fs.PathError, or one that is
@@ -155,6 +154,8 @@ func (r *Report) mayBreak(opts BreakOptions) bool {
 	case len(r.Stopped) > 0: // somebody would be ended
 	case r.Stale || r.State == StateStale || r.State == StateInvalid:
 		return true
+	case r.State == StateForeign && !r.provenAlive():
+		return true // on another host, as far as anybody knows
 	}
 	return opts.Consent != nil && opts.Consent(r)
 }

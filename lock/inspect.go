@@ -127,10 +127,6 @@ func (r *Report) provenAlive() bool {
 	return r.Holder.Host == me.Host && proc.Seen() && proc.Look(r.Holder.PID) == proc.Alive
 }
 
-// Unseen reports whether the holder is another program whose process cannot be seen from
-// here, on another host say, so that nobody knows whether it lives.
-func (r *Report) Unseen() bool { return r.State == StateForeign && !r.provenAlive() }
-
 // ends reports whether the lock's holders may be processes of this host that can be
 // ended.
 func (r *Report) ends() bool {

@@ -108,7 +108,7 @@ func (f *Force) progress(step lock.BreakStep, ps []lock.Process) {
 	}
 }
 
-// ask gets consent for a holder that is alive, or may be.
+// ask gets consent for a holder that is alive.
 func (f *Force) ask(r *lock.Report) bool {
 	condemned, err := r.Condemned()
 	var others *lock.OthersError
@@ -149,10 +149,6 @@ func question(r *lock.Report, facts *lock.Facts, condemned []lock.Process, s sty
 		for i, reader := range r.Readers {
 			line("Reader "+strconv.Itoa(i+1), "%s", process(reader))
 		}
-	case r.Unseen():
-		say("%s holds the lock, for %s. It cannot be seen from here whether it still runs. If it does, two programs will use the database at once.", cli.Who(h), term.Ago(r.Age))
-		say("Its lock file will be removed.")
-		return b.String()
 	default:
 		say("%s holds the lock.", cli.Who(h))
 	}
@@ -246,9 +242,6 @@ func (f *Force) refused(b *lock.Broken, err error) error {
 	case len(r.Readers) > 1:
 		e.Text = fmt.Sprintf("%s is held by %d readers: %s", path, len(r.Readers), cli.NamesOf(r.Readers))
 		e.Hint = fmt.Sprintf("to end all %d nevertheless: %s", len(r.Readers), force("--id "+r.ID))
-	case r.Unseen():
-		e.Text = fmt.Sprintf("%s is held by %s, for %s, and it cannot be seen from here whether that still runs", path, cli.Who(r.Holder), term.Ago(r.Age))
-		e.Hint = "to remove its lock file, if it does not run any more: " + force("--id "+r.ID)
 	default:
 		e.Text = fmt.Sprintf("%s is held by %s: %s", path, cli.Who(r.Holder), r.Evidence)
 		e.Hint = "to end it nevertheless: " + force("--id "+r.ID)

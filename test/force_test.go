@@ -13,7 +13,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -342,33 +341,6 @@ func TestForceAsks(t *testing.T) {
 			require.Empty(t, litter(t, dir))
 		}
 	}
-}
-
-// Nobody can see from here whether the holder on another host lives: force removes its lock
-// file only with consent, as long as it is not stale.
-func TestForceAsksAboutWhatItCannotSee(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	foreign(t, dir, 4242, "otherbox", 0)
-	r := execute(t, dir, "force", "-d", "x.db")
-	require.Equal(t, 75, r.code())
-	require.Regexp(t, `is held by mcp-server \(pid 4242 on otherbox\), for [\d.]+m?s, and it cannot be seen from here whether that still runs\n`+
-		`hint: to remove its lock file, if it does not run any more: dblock force --id [0-9a-f-]+ -d /`, r.stderr)
-	for answer, gone := range map[string]bool{"n": false, "y": true} {
-		foreign(t, dir, 4242, "otherbox", 0)
-		tm := newTerminal(t, dir, 80)
-		tm.typed("clear; dblock force -d x.db; echo code=$?\n")
-		tm.expect(`Go on\? \[y/N\] $`)
-		require.Regexp(t, `mcp-server \(pid 4242 on otherbox\) holds the lock, for [\d.]+m?s\. It cannot be seen from here whether it still runs\. `+
-			`If it does, two programs will use the database at once\. Its lock file will be removed\. Go on`, strings.Join(strings.Fields(tm.shown()), " "))
-		tm.typed(answer + "\n")
-		tm.expect(map[bool]string{true: `code=0`, false: `code=75`}[gone])
-		require.Equal(t, !gone, exists(dir, ".x.lock"))
-	}
-	foreign(t, dir, 4242, "otherbox", 0)
-	require.Zero(t, execute(t, dir, "force", "--yes", "-d", "x.db").code())
-	foreign(t, dir, 4242, "otherbox", time.Minute)
-	require.Zero(t, execute(t, dir, "force", "-d", "x.db").code(), "it is stale")
 }
 
 func TestForceAsksAboutReaders(t *testing.T) {

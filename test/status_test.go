@@ -68,7 +68,7 @@ func TestStates(t *testing.T) {
 			foreign(t, dir, oldProcess(t).Process.Pid, thisHost(t), time.Hour)
 		}, "stale", "✅ Database is not locked: its lock is stale\n", false, true, 0, 0, 0},
 		{"remote, fresh", func(t *testing.T, dir string) { foreign(t, dir, 1, "elsewhere", 0) },
-			"foreign", "🔒 Database is locked\n", true, false, 75, 75, 75},
+			"foreign", "🔒 Database is locked\n", true, false, 75, 0, 75},
 		{"remote, old", func(t *testing.T, dir string) { foreign(t, dir, 1, "elsewhere", time.Minute) },
 			"stale", "✅ Database is not locked: its lock is stale\n", false, true, 0, 0, 0},
 	} {
