@@ -112,7 +112,7 @@ func TestStates(t *testing.T) {
 			require.Equal(t, c.force, r.code(), r.stderr)
 			require.Equal(t, c.force == 75, exists(dir, ".x.lock"))
 			if c.force == 0 && c.state != "free" {
-				require.Regexp(t, `forcibly removed\nLock file: `+regexp.QuoteMeta(filepath.Join(dir, ".x.lock"))+`\nIt was left by: \S+ \(pid \d+ on \S+\), acquired \S+ ago\n$`, r.stdout)
+				require.Regexp(t, `forcibly removed\nLock file: `+regexp.QuoteMeta(filepath.Join(dir, ".x.lock"))+`\nIt was (left|held) by: \S+ \(pid \d+ on \S+\), (acquired \S+ ago|for \S+)\n$`, r.stdout)
 				c.prepare(t, dir)
 			}
 			require.Equal(t, c.next, execute(t, dir, "-q", "-n", "-d", "x.db", "--", "true").code())
