@@ -37,7 +37,7 @@ var scenes = []scene{
 func leaveDead(t testing.TB, db string) {
 	t.Helper()
 	cmd := exec.Command(dblock, "-d", db, "--", "sh", "-c", "kill -9 $PPID; kill -9 $$")
-	_ = cmd.Run()
+	_, _ = cmd.CombinedOutput() // until the shell has gone, too, which has inherited the lock
 	if inode(noticeOf(db)) == 0 {
 		t.Fatal("the killed dblock has left no notice")
 	}
