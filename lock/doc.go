@@ -38,7 +38,7 @@ package lock
 //	lost.go         is the lock still ours: what is found at the path, and putting our notice back
 //	keeper.go       the keeper: when to beat and to look, and what was lost
 //	break.go        Break: removing a lock that is stuck
-//	break_end.go    ending the processes that have it
+//	kill_holders.go ending the processes that have it, for Break
 //	facts.go        Facts: what else this system shows of those who hold a lock or wait
 //	inspect.go      Inspect: who holds a lock, and who waits
 //	environment.go  what a command is told of the hold that it runs under

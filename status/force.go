@@ -37,7 +37,8 @@ type Force struct {
 	declined bool  // the answer to the question was not yes
 }
 
-// Run removes the lock.
+// Run removes the lock, after a question if need be. What it does is lock.Break; the processes are
+// ended in lock/kill_holders.go.
 func (f *Force) Run(k *kong.Context) error {
 	if err := f.Check(cli.Given(k)); err != nil {
 		return err
