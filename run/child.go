@@ -5,8 +5,6 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/dblock-dev/dblock/signals"
 )
 
 // child is the running command, and all that it has started.
@@ -26,40 +24,6 @@ type child struct {
 type member struct {
 	pid     int
 	started uint64
-}
-
-// signal sends the command a signal, or what is left of it when it has ended.
-func (ch *child) signal(sig syscall.Signal) {
-	ch.mu.Lock()
-	defer ch.mu.Unlock()
-	if !ch.reaped {
-		_ = unix.Kill(ch.pid, sig)
-		return
-	}
-	for _, p := range ch.rest() {
-		_ = unix.Kill(p.PID, sig)
-	}
-}
-
-// pass passes a signal on. One that the terminal sent has reached the command
-// already, and what is left of it, too, as far as it is in our process group.
-func (ch *child) pass(sig syscall.Signal, typed bool) {
-	ch.mu.Lock()
-	defer ch.mu.Unlock()
-	if signals.Ends(sig) {
-		ch.ending, ch.typed = sig, typed
-	}
-	if !ch.reaped {
-		if !typed {
-			_ = unix.Kill(ch.pid, sig)
-		}
-		return
-	}
-	for _, p := range ch.rest() {
-		if !typed || p.Group != unix.Getpgrp() {
-			_ = unix.Kill(p.PID, sig)
-		}
-	}
 }
 
 // gone reports whether the command itself has ended.

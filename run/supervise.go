@@ -125,20 +125,6 @@ func (c *Command) attend(ch *child, l Holder, sigs *signals.Listener, stopped <-
 	}
 }
 
-// continues passes on what has arrived since a stop, and reports whether that was to be
-// continued. Nobody sends a second SIGCONT: we would stay stopped, and keep the lock.
-func (ch *child) continues(sigs *signals.Listener) (yes bool) {
-	for _, sig := range sigs.Arrived() {
-		if sig.Signal == unix.SIGCONT {
-			yes = true
-			ch.signal(unix.SIGCONT)
-		} else {
-			ch.pass(sig.Signal, sig.FromTerminal())
-		}
-	}
-	return yes
-}
-
 // pause stops dblock itself, with a notice that outlives the stop, unless it is to go on
 // already.
 func (c *Command) pause(ch *child, l Holder, sigs *signals.Listener, sig syscall.Signal) (paused bool) {
