@@ -331,7 +331,7 @@ Lock Details:
 `},
 		{"the command has ended", func(t *testing.T, dir string) {
 			need(t, "bash")
-			h := start(t, command(t, dir, "--kill-after", "forever", "-d", "x.db", "-p", "ending", "--", "bash", "-c", "bash -c 'trap : TERM; touch in; while [ -e in ] && [ ! -e go ]; do read -t 0.01 <> <(:); done' & wait"))
+			h := start(t, command(t, dir, "--kill-after", "forever", "-d", "x.db", "-p", "ending", "--", "bash", "-c", "(trap '' TERM; touch in; exec sleep 20) & wait"))
 			await(t, "it runs", func() bool { return exists(dir, "in") })
 			require.NoError(t, h.Process.Signal(unix.SIGTERM))
 			await(t, "the command has ended", func() bool {
@@ -344,7 +344,7 @@ Lock Details:
   PID: N
   Host: HOST
   Age: T
-  Still running: bash (pid N); the command has ended
+  Still running: sleep (pid N); the command has ended
   Lock file: DIR/.x.lock
 `},
 	} {
