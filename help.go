@@ -18,8 +18,7 @@ Usage:
 
 Flags:
   -d, --db PATH                    the database, a file or a directory
-  -w, --wait TIME                  how long to wait for the lock: seconds (2.5),
-                                   90s, 5m, forever; 5 seconds if not given
+  -w, --wait TIME                  how long to wait: 2.5, 90s, 5m, forever (5s)
   -n, --nonblock                   do not wait
   -s, --shared                     share the lock with others that only read
   -p, --process LABEL              the name that others see while they wait
@@ -27,8 +26,10 @@ Flags:
   -E, --conflict-exit-code N       exit code if the lock was not acquired (75)
 
 Examples:
+  dblock -d app.db -- node migrate.js               # wait up to 5 seconds
   dblock -d app.db -w 10m -p backup -- ./backup.sh  # wait up to 10 minutes
   dblock -d app.db -n -E 0 -- ./report.sh           # skip it if it is locked
+  dblock -d app.db -c 'node export.js | gzip > export.gz'
 
 All flags: dblock help run, help status, help force. The manual: man dblock
 `
