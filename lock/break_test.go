@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -182,7 +183,7 @@ func TestStoppedWaiter(t *testing.T) {
 	w := start(t, "hold", config{DB: db, Wait: Forever})
 	waiting(t, n, 1)
 	require.NoError(t, w.Process.Signal(unix.SIGSTOP))
-	require.True(t, eventually(func() bool { return proc.Stopped(w.Process.Pid) }))
+	require.True(t, eventually(func() bool { return allStopped(w.Process.Pid) }))
 	h.say(t, "release")
 	require.NoError(t, h.Wait())
 
@@ -204,6 +205,18 @@ func TestStoppedWaiter(t *testing.T) {
 	require.Equal(t, []int{w.Process.Pid}, b.Ended)
 	require.NoError(t, attemptOnce(t, db, Options{}))
 	require.Empty(t, inspected(t, db, Options{}).Stopped)
+}
+
+// allStopped reports whether all threads of a process are stopped: the one that waits in the
+// kernel's queue is not the one whose state is the process's.
+func allStopped(pid int) bool {
+	stats, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	for _, path := range stats {
+		if b, err := os.ReadFile(path); err == nil && !strings.Contains(string(b), ") T ") {
+			return false
+		}
+	}
+	return len(stats) > 0 && proc.Stopped(pid)
 }
 
 // A live dblock in a container is not ended from outside, and puts its notice back:
