@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
@@ -315,6 +316,7 @@ func TestSignsFrom(t *testing.T) {
 func TestFirstChild(t *testing.T) {
 	c := sleeper(t)
 	sh := exec.Command("sh", "-c", "sleep 1000 & echo $!; sleep 1001 & wait")
+	sh.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	out, err := sh.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, sh.Start())
@@ -322,9 +324,7 @@ func TestFirstChild(t *testing.T) {
 	_, err = fmt.Fscan(out, &first)
 	require.NoError(t, err)
 	t.Cleanup(func() {
-		_ = exec.Command("kill", "-9", strconv.Itoa(FirstChild(sh.Process.Pid))).Run()
-		_ = exec.Command("kill", "-9", strconv.Itoa(FirstChild(sh.Process.Pid))).Run()
-		_ = sh.Process.Kill()
+		_ = syscall.Kill(-sh.Process.Pid, syscall.SIGKILL)
 		_ = sh.Wait()
 	})
 	require.Equal(t, first, FirstChild(sh.Process.Pid))
