@@ -11,11 +11,8 @@ import (
 	"github.com/dblock-dev/dblock/signals"
 )
 
-// What may stand before a subcommand's name to ask for its help.
-var (
-	helps       = []string{"help", "--help", "-h"}
-	subcommands = []string{"run", "status", "force"}
-)
+// helps may stand before a subcommand's name to ask for its help.
+var helps = []string{"help", "--help", "-h"}
 
 // dispatch parses the arguments. What stands behind the first "--" is the
 // command's, whatever it looks like; kong would take it for flags or commands.
@@ -27,7 +24,7 @@ func dispatch(args []string, sigs *signals.Listener) error {
 	switch {
 	case len(args) == 1 && args[0] == "help":
 		own = []string{"--help"}
-	case len(args) == 2 && slices.Contains(helps, args[0]) && slices.Contains(subcommands, args[1]):
+	case len(args) == 2 && slices.Contains(helps, args[0]) && slices.Contains(cli.Subcommands, args[1]):
 		own = []string{args[1], "--help"}
 	}
 	own, err := run.Own(own)

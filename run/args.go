@@ -29,7 +29,7 @@ func Own(args []string) ([]string, error) {
 		own[i] = cli.Escape(arg)
 	}
 	at, isRun := 0, true
-	if len(own) > 0 && slices.Contains([]string{"run", "status", "force"}, own[0]) {
+	if len(own) > 0 && slices.Contains(cli.Subcommands, own[0]) {
 		at, isRun = 1, own[0] == "run"
 	}
 	for ; at < len(own) && len(own[at]) > 1 && own[at][0] == '-'; at++ {

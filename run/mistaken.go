@@ -14,8 +14,8 @@ import (
 	"github.com/dblock-dev/dblock/internal/term"
 )
 
-// subcommands are the words that are meant for dblock.
-var subcommands = []string{"status", "force", "run", "help", "version"}
+// meant are the words that may be meant for dblock.
+var meant = append([]string{"help", "version"}, cli.Subcommands...)
 
 // misplaced tells somebody who has written a subcommand behind its flags, where a command
 // begins. A program of that name is run behind "--".
@@ -47,34 +47,34 @@ func (c *Command) mistaken(k *kong.Context, err error) error {
 		return err
 	}
 	typed, rest := c.Argv[0], c.Argv[1:]
-	var meant string
-	switch word := cli.Near(typed, subcommands); word {
+	var right string
+	switch word := cli.Near(typed, meant); word {
 	case "help", "version":
-		meant = " --" + word
-		if len(rest) > 0 && slices.Contains([]string{"run", "status", "force"}, rest[0]) {
-			meant = " " + rest[0] + meant
+		right = " --" + word
+		if len(rest) > 0 && slices.Contains(cli.Subcommands, rest[0]) {
+			right = " " + rest[0] + right
 		} else if len(rest) > 0 && typed == "help" {
 			return cli.Usage(fmt.Sprintf("there is no help on %s", term.Clean(rest[0])), "`dblock --help` is on running a command; `dblock help status` and `dblock help force` on the rest")
 		}
 	case "status", "force":
-		meant = " " + word + c.selectorAsGiven(k) + list(rest)
+		right = " " + word + c.selectorAsGiven(k) + list(rest)
 	case "run":
 		// What looks like it is a program's name more often, unless flags follow.
 		if len(rest) == 0 || rest[0] == "" || rest[0][0] != '-' {
 			return err
 		}
-		meant = " run" + list(rest)
+		right = " run" + list(rest)
 	default:
 		return err
 	}
-	return cli.Usage(term.Clean(typed)+" is neither a subcommand nor a program", fmt.Sprintf("did you mean `dblock%s`?", meant))
+	return cli.Usage(term.Clean(typed)+" is neither a subcommand nor a program", fmt.Sprintf("did you mean `dblock%s`?", right))
 }
 
 // unnamed tells somebody who has named the database where the command's arguments are, or,
 // as for flock(1), by the first word alone; nil if neither is to be seen.
 func (c *Command) unnamed(program bool) error {
 	typed, rest := c.Argv[0], c.Argv[1:]
-	if !program && cli.Near(typed, subcommands) != "" {
+	if !program && cli.Near(typed, meant) != "" {
 		return nil
 	}
 	own := rest

@@ -62,9 +62,9 @@ func (q *quick) whole() *Command {
 
 // Quick parses the arguments of a run with as little grammar as possible. It returns
 // nil if they take all of it: to be understood or to be refused. There is no context
-// of a plain run, of which GivenOn knows.
+// of a plain run, of which cli.Given knows.
 func Quick(args []string) (*Command, *kong.Context) {
-	if len(args) > 0 && (args[0] == "run" || args[0] == "status" || args[0] == "force") {
+	if len(args) > 0 && slices.Contains(cli.Subcommands, args[0]) {
 		return nil, nil
 	}
 	if c := plain(args); c != nil {

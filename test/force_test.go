@@ -11,7 +11,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -416,27 +415,37 @@ func TestForceOutlivesItsVictim(t *testing.T) {
 func TestForceByRootSparesWhatWasSentTheLock(t *testing.T) {
 	needRoot(t)
 	need(t, "python3")
-	dir := open(t)
-	daemon := exec.Command("python3", "-c", `
+	for name, after := range map[string]string{
+		"by one that has ended":                 "",
+		"by one that has to be killed for that": `; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := open(t)
+			daemon := exec.Command("python3", "-c", `
 import os, socket
 s = socket.socket(socket.AF_UNIX); s.bind("socket"); os.chmod("socket", 0o777); s.listen()
 c, _ = s.accept(); fds = socket.recv_fds(c, 10, 5)
 open("received", "w").close()
 s.accept()`)
-	daemon.Dir = dir
-	start(t, daemon)
-	await(t, "it listens", func() bool { return exists(dir, "socket") })
-	require.Zero(t, execute(t, dir, "-d", "x.db", "--", "true").code())
-	stranger := exec.Command("python3", "-c", `
-import fcntl, os, socket
+			daemon.Dir = dir
+			start(t, daemon)
+			await(t, "it listens", func() bool { return exists(dir, "socket") })
+			require.Zero(t, execute(t, dir, "-d", "x.db", "--", "true").code())
+			stranger := exec.Command("python3", "-c", `
+import fcntl, os, signal, socket, time
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 fd = os.open(".x.lock.d/room", os.O_RDWR); fcntl.flock(fd, fcntl.LOCK_EX)
-s = socket.socket(socket.AF_UNIX); s.connect("socket"); socket.send_fds(s, [b"x"], [fd])`)
-	stranger.Dir = dir
-	require.Zero(t, finish(t, stranger).code())
-	await(t, "it has the lock", func() bool { return exists(dir, "received") })
-	r := execute(t, dir, "force", "--yes", "-d", "x.db")
-	require.Equal(t, 77, r.code(), r.stderr)
-	require.Regexp(t, `is root's and has the lock open.*not ended\nhint: .*kill `+strconv.Itoa(daemon.Process.Pid), r.stderr)
-	require.NoError(t, daemon.Process.Signal(syscall.Signal(0)), "it lives")
+s = socket.socket(socket.AF_UNIX); s.connect("socket"); socket.send_fds(s, [b"x"], [fd])`+after)
+			stranger.Dir = dir
+			start(t, stranger)
+			await(t, "the daemon has the lock", func() bool { return exists(dir, "received") })
+			if after == "" {
+				require.NoError(t, stranger.Wait())
+			}
+			r := execute(t, dir, "force", "--yes", "--kill-after", "0.1", "-d", "x.db")
+			require.Equal(t, 77, r.code(), r.stderr)
+			require.Regexp(t, `is root's and has the lock open.*not ended\nhint: .*kill `+strconv.Itoa(daemon.Process.Pid), r.stderr)
+			require.NotEqual(t, "Z", stateOf(daemon.Process.Pid), "it lives")
+		})
+	}
 }

@@ -168,23 +168,48 @@ func TestPipelineOnATerminal(t *testing.T) {
 // A command that is stopped and continued by its own pid, where no shell at a terminal wants
 // to know of it: whoever does that does not know of dblock, which would stay stopped.
 func TestOnlyTheCommandIsStopped(t *testing.T) {
-	need(t, "bash")
 	t.Parallel()
 	for _, sig := range []syscall.Signal{unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU} {
 		dir := t.TempDir()
-		c := command(t, dir, "-d", "x.db", "--", "sh", "-c", "echo $$ >pid; while [ -e pid ] && [ ! -e go ]; do sleep 0.01; done")
-		// No terminal, but a parent outside of the group who could continue it.
-		script := exec.Command("bash", "-c", `set -m; "$@" & wait $!`, "sh")
-		script.Args = append(script.Args, c.Args...)
-		script.Dir, script.SysProcAttr = dir, &syscall.SysProcAttr{Setsid: true}
-		start(t, script)
-		await(t, "the command runs", contains(filepath.Join(dir, "pid"), "\n"))
-		pid, err := strconv.Atoi(strings.TrimSpace(read(t, dir, "pid")))
-		require.NoError(t, err)
+		script, _, pid := withoutTerminal(t, dir)
 		require.NoError(t, unix.Kill(pid, sig))
 		await(t, "the command is stopped", func() bool { return stateOf(pid) == "T" })
 		require.NoError(t, unix.Kill(pid, unix.SIGCONT))
 		letGo(t, dir)
+		await(t, "the lock is free", func() bool { return statusOf(t, dir, "x.db").State == "free" })
 		require.NoError(t, script.Wait())
 	}
+}
+
+// Who stops dblock as well means both, in whatever order.
+func TestTheCommandIsStoppedFirst(t *testing.T) {
+	t.Parallel()
+	for range 5 {
+		dir := t.TempDir()
+		script, wrapper, pid := withoutTerminal(t, dir)
+		require.NoError(t, unix.Kill(pid, unix.SIGTSTP))
+		await(t, "the command is stopped", func() bool { return stateOf(pid) == "T" })
+		require.NoError(t, unix.Kill(wrapper, unix.SIGTSTP))
+		await(t, "dblock is stopped", func() bool { return stateOf(wrapper) == "T" })
+		require.NoError(t, unix.Kill(wrapper, unix.SIGCONT))
+		letGo(t, dir)
+		await(t, "the lock is free", func() bool { return statusOf(t, dir, "x.db").State == "free" })
+		require.NoError(t, script.Wait())
+	}
+}
+
+// withoutTerminal is a program that runs dblock in a group of its own: no terminal, but a
+// parent outside of the group who could continue it. pid is the command's.
+func withoutTerminal(t *testing.T, dir string) (script *exec.Cmd, wrapper, pid int) {
+	t.Helper()
+	need(t, "python3")
+	c := command(t, dir, "-d", "x.db", "--", "sh", "-c", "echo $$ >pid; while [ -e pid ] && [ ! -e go ]; do sleep 0.01; done")
+	script = exec.Command("python3", "-c", "import os, subprocess, sys; sys.exit(subprocess.Popen(sys.argv[1:], preexec_fn=os.setpgrp).wait())")
+	script.Args = append(script.Args, c.Args...)
+	script.Dir, script.SysProcAttr = dir, &syscall.SysProcAttr{Setsid: true}
+	start(t, script)
+	await(t, "the command runs", contains(filepath.Join(dir, "pid"), "\n"))
+	pid, err := strconv.Atoi(strings.TrimSpace(read(t, dir, "pid")))
+	require.NoError(t, err)
+	return script, statusOf(t, dir, "x.db").Holder.PID, pid
 }

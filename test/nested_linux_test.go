@@ -135,6 +135,15 @@ int main(void) {
 	}
 }
 
+// What a shell had started before it became dblock is no part of the command, seen or not.
+func TestChildrenOfAFormerLifeAreNotWaitedFor(t *testing.T) {
+	need(t, "setpriv")
+	dir := open(t)
+	r := isolated(t, dir, `mount -t proc -o hidepid=2 proc /proc; setpriv --reuid 65534 --regid 65534 --clear-groups `+
+		`sh -c '(sleep 2; touch late) >/dev/null 2>&1 & exec "$0" -d x.db -- sh -c "kill -TERM \$\$"' "$0" || echo "code $?"; [ ! -e late ] && echo "not waited for"`)
+	require.Equal(t, "code 143\nnot waited for\n", r.stdout, r.stderr)
+}
+
 // open is a directory that every user may write to.
 func open(t *testing.T) string {
 	t.Helper()

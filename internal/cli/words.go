@@ -15,6 +15,9 @@ import (
 	"github.com/dblock-dev/dblock/lock"
 )
 
+// Subcommands are the first words that are not a command's.
+var Subcommands = []string{"run", "status", "force"}
+
 // Who names a holder: label (pid N on HOST).
 func Who(h *lock.Holder) string {
 	label := term.Clean(h.Process)
