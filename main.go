@@ -18,6 +18,7 @@ import (
 	"github.com/dblock-dev/dblock/internal/term"
 	"github.com/dblock-dev/dblock/lock"
 	"github.com/dblock-dev/dblock/run"
+	"github.com/dblock-dev/dblock/session"
 	"github.com/dblock-dev/dblock/signals"
 	"github.com/dblock-dev/dblock/status"
 )
@@ -26,6 +27,7 @@ type grammar struct {
 	Run     run.Command      `cmd:"" default:"withargs" help:"Run a command while holding the lock (the default)."`
 	Status  status.Command   `cmd:"" help:"Show who holds the lock, since when, and who waits."`
 	Force   status.Force     `cmd:"" help:"Remove a lock that is stuck."`
+	Session session.Command  `cmd:"" help:"Serve a program in any language, by lines of JSON."`
 	Version kong.VersionFlag `help:"Print the version."`
 }
 
@@ -35,7 +37,7 @@ func main() {
 		sigs = signals.Listen(signals.Set(entry.Ignored()))
 	}
 	err := dispatch(os.Args[1:], sigs)
-	var death *run.SignalError
+	var death *cli.SignalError
 	if errors.As(err, &death) {
 		say.Stderr.Flush(patience)
 		signals.Die(death.Signal)

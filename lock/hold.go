@@ -29,6 +29,7 @@ type hold interface {
 	resume()
 	ending()
 	bequeath()
+	wanted() bool
 	lost() <-chan struct{}
 	err() error
 	release() error
@@ -98,6 +99,12 @@ func (h *held) bequeath() {
 	h.keeper.mu.Lock()
 	defer h.keeper.mu.Unlock()
 	h.bequests = h.place.Locked()
+}
+
+func (h *held) wanted() bool {
+	h.keeper.mu.Lock()
+	defer h.keeper.mu.Unlock()
+	return !h.keeper.idle() && (h.place.Awaited() || claim.Polls(h.reads))
 }
 
 // begin lets those come who wait at the turnstiles that are still closed behind us.

@@ -198,6 +198,12 @@ func (h *leaned) ending() {
 	}
 }
 
+// wanted is whether somebody waits for a lock that is ours by now.
+func (h *leaned) wanted() bool {
+	own, _ := h.current()
+	return own != nil && own.wanted()
+}
+
 // bequeath leaves nothing unless the lock is ours to leave.
 func (h *leaned) bequeath() {
 	if own, _ := h.current(); own != nil {

@@ -25,7 +25,7 @@ type Command struct {
 	ConflictExitCode ExitCode     `short:"E" default:"75" placeholder:"N" help:"The exit code when the lock was not acquired (${default})."`
 	Shared           bool         `short:"s" help:"Share the lock with other readers."`
 	Exclusive        bool         `short:"x" help:"Hold the lock alone (the default)."`
-	Priority         Priority     `default:"normal" placeholder:"CLASS" help:"Who goes first of those who wait: low, normal or high (${default})."`
+	Priority         cli.Priority `default:"normal" placeholder:"CLASS" help:"Who goes first of those who wait: low, normal or high (${default})."`
 	Process          string       `short:"p" default:"dblock" placeholder:"LABEL" help:"The label that others see (${default})."`
 	Info             string       `placeholder:"TEXT" help:"What others are to know, in the lock file: a reason, a ticket, an address."`
 	cli.Foreign

@@ -3,9 +3,7 @@ package run
 import (
 	"errors"
 	"os"
-	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -13,12 +11,6 @@ import (
 	"github.com/dblock-dev/dblock/lock"
 	"github.com/dblock-dev/dblock/signals"
 )
-
-// SignalError says that dblock is to die of a signal: the command did, or it came
-// while waiting for the lock.
-type SignalError struct{ Signal syscall.Signal }
-
-func (e *SignalError) Error() string { return "killed by " + e.Signal.String() }
 
 // Run runs the command under the lock. The error tells how dblock must end: nil
 // is exit code 0.
@@ -95,23 +87,8 @@ func (c *Command) acquire(opts lock.Options, sigs *signals.Listener) (Holder, er
 // environment is the wrapper's own, the flags' variables as the user has set them,
 // with the hold described in it.
 func environment(g lock.Grant) []string {
-	pid := g.PID
-	if g.Leaned {
-		pid = g.LeanedPID
-	}
-	vars := [][2]string{
-		{lock.EnvDB, g.DB},
-		{lock.EnvLockFile, g.Notice},
-		{lock.EnvPID, strconv.Itoa(pid)},
-		{lock.EnvHold + "HOST", g.Host},
-		{lock.EnvHold + "PROCESS", g.Process},
-		{lock.EnvHold + "TIMESTAMP", strconv.FormatInt(g.Timestamp.UnixMilli(), 10)},
-		{lock.EnvMode, g.Mode.String()},
-		{lock.EnvToken, strconv.FormatInt(g.Token, 10)},
-		{lock.EnvHold + "WAITED_MS", strconv.FormatInt(g.Waited.Milliseconds(), 10)},
-		{lock.EnvOuter, lock.Enclosing(g)},
-	}
 	own := os.Environ()
+	vars := lock.Variables(g)
 	env := make([]string, 0, len(own)+len(vars))
 	for _, kv := range own {
 		if !strings.HasPrefix(kv, lock.EnvHold) {
@@ -119,9 +96,7 @@ func environment(g lock.Grant) []string {
 		}
 	}
 	for _, v := range vars {
-		if v[1] != "" {
-			env = append(env, v[0]+"="+v[1])
-		}
+		env = append(env, v[0]+"="+v[1])
 	}
 	return env
 }

@@ -21,7 +21,7 @@ func (c *Command) supervise(l Holder, path string, env []string, sigs *signals.L
 	// still one that ends the wait.
 	for _, sig := range sigs.Arrived() {
 		if signals.Ends(sig.Signal) {
-			return &SignalError{sig.Signal}
+			return &cli.SignalError{Signal: sig.Signal}
 		}
 	}
 	ch, err := c.start(l, path, env)
@@ -39,7 +39,7 @@ func (c *Command) supervise(l Holder, path string, env []string, sigs *signals.L
 		status = c.attendTo(ch, l, sigs, status)
 	}
 	if status.Signaled() {
-		return &SignalError{status.Signal()}
+		return &cli.SignalError{Signal: status.Signal()}
 	}
 	if code := status.ExitStatus(); code != 0 {
 		return &cli.ExitError{Code: code}

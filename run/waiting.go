@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dblock-dev/dblock/internal/cli"
 	"github.com/dblock-dev/dblock/internal/say"
 	"github.com/dblock-dev/dblock/internal/term"
 	"github.com/dblock-dev/dblock/lock"
@@ -69,7 +70,7 @@ func (w *waiting) listen(sigs *signals.Listener, cancel context.CancelCauseFunc,
 			case signals.Stops(sig.Signal):
 				cancel(&stopError{sig.Signal})
 			case signals.Ends(sig.Signal):
-				cancel(&SignalError{sig.Signal})
+				cancel(&cli.SignalError{Signal: sig.Signal})
 				w.clear()
 				w.c.tellOfForce(sig)
 			}
@@ -115,7 +116,7 @@ func (w *waiting) stop(by syscall.Signal, sigs *signals.Listener) error {
 		return w.continued || w.ending != 0
 	})
 	if w.ending != 0 {
-		return &SignalError{w.ending}
+		return &cli.SignalError{Signal: w.ending}
 	}
 	return nil
 }

@@ -3,6 +3,7 @@
 package status
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -161,6 +162,21 @@ type openerJSON struct {
 }
 
 func writeJSON(w io.Writer, r *lock.Report, f *lock.Facts) error {
+	flat, err := JSON(r, f)
+	if err != nil {
+		return err
+	}
+	var out bytes.Buffer
+	if err := json.Indent(&out, flat, "", "  "); err != nil {
+		return err
+	}
+	_, err = w.Write(append(out.Bytes(), '\n'))
+	return err
+}
+
+// JSON is the report as one JSON object, which --json prints with line breaks. It is safe to
+// show.
+func JSON(r *lock.Report, f *lock.Facts) ([]byte, error) {
 	d := document{
 		Version: 1, State: r.State, Locked: r.Locked(), Stale: r.Stale, Database: r.DB, LockFile: r.Notice, ID: r.ID,
 		AgeMS: r.Age.Milliseconds(), Evidence: r.Evidence, WaitingKnown: r.WaitersKnown,
@@ -194,12 +210,8 @@ func writeJSON(w io.Writer, r *lock.Report, f *lock.Facts) error {
 		}
 		d.Holder = j
 	}
-	out, err := json.MarshalIndent(d, "", "  ")
-	if err != nil {
-		return err
-	}
-	_, err = w.Write(append(ascii(out), '\n'))
-	return err
+	out, err := json.Marshal(d)
+	return ascii(out), err
 }
 
 // ascii escapes what JSON allows and a terminal might not survive: C1 control

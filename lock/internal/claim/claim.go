@@ -38,6 +38,8 @@ type Options struct {
 
 	Now  func() time.Time
 	Step func(name string) // is called between two steps
+
+	Delay func() // is called before Leave takes longer than a moment
 }
 
 // Describe is what a notice says of the process that has these options. Which hold it

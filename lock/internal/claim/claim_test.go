@@ -24,12 +24,12 @@ func ready(t *testing.T) *Claim {
 	path := filepath.Join(t.TempDir(), ".x.lock")
 	patience, step := &queue.Patience{None: true}, func(string) {}
 	p, err := queue.Enter(t.Context(), queue.Request{
-		State: path + ".d", How: queue.Exclusive, Patience: patience, Step: step,
+		State: path + ".d", How: queue.Exclusive, Patience: patience, Step: step, Delay: func() {},
 		Discard: func(room *queue.File) { RemoveLeft(path, room) },
 	})
 	require.NoError(t, err)
 	t.Cleanup(p.Abandon)
-	c := New(Options{Path: path, Me: proc.Self(), StaleTimeout: judge.PeersTimeout, Patience: patience, Now: time.Now, Step: step})
+	c := New(Options{Path: path, Me: proc.Self(), StaleTimeout: judge.PeersTimeout, Patience: patience, Now: time.Now, Step: step, Delay: func() {}})
 	c.place = p
 	require.NoError(t, c.drawToken())
 	require.NoError(t, c.prepare())

@@ -56,6 +56,7 @@ func (c *Claim) Leave(reads int, lost bool) (left bool, err error) {
 		err = c.removeNotice()
 	}
 	if gap {
+		c.opts.Delay()
 		time.Sleep(GapFor)
 	}
 	c.account(reads, gap)

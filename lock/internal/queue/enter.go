@@ -38,6 +38,8 @@ type Request struct {
 	Discard func(room *File)
 	// Step is called between two steps.
 	Step func(name string)
+	// Delay is called before leaving the place takes longer than a moment.
+	Delay func()
 }
 
 // Enter passes the turnstiles and locks the room. The error is ErrBusy, ErrAgain, that of

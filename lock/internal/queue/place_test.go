@@ -11,7 +11,7 @@ import (
 )
 
 func request(state string) Request {
-	return Request{State: state, How: Exclusive, Patience: &Patience{None: true}, Discard: func(*File) {}, Step: func(string) {}}
+	return Request{State: state, How: Exclusive, Patience: &Patience{None: true}, Discard: func(*File) {}, Step: func(string) {}, Delay: func() {}}
 }
 
 func TestEnterAndLeave(t *testing.T) {

@@ -66,6 +66,7 @@ func (p *Place) letPass(c Class) {
 		if passed, _ := t.Shown(Having); passed {
 			return
 		}
+		p.wants.Delay()
 	}
 }
 
