@@ -21,6 +21,8 @@ type hold struct {
 	over   chan struct{}         // closed when it is released
 	turn   *atomic.Pointer[turn] // of the request that releases it
 
+	forfeited error // it was given up by force; guarded by the session's mutex
+
 	// The steward's:
 	attended bool
 	wanted   bool      // the program asks to be told, and was not yet
@@ -176,7 +178,7 @@ func (s *session) acquire(t *turn, r *request) *problem {
 	h.grant, _ = l.Grant()
 	s.last++
 	h.number = s.last
-	s.holds[h.number] = h
+	s.held[h.number] = h
 	s.mu.Unlock()
 
 	// The answer first: the program must know the hold before it hears of it.
@@ -229,44 +231,43 @@ func details(o *object, err error) {
 	}
 }
 
-func (s *session) named(r *request) (*hold, *problem) {
-	n, p := r.whole(fieldHold)
-	if p != nil {
-		return nil, p
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	h := s.holds[n]
-	if h == nil {
-		return nil, &problem{codeNoHold, fmt.Sprintf("there is no hold %d", n), "it was released, or never acquired in this session"}
-	}
-	return h, nil
-}
-
 // release ends a hold.
 func (s *session) release(t *turn, r *request) *problem {
-	h, p := s.named(r)
+	n, p := r.whole(fieldHold)
 	if p != nil {
 		return p
 	}
 	s.mu.Lock()
-	if s.holds[h.number] == nil {
-		s.mu.Unlock() // the end has begun meanwhile
-		return &problem{codeNoHold, fmt.Sprintf("there is no hold %d", h.number), ""}
+	h := s.held[n]
+	if h == nil {
+		s.mu.Unlock()
+		return noHold(n)
 	}
-	delete(s.holds, h.number)
+	delete(s.held, n)
 	s.working.Add(1)
+	err := h.forfeited
 	s.mu.Unlock()
 	defer s.working.Done()
-	h.end()
-	h.turn.Store(t)
-	if err := h.lock.Release(); err != nil {
-		p := explain(err)
-		s.failWith(r.id, p, func(o *object) { details(o, err) })
+	if err == nil {
+		h.end()
+		h.turn.Store(t)
+		err = h.lock.Release()
+	}
+	return s.report(r, err)
+}
+
+// report answers a request about a hold.
+func (s *session) report(r *request, err error) *problem {
+	if err != nil {
+		s.failWith(r.id, explain(err), func(o *object) { details(o, err) })
 		return nil
 	}
 	s.done(r.id, nil)
 	return nil
+}
+
+func noHold(n int64) *problem {
+	return &problem{codeNoHold, fmt.Sprintf("there is no hold %d", n), "it was released, or never acquired in this session"}
 }
 
 // cancel ends a wait.
@@ -290,14 +291,20 @@ func (s *session) cancel(r *request) *problem {
 
 // check looks at once whether a hold is still the program's.
 func (s *session) check(r *request) *problem {
-	h, p := s.named(r)
+	n, p := r.whole(fieldHold)
 	if p != nil {
 		return p
 	}
-	if err := h.lock.Check(); err != nil {
-		s.failWith(r.id, explain(err), func(o *object) { details(o, err) })
-		return nil
+	s.mu.Lock()
+	h := s.held[n]
+	if h == nil {
+		s.mu.Unlock()
+		return noHold(n)
 	}
-	s.done(r.id, nil)
-	return nil
+	err := h.forfeited
+	s.mu.Unlock()
+	if err == nil {
+		err = h.lock.Check()
+	}
+	return s.report(r, err)
 }

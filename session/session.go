@@ -29,7 +29,7 @@ type session struct {
 	mu      sync.Mutex
 	over    bool // the end has begun: nothing is acquired any more
 	last    int64
-	holds   map[int64]*hold
+	held    map[int64]*hold
 	waits   map[string]*wait // acquires on their way, by the id of the request
 	working sync.WaitGroup   // acquires and releases on their way
 
@@ -37,7 +37,7 @@ type session struct {
 }
 
 func newSession(c *Command, pid int) *session {
-	s := &session{defaults: c, pid: pid, ended: make(chan struct{}), holds: map[int64]*hold{}, waits: map[string]*wait{}}
+	s := &session{defaults: c, pid: pid, ended: make(chan struct{}), held: map[int64]*hold{}, waits: map[string]*wait{}}
 	s.steward.s = s
 	return s
 }
@@ -204,9 +204,11 @@ func (s *session) finish() {
 		cancels = append(cancels, w.cancel)
 	}
 	var holds []*hold
-	for n, h := range s.holds {
-		holds = append(holds, h)
-		delete(s.holds, n)
+	for n, h := range s.held {
+		if h.forfeited == nil {
+			holds = append(holds, h)
+		}
+		delete(s.held, n)
 	}
 	s.mu.Unlock()
 	for _, cancel := range cancels {
@@ -235,8 +237,10 @@ func (s *session) finish() {
 func (s *session) resume() {
 	s.mu.Lock()
 	var holds []*hold
-	for _, h := range s.holds {
-		holds = append(holds, h)
+	for _, h := range s.held {
+		if h.forfeited == nil {
+			holds = append(holds, h)
+		}
 	}
 	s.mu.Unlock()
 	for _, h := range holds {

@@ -127,6 +127,11 @@ func (s *session) mourn(h *hold) {
 	if err == nil {
 		return // released at the same moment: that tells
 	}
+	s.lost(h, err)
+}
+
+// lost tells the program that a hold was lost.
+func (s *session) lost(h *hold, err error) {
 	o := event(nil, "lost")
 	o.int("hold", h.number)
 	o.text("db", h.grant.DB)
