@@ -85,7 +85,7 @@ func TestSessionEndsWithItsParent(t *testing.T) {
 	c.mu.Unlock()
 }
 
-// A process that is not the one that has started the session may end.
+// The thread that has started a session may end: what is watched is the process.
 func TestSessionOutlivesTheThreadThatStartedIt(t *testing.T) {
 	t.Parallel()
 	need(t, "python3")
