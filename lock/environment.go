@@ -43,7 +43,7 @@ type outer struct {
 func Enclosing(g Grant) string {
 	var lines []string
 	for _, o := range outers() {
-		if o.path != g.Notice {
+		if o.path != g.Names.Notice {
 			lines = append(lines, strconv.FormatInt(o.token, 10)+":"+strconv.Itoa(o.pid)+":"+escapeLine.Replace(o.path))
 		}
 	}

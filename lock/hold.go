@@ -55,7 +55,7 @@ func newHeld(g Grant, opts Options, p *queue.Place, c *claim.Claim) *held {
 	if crowded {
 		every = crowdedLook
 	}
-	h.keeper = newKeeper(h, g.Notice, every, max(minBeat, min(maxBeat, opts.StaleTimeout/6)))
+	h.keeper = newKeeper(h, g.Names.Notice, every, max(minBeat, min(maxBeat, opts.StaleTimeout/6)))
 	if !opts.Unattended || crowded {
 		h.keeper.attend()
 	}
@@ -116,7 +116,7 @@ func (h *held) room() string {
 	if !h.place.Locked() {
 		return ""
 	}
-	return h.grant.room()
+	return h.grant.Names.room()
 }
 
 // look finds out whether the lock is still ours, and heals what can be healed.

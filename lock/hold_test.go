@@ -37,9 +37,9 @@ func TestHold(t *testing.T) {
 	require.Equal(t, n, g.Names)
 	require.False(t, g.Leaned)
 	require.NoError(t, g.Degraded)
-	require.Equal(t, os.Getpid(), g.PID)
-	require.Equal(t, Exclusive, g.Mode)
-	require.GreaterOrEqual(t, g.Token, before)
+	require.Equal(t, os.Getpid(), g.Holder.PID)
+	require.Equal(t, Exclusive, g.Holder.Mode)
+	require.GreaterOrEqual(t, g.Holder.Token, before)
 
 	var peers struct {
 		PID, Timestamp int64
@@ -52,7 +52,7 @@ func TestHold(t *testing.T) {
 	require.GreaterOrEqual(t, peers.Timestamp, before)
 	i := look1(t, n.Notice).Info
 	require.Equal(t, "node", i.Dblock.Command)
-	require.Equal(t, g.Token, i.Dblock.Token)
+	require.Equal(t, g.Holder.Token, i.Dblock.Token)
 	require.Equal(t, notice.Exclusive, i.Dblock.Mode)
 
 	require.ErrorIs(t, l.Acquire(t.Context()), ErrAcquired)
@@ -110,9 +110,9 @@ func TestTokensIncrease(t *testing.T) {
 		l := New(db, Options{Now: clock.now})
 		require.NoError(t, l.Acquire(t.Context()))
 		g, _ := l.Grant()
-		require.Greater(t, g.Token, last)
-		require.Equal(t, g.Token, look1(t, n.Notice).Info.Dblock.Token)
-		last = g.Token
+		require.Greater(t, g.Holder.Token, last)
+		require.Equal(t, g.Holder.Token, look1(t, n.Notice).Info.Dblock.Token)
+		last = g.Holder.Token
 		require.NoError(t, l.Release())
 	}
 	for range 20 {

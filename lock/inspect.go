@@ -69,7 +69,7 @@ type Process struct {
 
 // Report is what Inspect found.
 type Report struct {
-	Names
+	Names    Names
 	State    State
 	Stale    bool          // the next dblock takes it over without waiting
 	Holder   *Holder       // nil if there is no lock file, or no valid one
@@ -319,7 +319,7 @@ func (r *Report) stateOfDblock(j *judge.Facts, inRoom []proc.Claim) {
 
 // findOrphans lists who keeps the room that nobody alive has locked.
 func (r *Report) findOrphans() {
-	room, _ := r.identifyRoom()
+	room, _ := r.Names.identifyRoom()
 	for _, h := range proc.Holding(room) {
 		r.Orphans = append(r.Orphans, h.PID)
 		r.Left = append(r.Left, describe(h.PID))

@@ -52,7 +52,7 @@ type target struct {
 func (r *Report) end(ctx context.Context, opts BreakOptions, b *Broken) error {
 	e := &ending{of: r, opts: opts, begin: time.Now()}
 	defer e.close()
-	room, err := r.genuine(roomName)
+	room, err := r.Names.genuine(roomName)
 	if err != nil && !notice.IsGone(err) {
 		return err
 	}
@@ -76,7 +76,7 @@ func (r *Report) end(ctx context.Context, opts BreakOptions, b *Broken) error {
 func (r *Report) Condemned() ([]Process, error) {
 	e := &ending{of: r}
 	defer e.close()
-	room, err := r.genuine(roomName)
+	room, err := r.Names.genuine(roomName)
 	if err != nil && !notice.IsGone(err) {
 		return nil, err
 	}
@@ -176,7 +176,7 @@ func (e *ending) shows(pid int) (bool, error) {
 		return false, nil
 	}
 	owner := proc.Owner(pid)
-	return proc.Writes(pid, e.of.seen.ID, e.of.Notice, filepath.Join(e.of.Names.State, spareName)) && (owner == -1 || owner == e.of.seen.UID), nil
+	return proc.Writes(pid, e.of.seen.ID, e.of.Names.Notice, filepath.Join(e.of.Names.State, spareName)) && (owner == -1 || owner == e.of.seen.UID), nil
 }
 
 // planted reports whether a process of root's may have been given the lock by somebody who
@@ -188,7 +188,7 @@ func (e *ending) planted(pid int) bool {
 		return false
 	}
 	var st unix.Stat_t
-	err := unix.Stat(filepath.Dir(e.of.Notice), &st)
+	err := unix.Stat(filepath.Dir(e.of.Names.Notice), &st)
 	return err != nil || st.Uid != 0 || st.Mode&0o022 != 0
 }
 
@@ -211,7 +211,7 @@ func (n Names) genuine(name string) (notice.ID, error) {
 // queues reports whether a stopped process has a place in the queue.
 func (e *ending) queues(pid int) (bool, error) {
 	for _, name := range []string{roomName, turnstileName(High), turnstileName(Normal), turnstileName(Low)} {
-		id, err := e.of.genuine(name)
+		id, err := e.of.Names.genuine(name)
 		if err != nil {
 			continue
 		}
@@ -395,7 +395,7 @@ func (e *ending) kill(ctx context.Context, patience time.Duration) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return &HeldError{Path: e.of.Notice, Report: e.of}
+	return &HeldError{Path: e.of.Names.Notice, Report: e.of}
 }
 
 // letGo makes a root end which has had no tree for so long.
@@ -439,7 +439,7 @@ func (e *ending) clear(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return &HeldError{Path: e.of.Notice, Report: e.of}
+	return &HeldError{Path: e.of.Names.Notice, Report: e.of}
 }
 
 // pids are those that got a signal.

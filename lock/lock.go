@@ -118,8 +118,8 @@ func (l *Lock) Err() error {
 
 // Grant describes a hold at the moment when it was acquired.
 type Grant struct {
-	Names
-	Holder
+	Names     Names
+	Holder    Holder
 	Waited    time.Duration
 	Leaned    bool  // an enclosing dblock holds the lock; nothing was taken
 	LeanedPID int   // that dblock

@@ -100,7 +100,7 @@ func childHold() int {
 		return 1
 	}
 	g, _ := l.Grant()
-	fmt.Println("held", g.Token, g.Leaned, g.Degraded != nil)
+	fmt.Println("held", g.Holder.Token, g.Leaned, g.Degraded != nil)
 	in := bufio.NewScanner(os.Stdin)
 	in.Scan()
 	if in.Text() == "look" {
@@ -152,7 +152,7 @@ func childWrap() int {
 	self, _ := os.Executable()
 	cmd := exec.Command(self)
 	g, _ := l.Grant()
-	cmd.Env = append(os.Environ(), envRole+"="+c.Run, EnvToken+"="+strconv.FormatInt(g.Token, 10), EnvPID+"="+strconv.Itoa(os.Getpid()), EnvLockFile+"="+g.Notice)
+	cmd.Env = append(os.Environ(), envRole+"="+c.Run, EnvToken+"="+strconv.FormatInt(g.Holder.Token, 10), EnvPID+"="+strconv.Itoa(os.Getpid()), EnvLockFile+"="+g.Names.Notice)
 	cmd.ExtraFiles = []*os.File{os.NewFile(uintptr(fd), "room")}
 	out, err := cmd.StdoutPipe()
 	if err != nil {

@@ -132,8 +132,8 @@ type leaned struct {
 }
 
 func newLeaned(g Grant, s surroundings, o outer, succeed func(*queue.File) (hold, error), attended bool) *leaned {
-	h := &leaned{grant: g, around: s, outer: o, succeed: succeed, file: queue.OpenRoom(g.State)}
-	h.keeper = newKeeper(h, g.Notice, lookEvery, outerEvery)
+	h := &leaned{grant: g, around: s, outer: o, succeed: succeed, file: queue.OpenRoom(g.Names.State)}
+	h.keeper = newKeeper(h, g.Names.Notice, lookEvery, outerEvery)
 	if attended {
 		h.keeper.attend()
 	}

@@ -14,7 +14,7 @@ import (
 
 // under sets the environment of a process that runs under this process's hold.
 func under(c *child, g Grant) *child {
-	c.Env = append(c.Env, EnvToken+"="+strconv.FormatInt(g.Token, 10), EnvPID+"="+strconv.Itoa(g.PID), EnvLockFile+"="+g.Notice)
+	c.Env = append(c.Env, EnvToken+"="+strconv.FormatInt(g.Holder.Token, 10), EnvPID+"="+strconv.Itoa(g.Holder.PID), EnvLockFile+"="+g.Names.Notice)
 	return c
 }
 
@@ -27,7 +27,7 @@ func TestNested(t *testing.T) {
 		id := inode(t, n.Notice)
 		c := under(prepare(t, "hold", config{DB: db, Mode: Shared, Wait: NoWait}), g)
 		c.run(t)
-		require.Equal(t, "held "+strconv.FormatInt(g.Token, 10)+" true false", c.line(t))
+		require.Equal(t, "held "+strconv.FormatInt(g.Holder.Token, 10)+" true false", c.line(t))
 		c.say(t, "release")
 		require.Equal(t, "released <nil>", c.line(t))
 		require.Equal(t, id, inode(t, n.Notice), "nothing was taken and nothing is released")
@@ -45,10 +45,10 @@ func TestNested(t *testing.T) {
 func TestNestedBelievesNothing(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(g *Grant, h *child){
-		"another process, no ancestor": func(g *Grant, h *child) { g.PID = h.Process.Pid },
-		"init":                         func(g *Grant, _ *child) { g.PID = 1 },
-		"no such process":              func(g *Grant, _ *child) { g.PID = 0 },
-		"another lock":                 func(g *Grant, _ *child) { g.Notice += "x" },
+		"another process, no ancestor": func(g *Grant, h *child) { g.Holder.PID = h.Process.Pid },
+		"init":                         func(g *Grant, _ *child) { g.Holder.PID = 1 },
+		"no such process":              func(g *Grant, _ *child) { g.Holder.PID = 0 },
+		"another lock":                 func(g *Grant, _ *child) { g.Names.Notice += "x" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

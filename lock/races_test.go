@@ -321,7 +321,7 @@ func TestEnvironmentIsCheckedNotBelieved(t *testing.T) {
 	require.True(t, ok)
 	require.True(t, g.Leaned)
 	require.Equal(t, i.PID, g.LeanedPID)
-	require.Equal(t, int64(1002), g.Token)
+	require.Equal(t, int64(1002), g.Holder.Token)
 	require.NoError(t, l.Release())
 	require.FileExists(t, n.Notice, "who leans releases nothing")
 }

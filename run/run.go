@@ -41,10 +41,10 @@ func (c *Command) Run(k *kong.Context, sigs *signals.Listener) error {
 	}
 	grant, _ := l.Grant()
 	if grant.Degraded != nil {
-		c.tell("warning: flock does not work in %s; other dblocks are kept out by the lock file alone", grant.State)
+		c.tell("warning: flock does not work in %s; other dblocks are kept out by the lock file alone", grant.Names.State)
 	}
 	if c.Verbose {
-		c.tell("acquired %s at %s, after %s (token %d)", grant.Notice, time.Now().Format("15:04:05"), grant.Waited.Round(time.Microsecond), grant.Token)
+		c.tell("acquired %s at %s, after %s (token %d)", grant.Names.Notice, time.Now().Format("15:04:05"), grant.Waited.Round(time.Microsecond), grant.Holder.Token)
 	}
 	result := c.supervise(l, path, environment(grant), sigs)
 	// The attendant has told of a loss, unless there was nothing yet to attend to.
@@ -95,19 +95,19 @@ func (c *Command) acquire(opts lock.Options, sigs *signals.Listener) (Holder, er
 // environment is the wrapper's own, the flags' variables as the user has set them,
 // with the hold described in it.
 func environment(g lock.Grant) []string {
-	pid := g.PID
+	pid := g.Holder.PID
 	if g.Leaned {
 		pid = g.LeanedPID
 	}
 	vars := [][2]string{
-		{lock.EnvDB, g.DB},
-		{lock.EnvLockFile, g.Notice},
+		{lock.EnvDB, g.Names.DB},
+		{lock.EnvLockFile, g.Names.Notice},
 		{lock.EnvPID, strconv.Itoa(pid)},
-		{lock.EnvHold + "HOST", g.Host},
-		{lock.EnvHold + "PROCESS", g.Process},
-		{lock.EnvHold + "TIMESTAMP", strconv.FormatInt(g.Timestamp.UnixMilli(), 10)},
-		{lock.EnvMode, g.Mode.String()},
-		{lock.EnvToken, strconv.FormatInt(g.Token, 10)},
+		{lock.EnvHold + "HOST", g.Holder.Host},
+		{lock.EnvHold + "PROCESS", g.Holder.Process},
+		{lock.EnvHold + "TIMESTAMP", strconv.FormatInt(g.Holder.Timestamp.UnixMilli(), 10)},
+		{lock.EnvMode, g.Holder.Mode.String()},
+		{lock.EnvToken, strconv.FormatInt(g.Holder.Token, 10)},
 		{lock.EnvHold + "WAITED_MS", strconv.FormatInt(g.Waited.Milliseconds(), 10)},
 		{lock.EnvOuter, lock.Enclosing(g)},
 	}

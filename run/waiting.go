@@ -153,7 +153,7 @@ func (w *waiting) show() {
 	}
 	s := situationOf(r, os.Getpid())
 	if !w.live {
-		line := fmt.Sprintf("dblock: waiting for %s, %s", term.Path(r.Notice), s)
+		line := fmt.Sprintf("dblock: waiting for %s, %s", term.Path(r.Names.Notice), s)
 		if waited := time.Since(w.start); waited > reminding {
 			line += fmt.Sprintf(" (waiting for %s)", term.Ago(waited))
 		}
@@ -167,7 +167,7 @@ func (w *waiting) show() {
 		return
 	}
 	waited := term.Ago(time.Since(w.start).Truncate(refresh / 10))
-	fmt.Fprintf(say.Stderr, "\r%s\x1b[K", s.line(waited, term.Path(r.Notice), term.Width(os.Stderr)-1))
+	fmt.Fprintf(say.Stderr, "\r%s\x1b[K", s.line(waited, term.Path(r.Names.Notice), term.Width(os.Stderr)-1))
 	w.shown = true
 	w.timer.Reset(refresh)
 }

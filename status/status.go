@@ -162,7 +162,7 @@ type openerJSON struct {
 
 func writeJSON(w io.Writer, r *lock.Report, f *lock.Facts) error {
 	d := document{
-		Version: 1, State: r.State, Locked: r.Locked(), Stale: r.Stale, Database: r.DB, LockFile: r.Notice, ID: r.ID,
+		Version: 1, State: r.State, Locked: r.Locked(), Stale: r.Stale, Database: r.Names.DB, LockFile: r.Names.Notice, ID: r.ID,
 		AgeMS: r.Age.Milliseconds(), Evidence: r.Evidence, WaitingKnown: r.WaitersKnown,
 		Readers: processes(r.Readers, nil), Waiting: processes(r.Waiters, f.Deadlines), Orphans: append([]int{}, r.Orphans...),
 		Left: briefs(r.Left), Owners: briefs(r.Owners), Remaining: briefs(r.Remaining), Stopped: briefs(r.Stopped),
@@ -173,8 +173,8 @@ func writeJSON(w io.Writer, r *lock.Report, f *lock.Facts) error {
 	}
 	for _, p := range f.Openers {
 		o := openerJSON{briefJSON: brief(p.Process), Writing: p.Writing, Locked: p.Locked}
-		if p.UID >= 0 {
-			o.UID = &p.UID
+		if p.Process.UID >= 0 {
+			o.UID = &p.Process.UID
 		}
 		d.Openers = append(d.Openers, o)
 	}

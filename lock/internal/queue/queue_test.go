@@ -277,8 +277,8 @@ func TestAbandonedWaitIsTakenUp(t *testing.T) {
 }
 
 func isLeft(k kind) bool {
-	left.Lock()
-	defer left.Unlock()
+	left.mu.Lock()
+	defer left.mu.Unlock()
 	return len(left.waits[k]) > 0
 }
 
