@@ -8,7 +8,7 @@ import "github.com/dblock-dev/dblock/lock"
 //
 // All of it is about one hold that has been acquired. The methods may be called by several
 // goroutines, and none of them blocks for longer than a look at the lock takes; what they
-// promise is written at the methods of lock.Lock.
+// promise is written at the methods of lock.Lock, and run/holdertest is the suite that each must pass.
 type Holder interface {
 	// Grant describes the hold: what the command finds in its environment, and others
 	// in the lock file.
