@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dblock-dev/dblock/lock/internal/claim"
+	"github.com/dblock-dev/dblock/lock/internal/inode"
 	"github.com/dblock-dev/dblock/lock/internal/ledger"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
 )
@@ -112,7 +113,7 @@ func TestWaitGivenUpRemovesWhatWasLeft(t *testing.T) {
 	k.mu.Lock()
 	k.ended = true
 	k.mu.Unlock()
-	ours, err := notice.Path(n.Notice).Adopt(look1(t, n.Notice))
+	ours, err := notice.Adopt(inode.Path(n.Notice), look1(t, n.Notice))
 	require.NoError(t, err)
 	defer ours.Close()
 	require.NoError(t, ours.SetPID(0))

@@ -4,7 +4,7 @@ import (
 	"time"
 
 	"github.com/dblock-dev/dblock/lock/internal/claim"
-	"github.com/dblock-dev/dblock/lock/internal/notice"
+	"github.com/dblock-dev/dblock/lock/internal/inode"
 	"github.com/dblock-dev/dblock/lock/internal/queue"
 )
 
@@ -110,7 +110,7 @@ func (h *held) beat() {
 	}
 }
 
-func (h *held) inode() (notice.ID, bool) { return h.claim.Inode(), true }
+func (h *held) inode() (inode.ID, bool) { return h.claim.Inode(), true }
 
 func (h *held) room() string {
 	if !h.place.Locked() {

@@ -3,6 +3,7 @@ package lock
 import (
 	"time"
 
+	"github.com/dblock-dev/dblock/lock/internal/inode"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
 	"github.com/dblock-dev/dblock/lock/internal/proc"
 	"github.com/dblock-dev/dblock/lock/internal/queue"
@@ -212,7 +213,7 @@ func (h *leaned) beat() {}
 
 func (h *leaned) room() string { return "" }
 
-func (h *leaned) inode() (notice.ID, bool) { return notice.ID{}, false }
+func (h *leaned) inode() (inode.ID, bool) { return inode.ID{}, false }
 
 // look checks that the hold we lean on is still there.
 func (h *leaned) look() {
