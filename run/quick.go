@@ -52,7 +52,7 @@ func (q *quick) whole() *Command {
 		Shared:           q.Shared,
 		Process:          q.Process,
 		Foreign:          cli.Foreign{StaleTimeout: cli.StaleTimeout(lock.DefaultStaleTimeout), Stale: "dead"},
-		OnLost:           "term", KillAfter: cli.Duration(10 * time.Second), Orphan: "term",
+		OnLost:           "term", KillAfter: cli.Duration(10 * time.Second), OnTimeLimit: "term", Orphan: "term",
 		Quiet: q.Quiet,
 		Argv:  q.Argv,
 	}
