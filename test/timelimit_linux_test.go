@@ -27,7 +27,7 @@ func TestTimeLimitEndsTheTree(t *testing.T) {
 			dir := family(t)
 			r := execute(t, dir, append([]string{"-d", "app.db", "--time-limit", "1"}, args...)...)
 			require.Equal(t, 124, r.code(), r.stderr)
-			require.Regexp(t, `^dblock: .* has run for 1s, as long as it may; it is being (ended|killed)\n`, r.stderr)
+			require.Regexp(t, `(?m)^dblock: .* has run for 1s, as long as it may; it is being (ended|killed)\n`, r.stderr)
 			require.Zero(t, next(t, dir), "something of it wrote on")
 			if exists(dir, "writes") && !strings.Contains(strings.Join(args, " "), "stubborn") {
 				b, err := os.ReadFile(filepath.Join(dir, "told"))
