@@ -37,14 +37,28 @@ type outer struct {
 	mode   Mode
 }
 
-// Enclosing returns what EnvOuter must say for a command that runs under g: the
-// holds that this process itself runs under, except g's. It is empty if there
-// are none.
-func Enclosing(g Grant) string {
+// Keeper is the pid of the process that holds the lock: this one, or the enclosing dblock.
+func (g Grant) Keeper() int {
+	if g.Leaned {
+		return g.LeanedPID
+	}
+	return g.Holder.PID
+}
+
+// Enclosing returns what EnvOuter must say for a command that runs under these grants: all
+// but the first of them, and the holds that this process itself runs under. It is empty if
+// there are none.
+func Enclosing(grants []Grant) string {
 	var lines []string
+	line := func(token int64, pid int, path string) {
+		lines = append(lines, strconv.FormatInt(token, 10)+":"+strconv.Itoa(pid)+":"+escapeLine.Replace(path))
+	}
+	for _, g := range grants[1:] {
+		line(g.Holder.Token, g.Keeper(), g.Names.Notice)
+	}
 	for _, o := range outers() {
-		if o.path != g.Names.Notice {
-			lines = append(lines, strconv.FormatInt(o.token, 10)+":"+strconv.Itoa(o.pid)+":"+escapeLine.Replace(o.path))
+		if !slices.ContainsFunc(grants, func(g Grant) bool { return g.Names.Notice == o.path }) {
+			line(o.token, o.pid, o.path)
 		}
 	}
 	return strings.Join(lines, "\n")

@@ -117,7 +117,7 @@ func TestWaitGivenUpRemovesWhatWasLeft(t *testing.T) {
 	require.NoError(t, err)
 	defer ours.Close()
 	require.NoError(t, ours.SetPID(0))
-	require.NoError(t, unix.Flock(l.Descriptor(), unix.LOCK_UN))
+	require.NoError(t, unix.Flock(l.Descriptors()[0], unix.LOCK_UN))
 	require.True(t, eventually(func() bool { _, err := os.Lstat(n.Notice); return os.IsNotExist(err) }))
 	require.NoError(t, l.Release())
 }

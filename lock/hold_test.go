@@ -28,7 +28,7 @@ func TestHold(t *testing.T) {
 	require.False(t, ok)
 	require.Nil(t, l.Lost())
 	require.NoError(t, l.Err())
-	require.Equal(t, -1, l.Descriptor())
+	require.Empty(t, l.Descriptors())
 	require.NoError(t, l.Release(), "without a hold it does nothing")
 
 	before := ms(time.Now())

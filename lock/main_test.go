@@ -146,7 +146,7 @@ func childWrap() int {
 	if c.Ending {
 		l.Ending()
 	}
-	fd, err := dup(l.Descriptor())
+	fd, err := dup(l.Descriptors()[0])
 	if err != nil {
 		return 1
 	}

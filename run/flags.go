@@ -60,7 +60,10 @@ func (c *Command) options(k *kong.Context) (lock.Options, error) {
 	given := cli.Given(k)
 	var o lock.Options
 	if err := c.Check(given); err != nil {
-		return o, cli.Usage(err.Error(), "dblock -d PATH -- COMMAND, or set DBLOCK_DB; `dblock --help` shows more")
+		if c.DB == "" && c.LockFile == "" {
+			return o, cli.Usage(err.Error(), "dblock -d PATH -- COMMAND, or set DBLOCK_DB; `dblock --help` shows more")
+		}
+		return o, err
 	}
 	for _, pair := range [][2]string{{"nonblock", "wait"}, {"shared", "exclusive"}, {"quiet", "verbose"}} {
 		if given(pair[0]) && given(pair[1]) {

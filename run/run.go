@@ -39,14 +39,16 @@ func (c *Command) Run(k *kong.Context, sigs *signals.Listener) error {
 	if err != nil {
 		return err
 	}
-	grant, _ := l.Grant()
-	if grant.Degraded != nil {
-		c.tell("warning: flock does not work in %s; other dblocks are kept out by the lock file alone", grant.Names.State)
+	grants := l.Grants()
+	for _, g := range grants {
+		if g.Degraded != nil {
+			c.tell("warning: flock does not work in %s; other dblocks are kept out by the lock file alone", g.Names.State)
+		}
+		if c.Verbose {
+			c.tell("acquired %s at %s, after %s (token %d)", g.Names.Notice, time.Now().Format("15:04:05"), g.Waited.Round(time.Microsecond), g.Holder.Token)
+		}
 	}
-	if c.Verbose {
-		c.tell("acquired %s at %s, after %s (token %d)", grant.Names.Notice, time.Now().Format("15:04:05"), grant.Waited.Round(time.Microsecond), grant.Holder.Token)
-	}
-	result := c.supervise(l, path, environment(grant), sigs)
+	result := c.supervise(l, path, environment(grants), sigs)
 	// The attendant has told of a loss, unless there was nothing yet to attend to.
 	told := l.Err() != nil && !errors.Is(result, lock.ErrLost)
 	err = l.Release()
@@ -93,23 +95,24 @@ func (c *Command) acquire(opts lock.Options, sigs *signals.Listener) (Holder, er
 }
 
 // environment is the wrapper's own, the flags' variables as the user has set them,
-// with the hold described in it.
-func environment(g lock.Grant) []string {
-	pid := g.Holder.PID
-	if g.Leaned {
-		pid = g.LeanedPID
+// with the hold described in it. Of several it is that of the database that was named first;
+// the others are among the outer ones.
+func environment(grants []lock.Grant) []string {
+	g, waited := grants[0], time.Duration(0)
+	for _, each := range grants {
+		waited += each.Waited
 	}
 	vars := [][2]string{
 		{lock.EnvDB, g.Names.DB},
 		{lock.EnvLockFile, g.Names.Notice},
-		{lock.EnvPID, strconv.Itoa(pid)},
+		{lock.EnvPID, strconv.Itoa(g.Keeper())},
 		{lock.EnvHold + "HOST", g.Holder.Host},
 		{lock.EnvHold + "PROCESS", g.Holder.Process},
 		{lock.EnvHold + "TIMESTAMP", strconv.FormatInt(g.Holder.Timestamp.UnixMilli(), 10)},
 		{lock.EnvMode, g.Holder.Mode.String()},
 		{lock.EnvToken, strconv.FormatInt(g.Holder.Token, 10)},
-		{lock.EnvHold + "WAITED_MS", strconv.FormatInt(g.Waited.Milliseconds(), 10)},
-		{lock.EnvOuter, lock.Enclosing(g)},
+		{lock.EnvHold + "WAITED_MS", strconv.FormatInt(waited.Milliseconds(), 10)},
+		{lock.EnvOuter, lock.Enclosing(grants)},
 	}
 	own := os.Environ()
 	env := make([]string, 0, len(own)+len(vars))
