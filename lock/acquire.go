@@ -92,7 +92,7 @@ func (a *attempt) lean() (hold, error) {
 	}
 	mine := a.claims(nil)
 	g := Grant{Names: a.names, Holder: holderOf(mine.Describe()), Leaned: true, LeanedPID: o.pid}
-	g.Mode, g.Token = mode, o.token
+	g.Holder.Mode, g.Holder.Token = mode, o.token
 	return newLeaned(g, s, *o, a.succeed, !a.opts.Unattended), nil
 }
 
@@ -154,7 +154,7 @@ func (a *attempt) take(ctx context.Context, room *queue.File) (h *held, waited b
 // granted describes the hold.
 func (a *attempt) granted(p *queue.Place, c *claim.Claim) Grant {
 	g := Grant{Names: a.names, Holder: holderOf(c.Info()), Waited: time.Since(a.start), Degraded: p.Degraded()}
-	g.Token = c.Token()
+	g.Holder.Token = c.Token()
 	return g
 }
 

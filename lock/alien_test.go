@@ -66,11 +66,11 @@ func TestAlienFilesStay(t *testing.T) {
 				require.True(t, r.Locked())
 				require.Contains(t, r.Evidence, "not a lock file")
 				for _, o := range []BreakOptions{{}, {IfStale: true}, {ID: r.ID}, {Consent: func(*Report) bool { return true }}} {
-					o.LockFile = lockFile
+					o.Options.LockFile = lockFile
 					_, err := Break(t.Context(), db, o)
 					require.ErrorIs(t, err, ErrNotLockFile)
 				}
-				require.Equal(t, id, inode(t, path))
+				require.Equal(t, id, inodeOf(t, path))
 				require.Equal(t, c.content, contents(t, path))
 				require.NoDirExists(t, path+".d")
 			})

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dblock-dev/dblock/lock/internal/inode"
 	"github.com/dblock-dev/dblock/lock/internal/judge"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
 	"github.com/dblock-dev/dblock/lock/internal/proc"
@@ -22,7 +23,7 @@ const DefaultKillAfter = 10 * time.Second
 
 // BreakOptions say what Break may do.
 type BreakOptions struct {
-	Options
+	Options Options
 	// IfStale breaks only what is stale.
 	IfStale bool
 	// ID is consent to break this one lock, live or not: Report.ID.
@@ -69,7 +70,7 @@ type Broken struct {
 // (then there is a Broken as well), a *fs.PathError, or one that is
 // fs.ErrPermission for somebody else's process.
 func Break(ctx context.Context, db string, opts BreakOptions) (*Broken, error) {
-	n, err := Resolve(db, opts.LockFile)
+	n, err := Resolve(db, opts.Options.LockFile)
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +138,7 @@ func (r *Report) breakUp(ctx context.Context, opts BreakOptions, b *Broken) (err
 // stayed as it is for long enough to be none. False: it has changed.
 func (r *Report) settled(ctx context.Context) bool {
 	return !waitUntil(ctx, judge.Grace, func() bool {
-		now, err := notice.Read(r.Notice)
+		now, err := notice.Read(r.Names.Notice)
 		return err != nil || !now.Same(r.seen)
 	})
 }
@@ -166,7 +167,7 @@ func (r *Report) Removable() bool {
 	if r.seen == nil {
 		return true
 	}
-	err := unix.Faccessat(unix.AT_FDCWD, filepath.Dir(r.Notice), unix.W_OK|unix.X_OK, unix.AT_EACCESS)
+	err := unix.Faccessat(unix.AT_FDCWD, filepath.Dir(r.Names.Notice), unix.W_OK|unix.X_OK, unix.AT_EACCESS)
 	return r.KeptBy < 0 && !errors.Is(err, fs.ErrPermission)
 }
 
@@ -181,14 +182,14 @@ func (r *Report) restored(ctx context.Context) bool {
 		soon += maxBeat
 	}
 	return waitUntil(ctx, soon, func() bool {
-		now, err := notice.Read(r.Notice)
+		now, err := notice.Read(r.Names.Notice)
 		return err == nil && now.Info.Dblock != nil && identity(now) == r.ID
 	})
 }
 
 // stands reports whether the judged notice is still at the path.
 func (r *Report) stands() bool {
-	id, err := notice.Identify(r.Notice)
+	id, err := inode.Identify(r.Names.Notice)
 	return err == nil && id == r.seen.ID
 }
 
@@ -219,21 +220,21 @@ func (r *Report) remove() (bool, error) {
 		return false, nil
 	}
 	// A short name, which fits however long the notice's own is.
-	aside := filepath.Join(filepath.Dir(r.Notice), fmt.Sprintf(".dblock-broken-%x", rand.Uint32()))
-	err := unix.Rename(r.Notice, aside)
+	aside := filepath.Join(filepath.Dir(r.Names.Notice), fmt.Sprintf(".dblock-broken-%x", rand.Uint32()))
+	err := unix.Rename(r.Names.Notice, aside)
 	if err == syscall.ENOENT {
 		return false, nil
 	}
 	if err != nil {
-		return false, &fs.PathError{Op: "remove", Path: r.Notice, Err: err}
+		return false, &fs.PathError{Op: "remove", Path: r.Names.Notice, Err: err}
 	}
 	if now, err := notice.Read(aside); err != nil || identity(now) != r.ID { // check: compare-before-break
-		_, err := notice.Link(notice.Path(aside), notice.Path(r.Notice))
-		_ = notice.Remove(aside)
+		_, err := inode.Link(inode.Path(aside), inode.Path(r.Names.Notice))
+		_ = inode.Remove(aside)
 		if errors.Is(err, fs.ErrExist) {
 			err = nil
 		}
 		return false, err
 	}
-	return true, notice.Remove(aside)
+	return true, inode.Remove(aside)
 }

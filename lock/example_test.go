@@ -30,7 +30,7 @@ func ExampleNew() {
 		log.Fatal(err)
 	}
 	g, _ := l.Grant()
-	fmt.Printf("%s holds %s, %s\n", g.Process, filepath.Base(g.Notice), g.Mode)
+	fmt.Printf("%s holds %s, %s\n", g.Holder.Process, filepath.Base(g.Names.Notice), g.Holder.Mode)
 	// The error tells whether the lock was still ours at the end.
 	if err := l.Release(); err != nil {
 		log.Fatal(err)

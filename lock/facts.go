@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/dblock-dev/dblock/lock/internal/notice"
+	"github.com/dblock-dev/dblock/lock/internal/inode"
 	"github.com/dblock-dev/dblock/lock/internal/proc"
 	"github.com/dblock-dev/dblock/lock/internal/queue"
 )
@@ -35,15 +35,15 @@ type Facts struct {
 // Running is a process, and what it was started with. That is known of processes of the
 // same user only, and to root; it may be anybody's text.
 type Running struct {
-	Process
-	Under int      // the pid of the holder to whom it belongs
-	Args  []string // nil if they are not known
-	Dir   string   // its working directory; empty if that is not known
+	Process Process
+	Under   int      // the pid of the holder to whom it belongs
+	Args    []string // nil if they are not known
+	Dir     string   // its working directory; empty if that is not known
 }
 
 // Opener is a process that has the database open.
 type Opener struct {
-	Process
+	Process Process
 	Writing bool // for writing
 	Locked  bool // it has locked the database's file, or a part of it, as engines do
 }
@@ -54,16 +54,16 @@ func (r *Report) Facts() *Facts {
 	f := &Facts{Running: r.Running(), Deadlines: map[int]time.Time{}, Inside: r.Inside()}
 	holders, sure := r.holders()
 	f.HoldersKnown = sure
-	files := r.queueFiles()
+	files := r.Names.queueFiles()
 	for _, p := range r.Waiters {
 		if ms := proc.SignsFrom(p.PID, queue.FirstDeadline, files...); ms > 0 {
 			f.Deadlines[p.PID] = time.UnixMilli(ms)
 		}
 	}
-	if r.DB == "" {
+	if r.Names.DB == "" {
 		return f
 	}
-	opened, known := proc.Opening(r.DB)
+	opened, known := proc.Opening(r.Names.DB)
 	f.OpenersKnown = known
 	for _, o := range opened {
 		// One that has ended meanwhile cannot be told from those without the lock.
@@ -98,7 +98,7 @@ func (r *Report) holders() (pids []int, sure bool) {
 		pids = []int{r.Holder.PID}
 	case r.seen.Info.Dblock.Boot == proc.Self().Boot:
 		// In another pid namespace. What has its lock may be seen all the same.
-		room, _ := r.identifyRoom()
+		room, _ := r.Names.identifyRoom()
 		for _, h := range proc.Holding(room) {
 			pids = append(pids, h.PID)
 		}
@@ -128,7 +128,7 @@ func (r *Report) running(holder int) []Running {
 		}
 	}
 	w := Running{Process: describe(pid), Under: holder}
-	if me := os.Geteuid(); me == 0 || w.UID == me {
+	if me := os.Geteuid(); me == 0 || w.Process.UID == me {
 		w.Args, w.Dir = proc.Command(pid), proc.Dir(pid)
 	}
 	return []Running{w}
@@ -148,8 +148,8 @@ func (r *Report) Inside() bool {
 }
 
 // queueFiles are the files that others may wait for.
-func (n Names) queueFiles() (ids []notice.ID) {
-	dir, err := notice.OpenDir(n.State)
+func (n Names) queueFiles() (ids []inode.ID) {
+	dir, err := inode.OpenDir(n.State)
 	if err != nil {
 		return nil
 	}

@@ -37,7 +37,7 @@ func openers(t *testing.T, db string) map[int]Opener {
 	f := inspected(t, db, Options{}).Facts()
 	found := map[int]Opener{}
 	for _, o := range f.Openers {
-		found[o.PID] = o
+		found[o.Process.PID] = o
 	}
 	return found
 }
@@ -57,7 +57,7 @@ func TestFactsOfThoseWithoutTheLock(t *testing.T) {
 	require.Len(t, found, 2)
 	require.False(t, found[reader].Writing)
 	require.True(t, found[writer].Writing)
-	require.Equal(t, "cat", found[writer].Command)
+	require.Equal(t, "cat", found[writer].Process.Command)
 	require.False(t, found[writer].Locked)
 
 	// Another name of the same file.
@@ -123,7 +123,7 @@ func TestFactsOfTheHolder(t *testing.T) {
 	t.Cleanup(func() { _ = unix.Kill(pid, unix.SIGKILL) })
 	f := inspected(t, db, Options{}).Facts()
 	require.Len(t, f.Running, 1)
-	require.Equal(t, pid, f.Running[0].PID)
+	require.Equal(t, pid, f.Running[0].Process.PID)
 	require.Equal(t, h.Process.Pid, f.Running[0].Under)
 	require.NotEmpty(t, f.Running[0].Args)
 	wd, err := os.Getwd()
@@ -132,7 +132,7 @@ func TestFactsOfTheHolder(t *testing.T) {
 	require.False(t, f.Inside)
 	require.Empty(t, f.Openers)
 	require.NoError(t, unix.Kill(pid, unix.SIGSTOP))
-	require.True(t, eventually(func() bool { return inspected(t, db, Options{}).Facts().Running[0].Stopped }))
+	require.True(t, eventually(func() bool { return inspected(t, db, Options{}).Facts().Running[0].Process.Stopped }))
 }
 
 // Each waiter tells until when it waits, wherever in the queue it is; one that waits for
@@ -204,7 +204,7 @@ func TestInfo(t *testing.T) {
 	l := acquire(t, db, Options{Info: "ticket 42"})
 	require.Equal(t, "ticket 42", inspected(t, db, Options{}).Holder.Info)
 	g, _ := l.Grant()
-	require.Equal(t, "ticket 42", g.Info)
+	require.Equal(t, "ticket 42", g.Holder.Info)
 	require.NoError(t, l.Release())
 	acquire(t, db, Options{})
 	require.NotContains(t, contents(t, n.Notice), `"info"`)
@@ -235,7 +235,7 @@ func TestCondemned(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, ps, 2)
 	require.Equal(t, []int{h.Process.Pid, pid}, []int{ps[0].PID, ps[1].PID})
-	put(t, inspected(t, db, Options{}).Notice, dblockNotice(t, func(i *notice.Info) { i.Host, i.Dblock.Boot = "elsewhere", "another-boot" }))
+	put(t, inspected(t, db, Options{}).Names.Notice, dblockNotice(t, func(i *notice.Info) { i.Host, i.Dblock.Boot = "elsewhere", "another-boot" }))
 	ps, err = inspected(t, db, Options{}).Condemned()
 	require.NoError(t, err)
 	require.Empty(t, ps, "it is not here")

@@ -5,6 +5,7 @@ import (
 	"go/parser"
 	"go/token"
 	"go/types"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -62,4 +63,35 @@ type nowhere struct{}
 
 func (nowhere) Import(path string) (*types.Package, error) {
 	return types.NewPackage(path, filepath.Base(path)), nil
+}
+
+// A struct has its parts by name: what is borrowed from an embedded one is found nowhere.
+func TestNothingIsEmbedded(t *testing.T) {
+	t.Parallel()
+	fset := token.NewFileSet()
+	structs := 0
+	require.NoError(t, filepath.WalkDir(".", func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		file, err := parser.ParseFile(fset, path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			s, is := n.(*ast.StructType)
+			if !is {
+				return true
+			}
+			structs++
+			for _, f := range s.Fields.List {
+				if len(f.Names) == 0 {
+					t.Errorf("%s: a struct embeds another type", fset.Position(f.Pos()))
+				}
+			}
+			return true
+		})
+		return nil
+	}))
+	require.Greater(t, structs, 30, "they were looked at")
 }

@@ -4,7 +4,7 @@ import (
 	"time"
 
 	"github.com/dblock-dev/dblock/lock/internal/claim"
-	"github.com/dblock-dev/dblock/lock/internal/notice"
+	"github.com/dblock-dev/dblock/lock/internal/inode"
 	"github.com/dblock-dev/dblock/lock/internal/queue"
 )
 
@@ -56,7 +56,7 @@ func newHeld(g Grant, opts Options, p *queue.Place, c *claim.Claim) *held {
 	if crowded {
 		every = crowdedLook
 	}
-	h.keeper = newKeeper(h, g.Notice, every, max(minBeat, min(maxBeat, opts.StaleTimeout/6)))
+	h.keeper = newKeeper(h, g.Names.Notice, every, max(minBeat, min(maxBeat, opts.StaleTimeout/6)))
 	if !opts.Unattended || crowded {
 		h.keeper.attend()
 	}
@@ -117,13 +117,13 @@ func (h *held) beat() {
 	}
 }
 
-func (h *held) inode() (notice.ID, bool) { return h.claim.Inode(), true }
+func (h *held) inode() (inode.ID, bool) { return h.claim.Inode(), true }
 
 func (h *held) room() string {
 	if !h.place.Locked() {
 		return ""
 	}
-	return h.grant.room()
+	return h.grant.Names.room()
 }
 
 // look finds out whether the lock is still ours, and heals what can be healed.

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dblock-dev/dblock/internal/tree"
-	"github.com/dblock-dev/dblock/lock/internal/notice"
+	"github.com/dblock-dev/dblock/lock/internal/inode"
 	"github.com/dblock-dev/dblock/lock/internal/proc"
 	"github.com/dblock-dev/dblock/lock/internal/queue"
 )
@@ -26,7 +26,7 @@ const unstuck = time.Second
 type ending struct {
 	of    *Report
 	opts  BreakOptions
-	room  notice.ID
+	room  inode.ID
 	roots []*target // dblocks; or what a killed dblock has left
 	rest  []*target // what the roots have started
 	dead  []int     // dblocks that were killed; their locks live on in what they have left
@@ -52,8 +52,8 @@ type target struct {
 func (r *Report) end(ctx context.Context, opts BreakOptions, b *Broken) error {
 	e := &ending{of: r, opts: opts, begin: time.Now()}
 	defer e.close()
-	room, err := r.genuine(roomName)
-	if err != nil && !notice.IsGone(err) {
+	room, err := r.Names.genuine(roomName)
+	if err != nil && !inode.IsGone(err) {
 		return err
 	}
 	e.room = room
@@ -76,8 +76,8 @@ func (r *Report) end(ctx context.Context, opts BreakOptions, b *Broken) error {
 func (r *Report) Condemned() ([]Process, error) {
 	e := &ending{of: r}
 	defer e.close()
-	room, err := r.genuine(roomName)
-	if err != nil && !notice.IsGone(err) {
+	room, err := r.Names.genuine(roomName)
+	if err != nil && !inode.IsGone(err) {
 		return nil, err
 	}
 	e.room = room
@@ -176,7 +176,7 @@ func (e *ending) shows(pid int) (bool, error) {
 		return false, nil
 	}
 	owner := proc.Owner(pid)
-	return proc.Writes(pid, e.of.seen.ID, e.of.Notice, filepath.Join(e.of.Names.State, spareName)) && (owner == -1 || owner == e.of.seen.UID), nil
+	return proc.Writes(pid, e.of.seen.ID, e.of.Names.Notice, filepath.Join(e.of.Names.State, spareName)) && (owner == -1 || owner == e.of.seen.UID), nil
 }
 
 // planted reports whether a process of root's may have been given the lock by somebody who
@@ -188,21 +188,21 @@ func (e *ending) planted(pid int) bool {
 		return false
 	}
 	var st unix.Stat_t
-	err := unix.Stat(filepath.Dir(e.of.Notice), &st)
+	err := unix.Stat(filepath.Dir(e.of.Names.Notice), &st)
 	return err != nil || st.Uid != 0 || st.Mode&0o022 != 0
 }
 
 // genuine identifies a state file, which must be one: somebody may have given that name
 // to a file that another process, which has nothing to do with this lock, has locked.
-func (n Names) genuine(name string) (notice.ID, error) {
-	dir, err := notice.OpenDir(n.State)
+func (n Names) genuine(name string) (inode.ID, error) {
+	dir, err := inode.OpenDir(n.State)
 	if err != nil {
-		return notice.ID{}, err
+		return inode.ID{}, err
 	}
 	defer dir.Close()
 	f, err := queue.Existing(dir.At(name))
 	if err != nil {
-		return notice.ID{}, err
+		return inode.ID{}, err
 	}
 	defer f.Close()
 	return f.ID()
@@ -211,7 +211,7 @@ func (n Names) genuine(name string) (notice.ID, error) {
 // queues reports whether a stopped process has a place in the queue.
 func (e *ending) queues(pid int) (bool, error) {
 	for _, name := range []string{roomName, turnstileName(High), turnstileName(Normal), turnstileName(Low)} {
-		id, err := e.of.genuine(name)
+		id, err := e.of.Names.genuine(name)
 		if err != nil {
 			continue
 		}
@@ -395,7 +395,7 @@ func (e *ending) kill(ctx context.Context, patience time.Duration) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return &HeldError{Path: e.of.Notice, Report: e.of}
+	return &HeldError{Path: e.of.Names.Notice, Report: e.of}
 }
 
 // letGo makes a root end which has had no tree for so long.
@@ -439,7 +439,7 @@ func (e *ending) clear(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return &HeldError{Path: e.of.Notice, Report: e.of}
+	return &HeldError{Path: e.of.Names.Notice, Report: e.of}
 }
 
 // pids are those that got a signal.

@@ -184,7 +184,7 @@ func TestLinkSwitchedWhileWaiting(t *testing.T) {
 	require.NoError(t, holder.Release())
 	require.NoError(t, result(t, got))
 	g, _ := l.Grant()
-	require.Equal(t, second, g.DB)
+	require.Equal(t, second, g.Names.DB)
 	mustHeld(t, attemptOnce(t, second, Options{}))
 	require.NoError(t, attemptOnce(t, first, Options{}))
 	require.NoFileExists(t, n.Notice)

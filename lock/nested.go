@@ -3,6 +3,7 @@ package lock
 import (
 	"time"
 
+	"github.com/dblock-dev/dblock/lock/internal/inode"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
 	"github.com/dblock-dev/dblock/lock/internal/proc"
 	"github.com/dblock-dev/dblock/lock/internal/queue"
@@ -132,8 +133,8 @@ type leaned struct {
 }
 
 func newLeaned(g Grant, s surroundings, o outer, succeed func(*queue.File) (hold, error), attended bool) *leaned {
-	h := &leaned{grant: g, around: s, outer: o, succeed: succeed, file: queue.OpenRoom(g.State)}
-	h.keeper = newKeeper(h, g.Notice, lookEvery, outerEvery)
+	h := &leaned{grant: g, around: s, outer: o, succeed: succeed, file: queue.OpenRoom(g.Names.State)}
+	h.keeper = newKeeper(h, g.Names.Notice, lookEvery, outerEvery)
 	if attended {
 		h.keeper.attend()
 	}
@@ -218,7 +219,7 @@ func (h *leaned) beat() {}
 
 func (h *leaned) room() string { return "" }
 
-func (h *leaned) inode() (notice.ID, bool) { return notice.ID{}, false }
+func (h *leaned) inode() (inode.ID, bool) { return inode.ID{}, false }
 
 // look checks that the hold we lean on is still there.
 func (h *leaned) look() {

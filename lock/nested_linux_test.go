@@ -26,10 +26,10 @@ func TestNestedThroughAnotherMount(t *testing.T) {
 	defer syscall.Unmount(other, syscall.MNT_DETACH)
 	l := acquire(t, db, Options{})
 	g, _ := l.Grant()
-	require.Equal(t, n.Notice, g.Notice)
+	require.Equal(t, n.Notice, g.Names.Notice)
 	c := under(prepare(t, "hold", config{DB: filepath.Join(other, filepath.Base(db)), Wait: NoWait}), g)
 	c.run(t)
-	require.Equal(t, "held "+strconv.FormatInt(g.Token, 10)+" true false", c.line(t))
+	require.Equal(t, "held "+strconv.FormatInt(g.Holder.Token, 10)+" true false", c.line(t))
 }
 
 // In another pid namespace the number of the holder's process says nothing, and
@@ -51,7 +51,7 @@ func TestHiddenHolderNeedsTheDescriptor(t *testing.T) {
 	db, n = database(t)
 	l := acquire(t, db, Options{})
 	g, _ := l.Grant()
-	o = outer{token: g.Token, pid: g.PID, path: n.Notice}
+	o = outer{token: g.Holder.Token, pid: g.Holder.PID, path: n.Notice}
 	s := elsewhere(n)
 	mode, live := s.live(&o)
 	require.True(t, live)

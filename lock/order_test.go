@@ -209,8 +209,8 @@ func TestReadersTogether(t *testing.T) {
 			var tokens []int64
 			for _, r := range readers {
 				g, _ := r.Grant()
-				require.Equal(t, Shared, g.Mode)
-				tokens = append(tokens, g.Token)
+				require.Equal(t, Shared, g.Holder.Mode)
+				tokens = append(tokens, g.Holder.Token)
 			}
 			require.IsIncreasing(t, tokens)
 			require.Equal(t, notice.Shared, look1(t, n.Notice).Info.Dblock.Mode)

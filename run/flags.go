@@ -29,13 +29,15 @@ type Command struct {
 	Process          string       `short:"p" default:"dblock" placeholder:"LABEL" help:"The label that others see (${default})."`
 	Info             string       `placeholder:"TEXT" help:"What others are to know, in the lock file: a reason, a ticket, an address."`
 	cli.Foreign
-	OnLost    OnLost       `default:"term" placeholder:"ACTION" help:"What to do with the command when the lock is lost: term, kill or warn (${default})."`
-	KillAfter cli.Duration `default:"10s" placeholder:"D" help:"How long after SIGTERM to send SIGKILL (${default})."`
-	Orphan    Orphan       `default:"term" placeholder:"ACTION" help:"What becomes of the command if dblock is killed: term or keep (${default})."`
-	Close     bool         `short:"o" help:"Do not let the command inherit the lock's descriptor."`
-	Command   string       `short:"c" placeholder:"STRING" help:"Run STRING with $$SHELL -c."`
-	Quiet     cli.Quiet    `short:"q" help:"Say nothing about waiting; given twice, nothing about giving up and losing the lock either."`
-	Verbose   bool         `short:"v" help:"Also say when the lock was acquired, and after how long."`
+	OnLost      OnLost       `default:"term" placeholder:"ACTION" help:"What to do with the command when the lock is lost: term, kill or warn (${default})."`
+	KillAfter   cli.Duration `default:"10s" placeholder:"D" help:"How long after SIGTERM to send SIGKILL (${default})."`
+	TimeLimit   cli.Duration `placeholder:"D" help:"How long the command may run: 90s, 5m. Then it is ended with all that it has started, and the exit code is 124. 0 or nothing: as long as it takes."`
+	OnTimeLimit OnTimeLimit  `default:"term" placeholder:"ACTION" help:"What to do with the command when its time is up: term, kill or warn (${default})."`
+	Orphan      Orphan       `default:"term" placeholder:"ACTION" help:"What becomes of the command if dblock is killed: term or keep (${default})."`
+	Close       bool         `short:"o" help:"Do not let the command inherit the lock's descriptor."`
+	Command     string       `short:"c" placeholder:"STRING" help:"Run STRING with $$SHELL -c."`
+	Quiet       cli.Quiet    `short:"q" help:"Say nothing about waiting; given twice, nothing about giving up and losing the lock either."`
+	Verbose     bool         `short:"v" help:"Also say when the lock was acquired, and after how long."`
 
 	Argv []string `arg:"" optional:"" passthrough:"partial" name:"command" help:"The command and its arguments."`
 
@@ -58,7 +60,10 @@ func (c *Command) options(k *kong.Context) (lock.Options, error) {
 	given := cli.Given(k)
 	var o lock.Options
 	if err := c.Check(given); err != nil {
-		return o, cli.Usage(err.Error(), "dblock -d PATH -- COMMAND, or set DBLOCK_DB; `dblock --help` shows more")
+		if c.DB == "" && c.LockFile == "" {
+			return o, cli.Usage(err.Error(), "dblock -d PATH -- COMMAND, or set DBLOCK_DB; `dblock --help` shows more")
+		}
+		return o, err
 	}
 	for _, pair := range [][2]string{{"nonblock", "wait"}, {"shared", "exclusive"}, {"quiet", "verbose"}} {
 		if given(pair[0]) && given(pair[1]) {

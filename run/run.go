@@ -31,14 +31,16 @@ func (c *Command) Run(k *kong.Context, sigs *signals.Listener) error {
 	if err != nil {
 		return err
 	}
-	grant, _ := l.Grant()
-	if grant.Degraded != nil {
-		c.tell("warning: flock does not work in %s; other dblocks are kept out by the lock file alone", grant.State)
+	grants := l.Grants()
+	for _, g := range grants {
+		if g.Degraded != nil {
+			c.tell("warning: flock does not work in %s; other dblocks are kept out by the lock file alone", g.Names.State)
+		}
+		if c.Verbose {
+			c.tell("acquired %s at %s, after %s (token %d)", g.Names.Notice, time.Now().Format("15:04:05"), g.Waited.Round(time.Microsecond), g.Holder.Token)
+		}
 	}
-	if c.Verbose {
-		c.tell("acquired %s at %s, after %s (token %d)", grant.Notice, time.Now().Format("15:04:05"), grant.Waited.Round(time.Microsecond), grant.Token)
-	}
-	result := c.supervise(l, path, environment(grant), sigs)
+	result := c.supervise(l, path, environment(grants), sigs)
 	// The attendant has told of a loss, unless there was nothing yet to attend to.
 	told := l.Err() != nil && !errors.Is(result, lock.ErrLost)
 	err = l.Release()
@@ -85,10 +87,11 @@ func (c *Command) acquire(opts lock.Options, sigs *signals.Listener) (Holder, er
 }
 
 // environment is the wrapper's own, the flags' variables as the user has set them,
-// with the hold described in it.
-func environment(g lock.Grant) []string {
+// with the hold described in it. Of several it is that of the database that was named first;
+// the others are among the outer ones.
+func environment(grants []lock.Grant) []string {
 	own := os.Environ()
-	vars := lock.Variables(g)
+	vars := lock.Variables(grants)
 	env := make([]string, 0, len(own)+len(vars))
 	for _, kv := range own {
 		if !strings.HasPrefix(kv, lock.EnvHold) {

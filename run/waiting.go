@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -35,15 +36,22 @@ func (c *Command) wait(opts lock.Options, sigs *signals.Listener, w *waiting) (H
 	defer cancel(nil)
 	done, idle := make(chan struct{}), make(chan struct{})
 	waited := false
-	opts.OnWait = func() {
+	onWait := func(db string) {
+		w.db.Store(&db)
+		if waited {
+			return // for another one of several before
+		}
 		waited = true
 		go func() {
 			defer close(idle)
 			w.listen(sigs, cancel, done)
 		}()
 	}
-	l := lock.New(c.DB, opts)
-	err := l.Acquire(ctx)
+	l, err := c.describe(opts, onWait)
+	if err != nil {
+		return nil, err
+	}
+	err = l.Acquire(ctx)
 	if waited {
 		close(done)
 		<-idle
@@ -57,6 +65,22 @@ func (c *Command) wait(opts lock.Options, sigs *signals.Listener, w *waiting) (H
 		return nil, c.conflict(err)
 	}
 	return l, err
+}
+
+// acquirer is what holds the lock, and before that gets it.
+type acquirer interface {
+	Holder
+	Acquire(ctx context.Context) error
+}
+
+// describe is the lock of the database, or those of several. onWait is called with the one that
+// has to be waited for.
+func (c *Command) describe(opts lock.Options, onWait func(db string)) (acquirer, error) {
+	if len(c.More) > 0 {
+		return lock.NewSet(append([]string{c.DB}, c.More...), opts, onWait)
+	}
+	opts.OnWait = func() { onWait(c.DB) }
+	return lock.New(c.DB, opts), nil
 }
 
 // listen tells what is being waited for, and listens for signals, until done.
@@ -86,6 +110,7 @@ func (w *waiting) listen(sigs *signals.Listener, cancel context.CancelCauseFunc,
 type waiting struct {
 	c     *Command
 	opts  lock.Options
+	db    atomic.Pointer[string] // whose lock is waited for
 	live  bool
 	start time.Time
 	timer *time.Timer
@@ -147,14 +172,14 @@ func (w *waiting) due() <-chan time.Time {
 
 // show says what is being waited for.
 func (w *waiting) show() {
-	r, err := lock.Inspect(w.c.DB, w.opts)
+	r, err := lock.Inspect(*w.db.Load(), w.opts)
 	if err != nil {
 		w.timer.Reset(refresh)
 		return
 	}
 	s := situationOf(r, os.Getpid())
 	if !w.live {
-		line := fmt.Sprintf("dblock: waiting for %s, %s", term.Path(r.Notice), s)
+		line := fmt.Sprintf("dblock: waiting for %s, %s", term.Path(r.Names.Notice), s)
 		if waited := time.Since(w.start); waited > reminding {
 			line += fmt.Sprintf(" (waiting for %s)", term.Ago(waited))
 		}
@@ -168,7 +193,7 @@ func (w *waiting) show() {
 		return
 	}
 	waited := term.Ago(time.Since(w.start).Truncate(refresh / 10))
-	fmt.Fprintf(say.Stderr, "\r%s\x1b[K", s.line(waited, term.Path(r.Notice), term.Width(os.Stderr)-1))
+	fmt.Fprintf(say.Stderr, "\r%s\x1b[K", s.line(waited, term.Path(r.Names.Notice), term.Width(os.Stderr)-1))
 	w.shown = true
 	w.timer.Reset(refresh)
 }

@@ -46,6 +46,9 @@ func (c *Command) Run(k *kong.Context, sigs *signals.Listener) error {
 			return cli.Usage("standard "+name+" is closed", "a program starts `dblock session` with pipes at both; see docs/session.md")
 		}
 	}
+	if len(c.More) > 0 {
+		return cli.Usage("more than one database is named", "each request can name one; the flag is for those that do not")
+	}
 	// Without a database a request has to name one; under a hold the enclosing one is meant.
 	_ = c.Check(cli.Given(k))
 	// While a request is read the runtime takes the processor away from the thread that

@@ -123,8 +123,8 @@ func (s *session) forfeit(r *lock.Report) bool {
 	var own []*hold
 	s.mu.Lock()
 	for _, h := range s.held {
-		if h.grant.Notice == r.Notice && !h.grant.Leaned && h.forfeited == nil {
-			h.forfeited = &lock.LostError{Path: r.Notice, Reason: "it was removed by force"}
+		if h.grant.Names.Notice == r.Names.Notice && !h.grant.Leaned && h.forfeited == nil {
+			h.forfeited = &lock.LostError{Path: r.Names.Notice, Reason: "it was removed by force"}
 			own = append(own, h)
 		}
 	}

@@ -191,19 +191,19 @@ func (s *session) acquire(t *turn, r *request) *problem {
 func (h *hold) describe(o *object, waited time.Duration, env bool) {
 	g := &h.grant
 	o.int("hold", h.number)
-	o.text("db", g.DB)
-	o.text("lock_file", g.Notice)
-	o.text("mode", g.Mode.String())
-	o.int("token", g.Token)
-	o.int("pid", int64(g.PID))
-	o.text("host", g.Host)
-	o.text("process", g.Process)
-	o.int("timestamp", g.Timestamp.UnixMilli())
+	o.text("db", g.Names.DB)
+	o.text("lock_file", g.Names.Notice)
+	o.text("mode", g.Holder.Mode.String())
+	o.int("token", g.Holder.Token)
+	o.int("pid", int64(g.Holder.PID))
+	o.text("host", g.Holder.Host)
+	o.text("process", g.Holder.Process)
+	o.int("timestamp", g.Holder.Timestamp.UnixMilli())
 	o.ms("waited_ms", waited)
 	o.bool("nested", g.Leaned)
 	if env {
 		o.object("env", func(o *object) {
-			for _, v := range lock.Variables(*g) {
+			for _, v := range lock.Variables([]lock.Grant{*g}) {
 				o.text(v[0], v[1])
 			}
 		})

@@ -134,8 +134,8 @@ func (s *session) mourn(h *hold) {
 func (s *session) lost(h *hold, err error) {
 	o := event(nil, "lost")
 	o.int("hold", h.number)
-	o.text("db", h.grant.DB)
-	o.text("lock_file", h.grant.Notice)
+	o.text("db", h.grant.Names.DB)
+	o.text("lock_file", h.grant.Names.Notice)
 	explain(err).write(&o, func(o *object) { details(o, err) })
 	s.out.write(o.line())
 }

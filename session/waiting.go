@@ -59,8 +59,8 @@ func (s *session) watch(id string, a asked, begin time.Time) *watching {
 			told = now
 			o := event(nil, "waiting")
 			o.raw("id", id)
-			o.text("db", r.DB)
-			o.text("lock_file", r.Notice)
+			o.text("db", r.Names.DB)
+			o.text("lock_file", r.Names.Notice)
 			o.text("state", string(r.State))
 			o.int("ahead", int64(now.ahead))
 			o.ms("waited_ms", time.Since(begin))

@@ -40,7 +40,7 @@ type Force struct {
 // Run removes the lock, after a question if need be. What it does is lock.Break; the processes are
 // ended in lock/kill_holders.go.
 func (f *Force) Run(k *kong.Context) error {
-	if err := f.Check(cli.Given(k)); err != nil {
+	if err := f.CheckOne(cli.Given(k)); err != nil {
 		return err
 	}
 	opts := lock.BreakOptions{Options: f.Options(f.Foreign), IfStale: f.IfStale, ID: f.ID, KillAfter: time.Duration(f.KillAfter), Consent: f.ask, Tell: f.progress}
@@ -64,7 +64,7 @@ func (f *Force) Run(k *kong.Context) error {
 		return nil
 	}
 	fmt.Println(s.head("⚠️ ", yellow, "Database lock forcibly removed"))
-	fmt.Println("Lock file: " + term.Path(b.Report.Notice))
+	fmt.Println("Lock file: " + term.Path(b.Report.Names.Notice))
 	if r := b.Report; r.Holder != nil {
 		fmt.Println(whose(r))
 	}
@@ -290,16 +290,16 @@ func (f *Force) outOfReach(r *lock.Report) error {
 	case r.Holder.Dblock:
 		uid = r.Holder.UID
 	case len(ws) > 0:
-		uid = ws[0].UID
+		uid = ws[0].Process.UID
 	}
 	e := &cli.ConflictError{Code: cli.ExitDenied, Err: fs.ErrPermission}
-	e.Text = fmt.Sprintf("%s is %s: you may not remove the lock file", term.Path(r.Notice), held)
+	e.Text = fmt.Sprintf("%s is %s: you may not remove the lock file", term.Path(r.Names.Notice), held)
 	if uid >= 0 && uid != os.Geteuid() {
-		e.Text = fmt.Sprintf("%s is %s, which belongs to user %s: you may neither end it nor remove the lock file", term.Path(r.Notice), held, cli.UserName(uid))
+		e.Text = fmt.Sprintf("%s is %s, which belongs to user %s: you may neither end it nor remove the lock file", term.Path(r.Names.Notice), held, cli.UserName(uid))
 	}
 	owner, whom := r.KeptBy, "root"
 	if owner < 0 {
-		owner = ownerOf(filepath.Dir(r.Notice))
+		owner = ownerOf(filepath.Dir(r.Names.Notice))
 	}
 	if owner > 0 {
 		whom = "user " + cli.UserName(owner) + ", or root"
@@ -322,7 +322,7 @@ func (f *Force) keptBy(r *lock.Report, err error) error {
 	owner := cli.UserName(r.KeptBy)
 	return &cli.ConflictError{
 		Code: cli.ExitDenied, Err: err,
-		Text: fmt.Sprintf("%s belongs to user %s, and in a sticky directory only that user, root and the owner of the directory can remove it", term.Path(r.Notice), owner),
+		Text: fmt.Sprintf("%s belongs to user %s, and in a sticky directory only that user, root and the owner of the directory can remove it", term.Path(r.Names.Notice), owner),
 		Hint: fmt.Sprintf("ask one of them: dblock force %s", f.Selector()),
 	}
 }

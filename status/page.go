@@ -110,8 +110,8 @@ func stoppedOf(r *lock.Report) (all []stopped) {
 		all = append(all, s)
 	}
 	for _, w := range r.Running() {
-		if w.Stopped && !slices.ContainsFunc(r.Stopped, func(p lock.Process) bool { return p.PID == w.PID }) {
-			all = append(all, stopped{pid: w.PID, name: cli.Name(w.Process) + ", which works under the lock"})
+		if w.Process.Stopped && !slices.ContainsFunc(r.Stopped, func(p lock.Process) bool { return p.PID == w.Process.PID }) {
+			all = append(all, stopped{pid: w.Process.PID, name: cli.Name(w.Process) + ", which works under the lock"})
 		}
 	}
 	return all
@@ -122,7 +122,7 @@ func (p *page) text() string {
 	p.stopped = stoppedOf(r)
 	p.out.WriteString(headline(r, p.style) + "\n")
 	if r.State == lock.StateFree && p.facts == nil && len(r.Stopped) == 0 && r.Barred == nil {
-		p.out.WriteString("Lock file: " + term.Path(r.Notice) + "\n")
+		p.out.WriteString("Lock file: " + term.Path(r.Names.Notice) + "\n")
 		return p.out.String()
 	}
 	p.out.WriteString("\nLock Details:\n")
@@ -141,7 +141,7 @@ func (p *page) text() string {
 	if p.facts != nil {
 		p.openers()
 	}
-	p.line("Lock file", "%s", term.Path(r.Notice))
+	p.line("Lock file", "%s", term.Path(r.Names.Notice))
 	return p.out.String()
 }
 
@@ -290,8 +290,8 @@ func (p *page) running() {
 
 // runs describes a process by its arguments, if they are known.
 func runs(w lock.Running) string {
-	s := "pid " + strconv.Itoa(w.PID)
-	if w.Stopped {
+	s := "pid " + strconv.Itoa(w.Process.PID)
+	if w.Process.Stopped {
 		s += ", stopped"
 	}
 	switch {
@@ -301,8 +301,8 @@ func runs(w lock.Running) string {
 			words = append(words, cli.Quote(arg))
 		}
 		s += ": " + term.Clean(strings.Join(words, " "))
-	case w.Command != "":
-		s += ": " + term.Clean(w.Command)
+	case w.Process.Command != "":
+		s += ": " + term.Clean(w.Process.Command)
 	}
 	if w.Dir != "" {
 		s += ", in " + term.Path(w.Dir)
@@ -340,8 +340,8 @@ func (p *page) openers() {
 	r := p.report
 	for _, o := range p.facts.Openers {
 		s := cli.Name(o.Process)
-		if o.UID >= 0 && o.UID != os.Getuid() {
-			s += ", user " + cli.UserName(o.UID)
+		if o.Process.UID >= 0 && o.Process.UID != os.Getuid() {
+			s += ", user " + cli.UserName(o.Process.UID)
 		}
 		if o.Writing {
 			s += ", for writing"
@@ -355,7 +355,7 @@ func (p *page) openers() {
 		p.line("Open without the lock", "%s", s)
 	}
 	switch {
-	case r.DB == "":
+	case r.Names.DB == "":
 	case !p.facts.OpenersKnown && !r.WaitersKnown && r.Barred == nil:
 		p.line("Open without the lock", "this system does not tell")
 	case len(p.facts.Openers) == 0 && p.facts.OpenersKnown:

@@ -4,7 +4,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/dblock-dev/dblock/lock/internal/notice"
+	"github.com/dblock-dev/dblock/lock/internal/inode"
 )
 
 // SuccessorWaits reports whether somebody waits for the room that only he can have
@@ -132,7 +132,7 @@ func (p *Place) mayRemoveState() bool {
 	}
 	if p.room == nil {
 		_, err := p.dir.At(Room).Identify()
-		return notice.IsGone(err)
+		return inode.IsGone(err)
 	}
 	ok, err := p.room.Try(Exclusive)
 	return ok && err == nil && p.Stands()

@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/dblock-dev/dblock/lock/internal/notice"
+	"github.com/dblock-dev/dblock/lock/internal/inode"
 )
 
 // pending is one flock(2) that blocks its thread. Only the lock itself can end it: whoever
@@ -39,7 +39,7 @@ const (
 
 // kind is what a wait is good for.
 type kind struct {
-	id  notice.ID
+	id  inode.ID
 	how How
 }
 
@@ -51,7 +51,7 @@ func (w *pending) kind() kind { return kind{w.file.id, w.how} }
 var left = pile{waits: map[kind][]*pending{}}
 
 type pile struct {
-	sync.Mutex
+	mu    sync.Mutex
 	waits map[kind][]*pending
 }
 
@@ -112,8 +112,8 @@ func (f *File) takeUp(how How) *pending {
 	if _, err := f.ID(); err != nil {
 		return nil
 	}
-	left.Lock()
-	defer left.Unlock()
+	left.mu.Lock()
+	defer left.mu.Unlock()
 	waits := left.waits[kind{f.id, how}]
 	if len(waits) == 0 {
 		return nil
@@ -129,8 +129,8 @@ func (f *File) takeUp(how How) *pending {
 
 // leave leaves the wait behind; false says that it has just ended.
 func (w *pending) leave() bool {
-	left.Lock()
-	defer left.Unlock()
+	left.mu.Lock()
+	defer left.mu.Unlock()
 	if w.state == over {
 		return false
 	}
@@ -142,8 +142,8 @@ func (w *pending) leave() bool {
 
 // returned notes that the call has returned; false says that nobody waits for it.
 func (w *pending) returned() bool {
-	left.Lock()
-	defer left.Unlock()
+	left.mu.Lock()
+	defer left.mu.Unlock()
 	if w.state == behind {
 		left.remove(w)
 		return false

@@ -1,0 +1,4 @@
+package run
+
+// Supervise is the life of a command, from the last look before its start to its end.
+var Supervise = (*Command).supervise
