@@ -5,7 +5,6 @@ package session
 
 import (
 	"os"
-	"runtime"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -51,9 +50,6 @@ func (c *Command) Run(k *kong.Context, sigs *signals.Listener) error {
 	}
 	// Without a database a request has to name one; under a hold the enclosing one is meant.
 	_ = c.Check(cli.Given(k))
-	// While a request is read the runtime takes the processor away from the thread that
-	// waits, unless there is another one: a wake-up of a thread for every request.
-	runtime.GOMAXPROCS(max(2, runtime.GOMAXPROCS(0)))
 
 	s := newSession(c, os.Getpid())
 	if sigs.Interrupts() {

@@ -70,8 +70,8 @@ func (r *reader) makeRoom() {
 	r.buf = append(r.buf, make([]byte, len(r.buf))...)
 }
 
-// read reads what there is, with a call that blocks: one system call for a request, and no
-// thread that must be woken. It stops where nobody takes the answers.
+// read reads what there is, with a call that blocks: one system call for a request, while the
+// runtime's poller would need three. It stops where nobody takes the answers.
 func (r *reader) read() (int, bool) {
 	for {
 		if r.out.behind() && !r.stall() {

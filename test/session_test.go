@@ -237,9 +237,10 @@ func TestSessionOverSockets(t *testing.T) {
 	for _, blocking := range []bool{true, false} {
 		pairs := [2][2]*os.File{}
 		for i := range pairs {
-			fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+			fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
 			require.NoError(t, err)
 			for j, fd := range fds {
+				unix.CloseOnExec(fd)
 				require.NoError(t, unix.SetNonblock(fd, !blocking))
 				pairs[i][j] = os.NewFile(uintptr(fd), "socket")
 			}
