@@ -35,7 +35,7 @@ func main() {
 		sigs = signals.Listen(signals.Set(entry.Ignored()))
 	}
 	err := dispatch(os.Args[1:], sigs)
-	var death *run.SignalError
+	var death *cli.SignalError
 	if errors.As(err, &death) {
 		say.Stderr.Flush(patience)
 		signals.Die(death.Signal)

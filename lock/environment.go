@@ -37,6 +37,28 @@ type outer struct {
 	mode   Mode
 }
 
+// Variables are what a command that runs under g is told of it, name and value; those
+// without a value are left out. Others whose names begin with EnvHold are not to reach it.
+func Variables(g Grant) [][2]string {
+	pid := g.Holder.PID
+	if g.Leaned {
+		pid = g.LeanedPID
+	}
+	vars := [][2]string{
+		{EnvDB, g.Names.DB},
+		{EnvLockFile, g.Names.Notice},
+		{EnvPID, strconv.Itoa(pid)},
+		{EnvHold + "HOST", g.Holder.Host},
+		{EnvHold + "PROCESS", g.Holder.Process},
+		{EnvHold + "TIMESTAMP", strconv.FormatInt(g.Holder.Timestamp.UnixMilli(), 10)},
+		{EnvMode, g.Holder.Mode.String()},
+		{EnvToken, strconv.FormatInt(g.Holder.Token, 10)},
+		{EnvHold + "WAITED_MS", strconv.FormatInt(g.Waited.Milliseconds(), 10)},
+		{EnvOuter, Enclosing(g)},
+	}
+	return slices.DeleteFunc(vars, func(v [2]string) bool { return v[1] == "" })
+}
+
 // Enclosing returns what EnvOuter must say for a command that runs under g: the
 // holds that this process itself runs under, except g's. It is empty if there
 // are none.

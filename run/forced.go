@@ -37,8 +37,8 @@ func forcedBy(sig signals.Received) string {
 }
 
 // tellOfForce says who has ended the command, or the wait, if that was `dblock force`.
-func (c *Command) tellOfForce(sig signals.Received) {
+func tellOfForce(v cli.Voice, sig signals.Received) {
 	if by := forcedBy(sig); by != "" {
-		c.tell("%s", by)
+		v.Tell("%s", by)
 	}
 }

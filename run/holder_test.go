@@ -36,8 +36,8 @@ func TestCommandUnderAnyHolder(t *testing.T) {
 	}{
 		{[]string{"true"}, "", nil, []string{"check"}},
 		{[]string{"sh", "-c", "exit 3"}, "", &cli.ExitError{Code: 3}, []string{"check"}},
-		{[]string{"sleep", "60"}, "attend", &run.SignalError{Signal: syscall.SIGTERM}, []string{"check", "attend"}},
-		{[]string{"sh", "-c", "kill -STOP $$; sleep 60"}, "attend", &run.SignalError{Signal: syscall.SIGTERM}, []string{"check", "attend"}},
+		{[]string{"sleep", "60"}, "attend", &cli.SignalError{Signal: syscall.SIGTERM}, []string{"check", "attend"}},
+		{[]string{"sh", "-c", "kill -STOP $$; sleep 60"}, "attend", &cli.SignalError{Signal: syscall.SIGTERM}, []string{"check", "attend"}},
 		{[]string{"true"}, "check", lost, []string{"check"}},
 	} {
 		h := holdertest.NewMemory(c.at)

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/dblock-dev/dblock/internal/cli"
-	"github.com/dblock-dev/dblock/internal/say"
 	"github.com/dblock-dev/dblock/internal/term"
 	"github.com/dblock-dev/dblock/internal/tree"
 	"github.com/dblock-dev/dblock/lock"
@@ -22,42 +21,35 @@ import (
 // to stdout: that is the command's. And nothing waits for its reader while the lock
 // is held: one acts first, and tells then.
 
-// tell says something about the lock.
-func (c *Command) tell(format string, args ...any) {
-	if c.Quiet < cli.Silent {
-		fmt.Fprintf(say.Stderr, "dblock: "+format+"\n", args...)
-	}
-}
-
 // reportRest says for what the lock is kept after the command has ended.
 func (c *Command) reportRest(rest []tree.Process) {
 	if c.Quiet > 0 {
 		return
 	}
 	if len(rest) == 0 {
-		c.tell("the command has ended, but something that it started and that cannot be seen is still running; the lock is held until it ends")
+		c.Tell("the command has ended, but something that it started and that cannot be seen is still running; the lock is held until it ends")
 		return
 	}
 	first := fmt.Sprintf("%s (pid %d)", term.Clean(rest[0].Name), rest[0].PID)
 	if n := len(rest) - 1; n > 0 {
-		c.tell("the command has ended, but %s and %d more, which it started, are still running; the lock is held until they end", first, n)
+		c.Tell("the command has ended, but %s and %d more, which it started, are still running; the lock is held until they end", first, n)
 		return
 	}
-	c.tell("the command has ended, but %s, which it started, is still running; the lock is held until it ends", first)
+	c.Tell("the command has ended, but %s, which it started, is still running; the lock is held until it ends", first)
 }
 
 // lost says that the lock was lost, and what becomes of the command for that.
 func (c *Command) lost(err error, then string) {
 	var lost *lock.LostError
 	if !errors.As(err, &lost) {
-		c.tell("%v; %s", err, then)
+		c.Tell("%v; %s", err, then)
 		return
 	}
 	by := ""
 	if lost.Holder != nil {
 		by = " by " + cli.Who(lost.Holder)
 	}
-	c.tell("the lock %s was lost: %s%s; %s", term.Path(lost.Path), lost.Reason, by, then)
+	c.Tell("the lock %s was lost: %s%s; %s", term.Path(lost.Path), lost.Reason, by, then)
 }
 
 // named is the command as a message names it: for -c the string and not the shell.
@@ -71,40 +63,40 @@ func (c *Command) named() string {
 
 // conflict is the message on giving up. It must make sense in a cron mail, where
 // nobody has seen the command line.
-func (c *Command) conflict(err error) error {
-	e := &cli.ConflictError{Code: int(c.ConflictExitCode), Quiet: c.Quiet, Err: err}
+func (w *waiting) conflict(err error) error {
+	e := &cli.ConflictError{Code: int(w.asking.ConflictExitCode), Quiet: w.voice.Quiet, Err: err}
 	var held *lock.HeldError
 	switch {
 	case errors.As(err, &held):
-		e.Text, e.Hint = c.heldBy(held)
+		e.Text, e.Hint = w.asking.heldBy(held)
 	case errors.Is(err, lock.ErrOrphan):
 		e.Text = "the dblock around this one was killed, and what it left running, this one included, still holds the lock"
-		e.Hint = fmt.Sprintf("to end all of it, `dblock force %s`", c.Selector())
+		e.Hint = fmt.Sprintf("to end all of it, `dblock force %s`", w.asking.Selector())
 	default:
 		e.Text = "an exclusive lock cannot be acquired inside a shared one"
 		e.Hint = "give the outer dblock an exclusive lock, or this one --shared"
 	}
-	e.Text += fmt.Sprintf("; %s was not run", c.named())
+	e.Text += "; " + w.undone
 	return e
 }
 
 // heldBy says who held the lock to the end of the wait, and what one can do.
-func (c *Command) heldBy(held *lock.HeldError) (text, hint string) {
+func (a *Asking) heldBy(held *lock.HeldError) (text, hint string) {
 	text = term.Path(held.Path) + " is locked"
-	hint = fmt.Sprintf("%[1]s; see who it is with `dblock status %[2]s`; if it is stuck, `dblock force %[2]s`", c.longer, c.Selector())
+	hint = fmt.Sprintf("%[1]s; see who it is with `dblock status %[2]s`; if it is stuck, `dblock force %[2]s`", a.longer, a.Selector())
 	if r := held.Report; r != nil {
 		text = fmt.Sprintf("%s is %s", term.Path(held.Path), situationOf(r, os.Getpid()))
 		switch {
 		case r.State == lock.StateOrphaned:
-			hint = fmt.Sprintf("it is released when all of that has ended; see what it is with `dblock status %[1]s`; to end it, `dblock force %[1]s`", c.Selector())
+			hint = fmt.Sprintf("it is released when all of that has ended; see what it is with `dblock status %[1]s`; to end it, `dblock force %[1]s`", a.Selector())
 		case r.State == lock.StateInvalid:
-			hint = fmt.Sprintf("try again in some seconds; see what is the matter with `dblock status %s`", c.Selector())
+			hint = fmt.Sprintf("try again in some seconds; see what is the matter with `dblock status %s`", a.Selector())
 		case len(r.Stopped) > 0:
 			pids := ""
 			for _, p := range r.Stopped {
 				pids += fmt.Sprintf(" %d", p.PID)
 			}
-			hint = fmt.Sprintf("to let what is stopped go on, `kill -CONT%s`; see who it is with `dblock status %[2]s`; to end it, `dblock force %[2]s`", pids, c.Selector())
+			hint = fmt.Sprintf("to let what is stopped go on, `kill -CONT%s`; see who it is with `dblock status %[2]s`; to end it, `dblock force %[2]s`", pids, a.Selector())
 		}
 	}
 	if held.Waited > 100*time.Millisecond {

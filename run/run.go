@@ -1,24 +1,16 @@
 package run
 
 import (
+	"context"
 	"errors"
 	"os"
-	"strconv"
 	"strings"
-	"syscall"
-	"time"
 
 	"github.com/alecthomas/kong"
 
 	"github.com/dblock-dev/dblock/lock"
 	"github.com/dblock-dev/dblock/signals"
 )
-
-// SignalError says that dblock is to die of a signal: the command did, or it came
-// while waiting for the lock.
-type SignalError struct{ Signal syscall.Signal }
-
-func (e *SignalError) Error() string { return "killed by " + e.Signal.String() }
 
 // Run runs the command under the lock. The error tells how dblock must end: nil
 // is exit code 0.
@@ -35,17 +27,11 @@ func (c *Command) Run(k *kong.Context, sigs *signals.Listener) error {
 		return c.mistaken(k, err)
 	}
 	prepare()
-	l, err := c.acquire(opts, sigs)
+	l, err := c.Acquire(context.Background(), c.Voice, opts, c.named()+" was not run", sigs)
 	if err != nil {
 		return err
 	}
 	grant, _ := l.Grant()
-	if grant.Degraded != nil {
-		c.tell("warning: flock does not work in %s; other dblocks are kept out by the lock file alone", grant.Names.State)
-	}
-	if c.Verbose {
-		c.tell("acquired %s at %s, after %s (token %d)", grant.Names.Notice, time.Now().Format("15:04:05"), grant.Waited.Round(time.Microsecond), grant.Holder.Token)
-	}
 	result := c.supervise(l, path, environment(grant), sigs)
 	// The attendant has told of a loss, unless there was nothing yet to attend to.
 	told := l.Err() != nil && !errors.Is(result, lock.ErrLost)
@@ -61,57 +47,16 @@ func (c *Command) Run(k *kong.Context, sigs *signals.Listener) error {
 		}
 		return err
 	case err != nil:
-		c.tell("the lock file was not removed: %v", err)
+		c.Tell("the lock file was not removed: %v", err)
 	}
 	return result
-}
-
-// acquire gets the lock. A signal meanwhile ends the wait, and the process. One that
-// stops a process has it leave the queue first, where it would be in everybody's way, and
-// join again when it goes on.
-func (c *Command) acquire(opts lock.Options, sigs *signals.Listener) (Holder, error) {
-	opts.Unattended = true
-	if sigs.Interrupts() {
-		opts.Interrupt = signals.Interrupt
-	}
-	w := c.newWaiting()
-	for {
-		begin := time.Now()
-		l, err := c.wait(opts, sigs, w)
-		var stop *stopError
-		if !errors.As(err, &stop) {
-			return l, err
-		}
-		waited := time.Since(begin)
-		if err := w.stop(stop.signal, sigs); err != nil {
-			return nil, err
-		}
-		if opts.Wait > 0 && opts.Wait != lock.Forever {
-			opts.Wait = max(opts.Wait-waited, time.Millisecond)
-		}
-	}
 }
 
 // environment is the wrapper's own, the flags' variables as the user has set them,
 // with the hold described in it.
 func environment(g lock.Grant) []string {
-	pid := g.Holder.PID
-	if g.Leaned {
-		pid = g.LeanedPID
-	}
-	vars := [][2]string{
-		{lock.EnvDB, g.Names.DB},
-		{lock.EnvLockFile, g.Names.Notice},
-		{lock.EnvPID, strconv.Itoa(pid)},
-		{lock.EnvHold + "HOST", g.Holder.Host},
-		{lock.EnvHold + "PROCESS", g.Holder.Process},
-		{lock.EnvHold + "TIMESTAMP", strconv.FormatInt(g.Holder.Timestamp.UnixMilli(), 10)},
-		{lock.EnvMode, g.Holder.Mode.String()},
-		{lock.EnvToken, strconv.FormatInt(g.Holder.Token, 10)},
-		{lock.EnvHold + "WAITED_MS", strconv.FormatInt(g.Waited.Milliseconds(), 10)},
-		{lock.EnvOuter, lock.Enclosing(g)},
-	}
 	own := os.Environ()
+	vars := lock.Variables(g)
 	env := make([]string, 0, len(own)+len(vars))
 	for _, kv := range own {
 		if !strings.HasPrefix(kv, lock.EnvHold) {
@@ -119,9 +64,7 @@ func environment(g lock.Grant) []string {
 		}
 	}
 	for _, v := range vars {
-		if v[1] != "" {
-			env = append(env, v[0]+"="+v[1])
-		}
+		env = append(env, v[0]+"="+v[1])
 	}
 	return env
 }

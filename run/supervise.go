@@ -21,7 +21,7 @@ func (c *Command) supervise(l Holder, path string, env []string, sigs *signals.L
 	// still one that ends the wait.
 	for _, sig := range sigs.Arrived() {
 		if signals.Ends(sig.Signal) {
-			return &SignalError{sig.Signal}
+			return &cli.SignalError{Signal: sig.Signal}
 		}
 	}
 	ch, err := c.start(l, path, env)
@@ -39,7 +39,7 @@ func (c *Command) supervise(l Holder, path string, env []string, sigs *signals.L
 		status = c.attendTo(ch, l, sigs, status)
 	}
 	if status.Signaled() {
-		return &SignalError{status.Signal()}
+		return &cli.SignalError{Signal: status.Signal()}
 	}
 	if code := status.ExitStatus(); code != 0 {
 		return &cli.ExitError{Code: code}
@@ -96,7 +96,7 @@ func (c *Command) attend(ch *child, l Holder, sigs *signals.Listener, stopped <-
 				c.pause(ch, l, sigs, sig.Signal)
 			default:
 				ch.pass(sig.Signal, sig.FromTerminal())
-				c.tellOfForce(sig)
+				tellOfForce(c.Voice, sig)
 				asked = asked || signals.Stops(sig.Signal)
 				if asked && unfollowed != 0 && ch.isStopped() {
 					paused, asked, unfollowed = c.pause(ch, l, sigs, unfollowed), false, 0

@@ -50,19 +50,6 @@ func (d *Delay) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Priority is a lock.Priority.
-type Priority lock.Priority
-
-// UnmarshalText parses it.
-func (p *Priority) UnmarshalText(text []byte) error {
-	var class lock.Priority
-	if err := class.UnmarshalText(text); err != nil {
-		return cli.Usage(fmt.Sprintf("%q is not a priority", text), "give low, normal or high")
-	}
-	*p = Priority(class)
-	return nil
-}
-
 // OnLost is what happens to the command when the lock is taken away: "term", "kill" or "warn".
 type OnLost string
 

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dblock-dev/dblock/internal/cli"
 	"github.com/dblock-dev/dblock/internal/say"
 	"github.com/dblock-dev/dblock/internal/term"
 	"github.com/dblock-dev/dblock/lock"
@@ -29,8 +30,8 @@ type stopError struct{ signal syscall.Signal }
 func (e *stopError) Error() string { return "stopped by " + e.signal.String() }
 
 // wait gets the lock, tells what is being waited for, and listens for signals meanwhile.
-func (c *Command) wait(opts lock.Options, sigs *signals.Listener, w *waiting) (Holder, error) {
-	ctx, cancel := context.WithCancelCause(context.Background())
+func (w *waiting) wait(ctx context.Context, opts lock.Options, sigs *signals.Listener) (Holder, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	done, idle := make(chan struct{}), make(chan struct{})
 	waited := false
@@ -41,7 +42,7 @@ func (c *Command) wait(opts lock.Options, sigs *signals.Listener, w *waiting) (H
 			w.listen(sigs, cancel, done)
 		}()
 	}
-	l := lock.New(c.DB, opts)
+	l := lock.New(w.asking.DB, opts)
 	err := l.Acquire(ctx)
 	if waited {
 		close(done)
@@ -53,7 +54,7 @@ func (c *Command) wait(opts lock.Options, sigs *signals.Listener, w *waiting) (H
 		return nil, cause
 	}
 	if errors.Is(err, lock.ErrHeld) || errors.Is(err, lock.ErrUpgrade) || errors.Is(err, lock.ErrOrphan) {
-		return nil, c.conflict(err)
+		return nil, w.conflict(err)
 	}
 	return l, err
 }
@@ -69,9 +70,9 @@ func (w *waiting) listen(sigs *signals.Listener, cancel context.CancelCauseFunc,
 			case signals.Stops(sig.Signal):
 				cancel(&stopError{sig.Signal})
 			case signals.Ends(sig.Signal):
-				cancel(&SignalError{sig.Signal})
+				cancel(&cli.SignalError{Signal: sig.Signal})
 				w.clear()
-				w.c.tellOfForce(sig)
+				tellOfForce(w.voice, sig)
 			}
 		case <-w.due():
 			w.show()
@@ -83,8 +84,11 @@ func (w *waiting) listen(sigs *signals.Listener, cancel context.CancelCauseFunc,
 
 // waiting tells a person, or a log, what is being waited for.
 type waiting struct {
-	c     *Command
-	opts  lock.Options
+	asking *Asking
+	voice  cli.Voice
+	undone string // what is not done without the lock
+	opts   lock.Options
+
 	live  bool
 	start time.Time
 	timer *time.Timer
@@ -115,18 +119,14 @@ func (w *waiting) stop(by syscall.Signal, sigs *signals.Listener) error {
 		return w.continued || w.ending != 0
 	})
 	if w.ending != 0 {
-		return &SignalError{w.ending}
+		return &cli.SignalError{Signal: w.ending}
 	}
 	return nil
 }
 
-func (c *Command) newWaiting() *waiting {
-	return &waiting{c: c, opts: c.Options(c.Foreign), start: time.Now()}
-}
-
 // begin starts to count the time until something is to be said.
 func (w *waiting) begin() {
-	if w.c.Quiet == 0 {
+	if w.voice.Quiet == 0 {
 		w.live = term.Live(os.Stderr)
 		first := reticence
 		if term.Is(os.Stderr) {
@@ -146,7 +146,7 @@ func (w *waiting) due() <-chan time.Time {
 
 // show says what is being waited for.
 func (w *waiting) show() {
-	r, err := lock.Inspect(w.c.DB, w.opts)
+	r, err := lock.Inspect(w.asking.DB, w.opts)
 	if err != nil {
 		w.timer.Reset(refresh)
 		return

@@ -1,6 +1,9 @@
 package cli
 
-import "strconv"
+import (
+	"strconv"
+	"syscall"
+)
 
 // UsageError is a fault of the caller's: exit code 64.
 type UsageError struct{ Problem, Hint string }
@@ -9,6 +12,12 @@ func (e *UsageError) Error() string { return e.Problem }
 
 // Usage makes a UsageError; the hint says what would be right, or is empty.
 func Usage(problem, hint string) error { return &UsageError{problem, hint} }
+
+// SignalError says that dblock is to die of a signal: the command did, or it came where
+// it ends a wait, or a session.
+type SignalError struct{ Signal syscall.Signal }
+
+func (e *SignalError) Error() string { return "killed by " + e.Signal.String() }
 
 // ExitError is how the command ended, as an exit code.
 type ExitError struct{ Code int }
