@@ -3,6 +3,7 @@ package tree
 import (
 	"bytes"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -24,6 +25,17 @@ func Of(root, command int, except ...int) (processes []Process, complete bool) {
 		return nil, false
 	}
 	return members(all, root, command, except), len(all) > 0 && all[0].PID == 1
+}
+
+// Whole lists root and its living descendants that are in its session; nobody, if root has
+// ended or cannot be seen.
+func Whole(root int) []Process {
+	all, _ := list()
+	at := slices.IndexFunc(all, func(p Process) bool { return p.PID == root })
+	if at < 0 || all[at].ended() {
+		return nil
+	}
+	return append(all[at:at+1:at+1], members(all, root, 0, nil)...)
 }
 
 // Children lists the children of this process, zombies included.

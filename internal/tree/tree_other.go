@@ -10,5 +10,8 @@ func Adopt() error { return errors.ErrUnsupported }
 // Of knows nothing here.
 func Of(_, _ int, _ ...int) ([]Process, bool) { return nil, false }
 
+// Whole knows nothing here.
+func Whole(int) []Process { return nil }
+
 // Children knows nothing here.
 func Children() []int { return nil }
