@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/dblock-dev/dblock/lock/internal/proc"
 )
 
 // The environment in which a command finds the lock that it runs under. These
@@ -58,6 +60,14 @@ func Variables(g Grant) [][2]string {
 	}
 	return slices.DeleteFunc(vars, func(v [2]string) bool { return v[1] == "" })
 }
+
+// KeptFor is the process that a keeper, as `dblock hold` leaves one, keeps a lock for; 0 if
+// pid is none, or that cannot be seen.
+func KeptFor(pid int) int { return proc.Keeps(pid) }
+
+// Program is what people call what a process runs: its program, or for a shell its script. It is
+// empty if that is not known, and anybody's text.
+func Program(pid int) string { return proc.Program(pid) }
 
 // Enclosing returns what EnvOuter must say for a command that runs under g: the
 // holds that this process itself runs under, except g's. It is empty if there

@@ -106,6 +106,7 @@ func retries(n int, delay time.Duration) time.Duration {
 // join again when it goes on. The end of ctx ends the wait, too. Whoever gives up says what
 // was not done for that.
 func (a *Asking) Acquire(ctx context.Context, v cli.Voice, opts lock.Options, undone string, sigs *signals.Listener) (Holder, error) {
+	prepare()
 	opts.Unattended = true
 	if sigs.Interrupts() {
 		opts.Interrupt = signals.Interrupt

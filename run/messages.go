@@ -39,17 +39,19 @@ func (c *Command) reportRest(rest []tree.Process) {
 }
 
 // lost says that the lock was lost, and what becomes of the command for that.
-func (c *Command) lost(err error, then string) {
+func (c *Command) lost(err error, then string) { c.Tell("%s; %s", Loss(err), then) }
+
+// Loss says that the lock was lost, and to whom.
+func Loss(err error) string {
 	var lost *lock.LostError
 	if !errors.As(err, &lost) {
-		c.Tell("%v; %s", err, then)
-		return
+		return err.Error()
 	}
 	by := ""
 	if lost.Holder != nil {
 		by = " by " + cli.Who(lost.Holder)
 	}
-	c.Tell("the lock %s was lost: %s%s; %s", term.Path(lost.Path), lost.Reason, by, then)
+	return fmt.Sprintf("the lock %s was lost: %s%s", term.Path(lost.Path), lost.Reason, by)
 }
 
 // named is the command as a message names it: for -c the string and not the shell.

@@ -26,7 +26,6 @@ func (c *Command) Run(k *kong.Context, sigs *signals.Listener) error {
 	if err != nil {
 		return c.mistaken(k, err)
 	}
-	prepare()
 	l, err := c.Acquire(context.Background(), c.Voice, opts, c.named()+" was not run", sigs)
 	if err != nil {
 		return err

@@ -27,6 +27,19 @@ func Of(root, command int, except ...int) (processes []Process, complete bool) {
 	return members(all, root, command, except), len(all) > 0 && all[0].PID == 1
 }
 
+// Look describes one process; ok is false if there is none, or it has ended.
+func Look(pid int) (p Process, ok bool) {
+	p, ok = read(pid)
+	return p, ok && !p.ended()
+}
+
+// IsDblock reports whether a process runs the same program as this one.
+func IsDblock(p Process) bool {
+	mine, err1 := os.Stat("/proc/self/exe")
+	its, err2 := os.Stat("/proc/" + strconv.Itoa(p.PID) + "/exe")
+	return err1 == nil && err2 == nil && os.SameFile(mine, its)
+}
+
 // Whole lists root and its living descendants that are in its session; nobody, if root has
 // ended or cannot be seen.
 func Whole(root int) []Process {

@@ -36,7 +36,7 @@ func Serves(pid int) int {
 		return Keeps(pid)
 	}
 	st, ok := Stat(pid)
-	if !ok {
+	if !ok || st.Parent <= 1 { // whoever takes up those whose parent has ended
 		return 0
 	}
 	return older(st.Parent, st)
@@ -59,7 +59,7 @@ func Keeps(pid int) int {
 // older is pid if that was there before who serves it was started: else it is another process
 // that has got the same number.
 func older(pid int, who Status) int {
-	if st, ok := Stat(pid); !ok || pid <= 1 || st.Started > who.Started {
+	if st, ok := Stat(pid); !ok || st.Started > who.Started {
 		return 0
 	}
 	return pid
