@@ -58,10 +58,9 @@ class Hold:
         self._answer: Answer = {}
         self._lost: Optional[Answer] = None
         self._pid = os.getpid()
-
-    def __del__(self) -> None:
-        if self._grants:
-            self._grants[0].session.discard(self._grants)
+        # A hold that is dropped is released. Not by __del__: that would run at the end
+        # of each, and swallow an interruption that comes meanwhile.
+        _alive[id(self)] = weakref.ref(self, functools.partial(_dropped, id(self), self._grants))
 
     def __repr__(self) -> str:
         if not self._answer:
@@ -253,6 +252,17 @@ class Hold:
     def _discard(self) -> None:
         if self._grants:
             self._grants[0].session.discard(self._grants)
+
+
+# The holds that live, by their id. A reference that has gone itself calls nobody.
+_alive: Dict[int, weakref.ref[Hold]] = {}
+
+
+def _dropped(key: int, grants: List[Grant], reference: weakref.ref[Hold]) -> None:
+    if _alive.get(key) is reference:
+        del _alive[key]
+    if grants:
+        grants[0].session.discard(grants)
 
 
 def _check(grant: Grant) -> bytes:
@@ -595,6 +605,7 @@ class _Base:
             if over is not None:
                 context.hold, context.count = None, 0
                 over._finish()
+                _alive.pop(id(over), None)
         except BaseException:
             self._interrupted(context, over)
             raise
@@ -606,6 +617,7 @@ class _Base:
             if over is not None:
                 context.hold, context.count = None, 0
                 await over._finish_async()
+                _alive.pop(id(over), None)
         except BaseException:
             self._interrupted(context, over)
             raise

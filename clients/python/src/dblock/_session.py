@@ -15,6 +15,9 @@ Three things make this harder than "write a line, read a line":
   has no bytecode between the call and the place. What follows can be done twice
   without harm, and is done again after an interruption.
 
+  The end of a `finally` can be skipped in the same way. Where something must be put
+  back it is done in a second one around it, which does nothing where the first has.
+
 * Calls from within. A handler, or a __del__ that runs at any moment, may use locks
   while the same thread is in the midst of a call. It cannot wait for what it has
   interrupted, so it gets a session of its own.
@@ -30,7 +33,8 @@ import select
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Set, Tuple
+from collections import deque
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional, Set, Tuple
 
 from ._binary import find_binary
 from ._errors import DblockError, DblockNotFound, SessionEnded, from_answer
@@ -38,6 +42,7 @@ from ._errors import DblockError, DblockNotFound, SessionEnded, from_answer
 if TYPE_CHECKING:
     import asyncio
     import subprocess
+    from types import FrameType
 
 Answer = Dict[str, Any]
 
@@ -61,6 +66,7 @@ ENDED_LOST: Answer = {
 }
 
 _size = (65536,)
+_release = type(threading.Lock()).release
 _ident = threading.get_ident
 _scan: Callable[[str, int], Tuple[Any, int]] = getattr(json.JSONDecoder(), "scan_once")
 
@@ -108,8 +114,9 @@ class Call:
 class Session:
     """A running `dblock session`. Use `session_for`."""
 
+    _bell_in = _bell_out = -1
+
     def __init__(self, binary: Optional[str]) -> None:
-        self._bell_in = self._bell_out = -1
         self.binary = find_binary(binary)
         self.owner = os.getpid()
         self.hello: Answer = {}
@@ -304,15 +311,19 @@ class Session:
         busy = False
         while self._queue and not self.dead and not busy:
             ours: List[bool] = []
+            # Empty once the lock was released, however often that is tried.
+            back = iter((self._writing,))
             try:
-                ours.extend(map(self._writing.acquire, (False,)))
-                if ours[0]:
-                    self._flush()
-                else:
-                    busy = True
+                try:
+                    ours.extend(map(self._writing.acquire, (False,)))
+                    if ours[0]:
+                        self._flush()
+                    else:
+                        busy = True
+                finally:
+                    _unlock(ours, back)
             finally:
-                if ours and ours[0]:
-                    self._writing.release()
+                _unlock(ours, back)
 
     # --- reading
 
@@ -400,24 +411,44 @@ class Session:
     def look(self) -> None:
         """Deliver what has come already, without waiting."""
         me = _ident()
-        if me in self._inside or self.dead or self.owner != os.getpid():
+        if self.dead or self.owner != os.getpid() or self.entered(me):
             return
         token = (me,)
         try:
-            self._inside.add(me)
-            if self._reader.setdefault(0, token) is token:
-                if self._chunks:
-                    self._deliver()
-                while not self.dead and self._poll.poll(0):
-                    self._read()
+            try:
+                self._inside.add(me)
+                if self._reader.setdefault(0, token) is token:
+                    if self._chunks:
+                        self._deliver()
+                    while not self.dead and self._poll.poll(0):
+                        self._read()
+            finally:
+                self._leave(token)
+                self._inside.discard(me)
         finally:
             self._leave(token)
             self._inside.discard(me)
 
+    def entered(self, me: int) -> bool:
+        """Whether this thread is in the midst of a call, which we have interrupted."""
+        if me not in self._inside:
+            return False
+        frame: Optional[FrameType] = sys._getframe()
+        while frame is not None:
+            if frame.f_code in _entrances and frame.f_locals.get("self") is self:
+                return True
+            frame = frame.f_back
+        # It was, and an exception has kept it from saying that it left.
+        self._inside.discard(me)
+        reader = self._reader.get(0)
+        if reader is not None and reader[0] == me:
+            self._leave(reader)
+        return False
+
     def _leave(self, token: Tuple[int, ...]) -> None:
         """Stop reading, and let another of those that wait do it."""
         if self._reader.get(0) is token:
-            del self._reader[0]
+            self._reader.pop(0, None)
         if self._followers:
             for call in list(self._followers.values()):
                 if call.answer is None and call.gate is not None:
@@ -429,27 +460,25 @@ class Session:
         me = _ident()
         token = (me,)
         try:
-            while True:
-                if call.answer is not None:
-                    return call.answer
-                if call.events and on_event is not None:
-                    self._leave(token)
-                    on_event(call.events.pop(0))
-                    continue
-                reader = self._reader.setdefault(0, token)
-                if reader is token:
-                    while call.answer is None and not (call.events and on_event):
-                        self._read()
-                elif reader[0] == me:
-                    # Ourselves, in a call that was interrupted twice and could not leave.
-                    self._leave(reader)
-                elif call.gate is None:
-                    call.gate = threading.Lock()
-                    call.gate.acquire()
-                    # Look again: the reader may have left before it could see us.
-                    self._followers[call.id] = call
-                else:
-                    call.gate.acquire()
+            try:
+                while call.answer is None:
+                    if call.events and on_event is not None:
+                        self._leave(token)
+                        on_event(call.events.pop(0))
+                    elif self._reader.setdefault(0, token) is token:
+                        while call.answer is None and not (call.events and on_event):
+                            self._read()
+                    elif call.gate is None:
+                        call.gate = threading.Lock()
+                        call.gate.acquire()
+                        # Look again: the reader may have left before it could see us.
+                        self._followers[call.id] = call
+                    else:
+                        call.gate.acquire()
+                return call.answer
+            finally:
+                self._followers.pop(call.id, None)
+                self._leave(token)
         finally:
             self._followers.pop(call.id, None)
             self._leave(token)
@@ -473,22 +502,29 @@ class Session:
         me = _ident()
         call = Call(next(self._ids), tail, grants)
         try:
-            self._inside.add(me)
-            self._pending[call.id] = call
-            if self.dead:
-                return ENDED
-            self._send(call.entry)
-            return self._wait(call, on_event)
-        except BaseException:
-            if grants is not None:
-                self._abandon(call)
-            raise
+            try:
+                self._inside.add(me)
+                self._pending[call.id] = call
+                if self.dead:
+                    return ENDED
+                self._send(call.entry)
+                return self._wait(call, on_event)
+            except BaseException:
+                if grants is not None:
+                    self._abandon(call)
+                raise
+            finally:
+                self._inside.discard(me)
+                self._forget(call)
         finally:
-            if not call.abandoned or call.answer is not None:
-                self._pending.pop(call.id, None)
             self._inside.discard(me)
-            if self._trash or self._queue:
-                self._sweep()
+            self._forget(call)
+
+    def _forget(self, call: Call) -> None:
+        if not call.abandoned or call.answer is not None:
+            self._pending.pop(call.id, None)
+        if self._trash or self._queue:
+            self._sweep()
 
     def _abandon(self, call: Call) -> None:
         """Give up an acquire. Whatever it brings is released."""
@@ -567,10 +603,7 @@ class Session:
         finally:
             if listening:
                 _stop_listening(loop, self)
-            if not call.abandoned or call.answer is not None:
-                self._pending.pop(call.id, None)
-            if self._trash or self._queue:
-                self._sweep()
+            self._forget(call)
 
     # --- lingering
 
@@ -630,7 +663,7 @@ class Session:
         grant = grants[0]
         try:
             self._watched.pop(grant.number, None)
-            if _ident() in self._inside:
+            if self.entered(_ident()):
                 # We have interrupted a call of our own. It passes this on when it goes on.
                 self.discard(grants)
                 return grant.lost
@@ -647,6 +680,9 @@ class Session:
         grant = grants[0]
         try:
             self._watched.pop(grant.number, None)
+            if self.entered(_ident()):
+                self.discard(grants)
+                return grant.lost
             return self._released(
                 grant, await self.call_async(b'"op":"release","hold":%d}\n' % grant.number)
             )
@@ -758,6 +794,11 @@ class Session:
                 sys.excepthook(*sys.exc_info())
 
 
+def _unlock(ours: List[bool], back: Iterator[threading.Lock]) -> None:
+    if ours and ours[0]:
+        deque(map(_release, back), 0)
+
+
 def _open(gate: threading.Lock) -> None:
     try:
         gate.release()
@@ -789,6 +830,10 @@ def _stop_listening(loop: asyncio.AbstractEventLoop, session: Session) -> None:
         loop.remove_reader(session._stdout[0])
 
 
+_entrances = frozenset(
+    function.__code__ for function in (Session.call, Session.call_async, Session.look)
+)
+
 _sessions: Dict[Tuple[Optional[str], int], Session] = {}
 _starting = threading.RLock()
 
@@ -796,7 +841,7 @@ _starting = threading.RLock()
 def session_for(binary: Optional[str]) -> Session:
     """The program's session, started if there is none that lives."""
     session = _sessions.get((binary, 0))
-    if session is not None and not session.dead and _ident() not in session._inside:
+    if session is not None and not session.dead and not session.entered(_ident()):
         return session
     # We may be within a call of this very thread: by a handler of a signal, by a
     # __del__. That one cannot go on before we are done.
@@ -809,7 +854,7 @@ def session_for(binary: Optional[str]) -> Session:
                     if session is not None:
                         session.close()
                     session = _sessions[binary, depth] = Session(binary)
-        if _ident() not in session._inside:
+        if not session.entered(_ident()):
             return session
     raise AssertionError
 

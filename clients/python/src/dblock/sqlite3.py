@@ -58,10 +58,10 @@ from sqlite3 import (
     sqlite_version_info,
     threadsafety,
 )
-from typing import Any, Callable, Deque, Dict, Iterator, List, Optional, Type, TypeVar, cast
+from typing import Any, Callable, Deque, Dict, Generator, Iterator, List, Optional, Type, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 
-from ._errors import LockHeld, UsageError
+from ._errors import LockHeld, LockUpgrade, UsageError
 from ._lock import Hold, Lock, Path
 
 __all__ = [
@@ -100,6 +100,21 @@ T = TypeVar("T")
 _comment = re.compile(r"\s+|--[^\n]*(?:\n|$)|/\*.*?(?:\*/|$)", re.DOTALL)
 _word = re.compile(r"[A-Za-z_]+")
 _quoted = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`(?:[^`]|``)*`|\[[^\]]*\]|--[^\n]*|/\*.*?(?:\*/|$)", re.DOTALL)
+_pragma = re.compile(r"PRAGMA\s+(?:\w+\s*\.\s*)?(\w+)\s*([=(]?)", re.IGNORECASE)
+_frame = re.compile(r"\s*(?:BEGIN(?:\s+DEFERRED)?(?:\s+TRANSACTION)?|COMMIT|END|ROLLBACK|SAVEPOINT|RELEASE)\b(?!\s+(?:IMM|EXC))", re.IGNORECASE)
+
+# Pragmas that say something about the database, and those that set something for the connection.
+_queries = frozenset(
+    "application_id collation_list compile_options data_version database_list encoding foreign_key_check "
+    "foreign_key_list freelist_count function_list index_info index_list index_xinfo integrity_check "
+    "journal_mode module_list page_count page_size pragma_list quick_check schema_version table_info table_list "
+    "table_xinfo user_version".split()
+)
+_settings = frozenset(
+    "busy_timeout cache_size cache_spill case_sensitive_like foreign_keys ignore_check_constraints mmap_size "
+    "query_only recursive_triggers synchronous temp_store threads".split()
+)
+
 _changes = re.compile(r"\b(?:INSERT|UPDATE|DELETE|REPLACE)\b", re.IGNORECASE)
 
 
@@ -121,8 +136,20 @@ def _reads(sql: str) -> bool:
     if first in ("SELECT", "VALUES", "EXPLAIN"):
         return True
     if first == "WITH":
-        return _changes.search(_quoted.sub(" ", sql, 0)) is None
+        return _changes.search(_quoted.sub(" ", sql)) is None
+    if first == "PRAGMA":
+        pragma = _pragma.match(sql, start)
+        if pragma is None:
+            return False
+        name = pragma.group(1).lower()
+        return name in _settings or (name in _queries and pragma.group(2) != "=")
     return False
+
+
+@functools.lru_cache(maxsize=64)
+def _plain(sql: str) -> bool:
+    """Whether a statement is fit for a block that shares the lock: it reads, or begins or ends that."""
+    return _reads(sql) or _frame.match(_quoted.sub(" ", sql)) is not None
 
 
 class Cursor(_sqlite3.Cursor):
@@ -137,7 +164,7 @@ class Cursor(_sqlite3.Cursor):
         self._rows = None
         owner = self._owner
         if not owner._shares(sql):
-            with owner._statement():
+            with owner._statement(sql):
                 super().execute(sql, parameters)
             return self
         with owner._reading():
@@ -145,7 +172,7 @@ class Cursor(_sqlite3.Cursor):
             self._rows = deque(super().fetchall())
         return self
 
-    def executemany(self, sql: str, parameters: Any, /) -> Cursor:  # type: ignore[override]
+    def executemany(self, sql: str, parameters: Any, /) -> Cursor:
         self._rows = None
         with self._owner._statement():
             super().executemany(sql, parameters)
@@ -214,14 +241,9 @@ class Connection(_sqlite3.Connection):
     @contextlib.contextmanager
     def locked(self, shared: bool = False) -> Iterator[Hold]:
         """Hold the lock for a block, for what is no statement of SQL. With shared, only read there."""
-        if self._hold is not None:
-            yield self._hold
-            return
-        if shared:
-            with _translated(self._shared.acquire) as hold:
-                yield hold
-            return
-        with self._statement():
+        if self._hold is None and shared:
+            self._hold = _translated(self._shared.acquire)
+        with self._statement("" if shared else None):
             assert self._hold is not None
             yield self._hold
 
@@ -248,10 +270,12 @@ class Connection(_sqlite3.Connection):
             yield
 
     @contextlib.contextmanager
-    def _statement(self, over: bool = False) -> Iterator[None]:
+    def _statement(self, sql: Optional[str] = None, over: bool = False) -> Iterator[None]:
         """Run something that may write. over: it ends the transaction, if it succeeds."""
         if self._hold is None:
             self._hold = _translated(self._lock.acquire)
+        elif self._hold.mode == "shared" and not over and (sql is None or sql and not _plain(sql)):
+            raise LockUpgrade("this writes, in a block that only shares the lock", hint="use `with db.locked():`")
         self._depth += 1
         try:
             yield
@@ -317,11 +341,11 @@ class Connection(_sqlite3.Connection):
         action = super().__exit__
         return self._ending(lambda: action(*error))
 
-    def iterdump(self, **options: Any) -> Iterator[str]:
+    def iterdump(self, **options: Any) -> Generator[str, None, None]:
         action = super().iterdump
         with self.locked(shared=True):
             lines = list(action(**options))
-        return iter(lines)
+        yield from lines
 
 
 def _translated(acquire: Callable[[], Hold]) -> Hold:
