@@ -112,7 +112,7 @@ class Fork(Case):
                     try:
                         lock.acquire(timeout=0.05)
                     except dblock.LockHeld:
-                        with dblock.lock(self.db + "2"):
+                        with dblock.lock(os.path.join(self.dir, "other.db")):
                             code = 0
                 finally:
                     os._exit(code)
@@ -136,7 +136,7 @@ class Fork(Case):
             if pid == 0:
                 code = 1
                 try:
-                    with dblock.lock(self.db + "2"):
+                    with dblock.lock(os.path.join(self.dir, "other.db")):
                         code = 0
                 finally:
                     os._exit(code)

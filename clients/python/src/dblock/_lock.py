@@ -46,11 +46,12 @@ class Waiting:
 class Hold:
     """A lock that was acquired. As a context manager it is released at the end."""
 
-    __slots__ = ("_lock", "_context", "_grants", "_session", "_answer", "_lost", "_pid", "__weakref__")
+    __slots__ = ("_linger", "_context", "_grants", "_session", "_answer", "_lost", "_pid", "__weakref__")
 
     def __init__(self, lock: _Base, context: _Context) -> None:
-        self._lock = lock
-        self._context = context
+        self._linger = bool(lock.linger)
+        # Weak: a lock that is dropped goes at once then, and its hold with it.
+        self._context = weakref.ref(context)
         # The grant is in here while the hold lasts. A list, since it is moved from
         # one to another within C, see _session.
         self._grants: List[Grant] = []
@@ -191,11 +192,11 @@ class Hold:
 
         Raises LockLost if it had been lost.
         """
-        self._lock._release(self._context, self, force)
+        _release(self._context(), self, force)
 
     async def release_async(self, force: bool = False) -> None:
         """The same for a coroutine."""
-        await self._lock._release_async(self._context, self, force)
+        await _release_async(self._context(), self, force)
 
     def __enter__(self) -> Hold:
         return self
@@ -206,7 +207,7 @@ class Hold:
         error: Optional[BaseException],
         trace: Optional[TracebackType],
     ) -> None:
-        _end(self._lock._release, self._context, self, error)
+        _end(self._context(), self, error)
 
     async def __aenter__(self) -> Hold:
         return self
@@ -217,7 +218,7 @@ class Hold:
         error: Optional[BaseException],
         trace: Optional[TracebackType],
     ) -> None:
-        await _end_async(self._lock._release_async, self._context, self, error)
+        await _end_async(self._context(), self, error)
 
     # --- the end of a hold, called once, with the count at zero
 
@@ -229,7 +230,7 @@ class Hold:
         if not self._grants:
             return None
         grant = self._grants[0]
-        if self._lock.linger:
+        if self._linger:
             grant.on_lost = None
             if grant.session.linger(self._grants):
                 return None
@@ -269,24 +270,73 @@ def _check(grant: Grant) -> bytes:
     return b'"op":"check","hold":%d}\n' % grant.number
 
 
-def _end(release: Callable[..., None], context: _Context, hold: Hold, error: Optional[BaseException]) -> None:
+def _over(context: Optional[_Context], hold: Optional[Hold], force: bool) -> Optional[Hold]:
+    """Count one less, and return the hold that is over with that.
+
+    context: nothing where its lock was dropped, and only the hold is left.
+    """
+    if context is None:
+        return hold
+    held = context.hold
+    if held is None or (hold is not None and hold is not held):
+        return None
+    if context.count > 1 and not force and held._mine():
+        context.count -= 1
+        return None
+    return held
+
+
+def _release(context: Optional[_Context], hold: Optional[Hold], force: bool) -> None:
+    over: Optional[Hold] = None
+    try:
+        over = _over(context, hold, force)
+        if over is not None:
+            if context is not None:
+                context.hold, context.count = None, 0
+            over._finish()
+            _alive.pop(id(over), None)
+    except BaseException:
+        _interrupted(context, over)
+        raise
+
+
+async def _release_async(context: Optional[_Context], hold: Optional[Hold], force: bool) -> None:
+    over: Optional[Hold] = None
+    try:
+        over = _over(context, hold, force)
+        if over is not None:
+            if context is not None:
+                context.hold, context.count = None, 0
+            await over._finish_async()
+            _alive.pop(id(over), None)
+    except BaseException:
+        _interrupted(context, over)
+        raise
+
+
+def _interrupted(context: Optional[_Context], over: Optional[Hold]) -> None:
+    if over is not None:
+        if context is not None and context.hold is over:
+            context.hold, context.count = None, 0
+        over._discard()
+
+
+def _end(context: Optional[_Context], hold: Hold, error: Optional[BaseException]) -> None:
     """Release at the end of a with block.
 
     An exception that is on its way there goes on, even if the lock was lost as
-    well: it may be the reason for which the program is prepared.
+    well: it may be the one for which the program is prepared.
     """
     try:
-        release(context, hold, False)
+        _release(context, hold, False)
     except LockLost:
         if error is None:
             raise
 
 
-async def _end_async(
-    release: Callable[..., Any], context: _Context, hold: Hold, error: Optional[BaseException]
-) -> None:
+async def _end_async(context: Optional[_Context], hold: Hold, error: Optional[BaseException]) -> None:
     try:
-        await release(context, hold, False)
+        await _release_async(context, hold, False)
     except LockLost:
         if error is None:
             raise
@@ -588,46 +638,6 @@ class _Base:
         context.count = 1
         return hold
 
-    def _over(self, context: _Context, hold: Optional[Hold], force: bool) -> Optional[Hold]:
-        """Count one less, and return the hold that is over with that."""
-        held = context.hold
-        if held is None or (hold is not None and hold is not held):
-            return None
-        if context.count > 1 and not force and held._mine():
-            context.count -= 1
-            return None
-        return held
-
-    def _release(self, context: _Context, hold: Optional[Hold], force: bool) -> None:
-        over: Optional[Hold] = None
-        try:
-            over = self._over(context, hold, force)
-            if over is not None:
-                context.hold, context.count = None, 0
-                over._finish()
-                _alive.pop(id(over), None)
-        except BaseException:
-            self._interrupted(context, over)
-            raise
-
-    async def _release_async(self, context: _Context, hold: Optional[Hold], force: bool) -> None:
-        over: Optional[Hold] = None
-        try:
-            over = self._over(context, hold, force)
-            if over is not None:
-                context.hold, context.count = None, 0
-                await over._finish_async()
-                _alive.pop(id(over), None)
-        except BaseException:
-            self._interrupted(context, over)
-            raise
-
-    def _interrupted(self, context: _Context, over: Optional[Hold]) -> None:
-        if over is not None:
-            if context.hold is over:
-                context.hold, context.count = None, 0
-            over._discard()
-
     async def __aenter__(self) -> Hold:
         return await self._acquire_async(None, None)
 
@@ -639,7 +649,7 @@ class _Base:
     ) -> None:
         context = self._context()
         if context.hold is not None:
-            await _end_async(self._release_async, context, context.hold, error)
+            await _end_async(context, context.hold, error)
 
     def __call__(self, function: F) -> F:
         """As a decorator: each call of the function is made under the lock."""
@@ -689,7 +699,7 @@ class Lock(_Base):
 
         Does nothing where the lock is not held. Raises LockLost if it had been lost.
         """
-        self._release(self._context(), None, force)
+        _release(self._context(), None, force)
 
     def __enter__(self) -> Hold:
         return self._acquire(None, None)
@@ -702,7 +712,7 @@ class Lock(_Base):
     ) -> None:
         context = self._context()
         if context.hold is not None:
-            _end(self._release, context, context.hold, error)
+            _end(context, context.hold, error)
 
 
 class AsyncLock(_Base):
@@ -720,7 +730,7 @@ class AsyncLock(_Base):
 
     async def release(self, force: bool = False) -> None:
         """As Lock.release."""
-        await self._release_async(self._context(), None, force)
+        await _release_async(self._context(), None, force)
 
 
 lock = Lock
