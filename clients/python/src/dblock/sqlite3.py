@@ -163,13 +163,15 @@ class Cursor(_sqlite3.Cursor):
     def execute(self, sql: str, parameters: Any = (), /) -> Cursor:
         self._rows = None
         owner = self._owner
-        if not owner._shares(sql):
+        if not owner._only_reads(sql):
             with owner._statement(sql):
                 super().execute(sql, parameters)
-            return self
-        with owner._reading():
+        elif not owner._reads_shared:
             super().execute(sql, parameters)
-            self._rows = deque(super().fetchall())
+        else:
+            with _translated(owner._shared.acquire):
+                super().execute(sql, parameters)
+                self._rows = deque(super().fetchall())
         return self
 
     def executemany(self, sql: str, parameters: Any, /) -> Cursor:
@@ -255,19 +257,14 @@ class Connection(_sqlite3.Connection):
             return self._hold is not None
         return self.in_transaction
 
-    def _shares(self, sql: str) -> bool:
+    def _only_reads(self, sql: str) -> bool:
+        """Whether a statement reads, and is no part of a transaction."""
         return (
             self._hold is None
-            and self._reads_shared
             and getattr(self, "autocommit", None) is not False
             and not self.in_transaction
             and _reads(sql)
         )
-
-    @contextlib.contextmanager
-    def _reading(self) -> Iterator[None]:
-        with _translated(self._shared.acquire):
-            yield
 
     @contextlib.contextmanager
     def _statement(self, sql: Optional[str] = None, over: bool = False) -> Iterator[None]:
