@@ -33,7 +33,7 @@ def _program() -> None:
 
 _program()
 for name in list(os.environ):
-    if name.startswith("DBLOCK_") and name != "DBLOCK_BINARY":
+    if name.startswith("DBLOCK_") and name not in ("DBLOCK_BINARY", "DBLOCK_KIT"):
         del os.environ[name]
 os.environ["PYTHONPATH"] = SOURCES
 
