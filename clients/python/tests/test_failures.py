@@ -204,22 +204,23 @@ class Interruption(Case):
         lock = dblock.lock(self.db, linger=linger, timeout=LONG)
         with lock:
             pass
+
+        def cycle():
+            while armed:
+                with lock:
+                    pass
+
         end = time.monotonic() + LONG
         seed = 1
         while hits < 400 and time.monotonic() < end:
             seed = seed * 1103515245 + 12345 & 0x7FFFFFFF
             pause = 5e-5 + seed % 1000 * 1e-6
+            # From Python 3.13 on an exception at the end of a loop is not caught around
+            # it; the loop is in a function of its own, so that it is.
             try:
-                # Twice: from Python 3.13 on an exception at the end of the loop is not
-                # caught by the inner one.
-                try:
-                    armed = True
-                    signal.setitimer(signal.ITIMER_REAL, pause, pause)
-                    while armed:
-                        with lock:
-                            pass
-                except Interrupt:
-                    pass
+                armed = True
+                signal.setitimer(signal.ITIMER_REAL, pause, pause)
+                cycle()
             except Interrupt:
                 pass
             armed = False

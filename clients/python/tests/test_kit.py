@@ -243,7 +243,7 @@ class Kit(unittest.TestCase):
             client(step["client"]).write(text.encode() + b"\n")
         elif "expect" in step:
             want = step["expect"]
-            key = "id" if "id" in want else "event"
+            key = "id" if want.get("id", {"$absent": True}) != {"$absent": True} else "event"
             start = {key: want[key]}
             line = client(step["client"]).take(lambda line: key in line and not words.why_not(start, line))
             self.assertIsNotNone(line, f"nothing came for {step}; there is {client(step['client']).lines}")

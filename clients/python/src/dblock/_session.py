@@ -465,9 +465,15 @@ class Session:
                     if call.events and on_event is not None:
                         self._leave(token)
                         on_event(call.events.pop(0))
-                    elif self._reader.setdefault(0, token) is token:
+                        continue
+                    reader = self._reader.setdefault(0, token)
+                    if reader is token:
                         while call.answer is None and not (call.events and on_event):
                             self._read()
+                    elif reader[0] == me:
+                        # Ourselves, in a wait that was interrupted where no finally counts:
+                        # Python 3.13 skips it for an exception at the end of a loop.
+                        self._leave(reader)
                     elif call.gate is None:
                         call.gate = threading.Lock()
                         call.gate.acquire()
