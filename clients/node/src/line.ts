@@ -190,7 +190,6 @@ export class Line {
   }
 
   private async granted(grant: Grant): Promise<void> {
-    const since = performance.now();
     this.grant = grant;
     this.asking = undefined;
     if (this.resource) {
@@ -210,13 +209,19 @@ export class Line {
       }
     }
     this.state = 'held';
-    this.until = since + this.linger;
+    this.until = performance.now() + this.linger; // to open is work, which would be done in vain
     // Whoever has a database open closes it before the program ends.
-    this.timer = setTimeout(() => this.idle(grant), Math.min(longest, Math.max(0, this.until - performance.now())));
+    this.timer = setTimeout(
+      () => {
+        this.until = 0; // a timer can be a little ahead of the clock
+        this.idle(grant);
+      },
+      Math.min(longest, this.linger),
+    );
     if (!this.resource) this.timer.unref();
     grant.whenLost(() => this.lose(grant));
     if (this.grant !== grant) return;
-    // The first one is served however long the opening has taken.
+    // The first one is served however soon somebody else has wanted the lock.
     if (this.queue.length > 0 && !this.usable()) {
       const waiter = this.queue[0];
       this.remove(waiter);
