@@ -22,7 +22,10 @@ export interface LockOptions {
   maxRetries?: number;
   /** Milliseconds; see `maxRetries`. Default 100. */
   retryDelay?: number;
-  /** From which age, in milliseconds, a lock counts as abandoned whose owner cannot be seen. Default 30000. */
+  /**
+   * From which age, in milliseconds, a lock counts as abandoned whose owner cannot be seen. Default 30000; less than 1000
+   * is taken as 1000.
+   */
   staleTimeout?: number;
   /** The label that others see. */
   processType?: string;
@@ -117,7 +120,7 @@ export function requestOf(db: string | URL, options: AcquireOptions): Request {
   if (options.lockFile !== undefined) request.lock_file = absolute(options.lockFile);
   if (options.priority !== undefined) request.priority = options.priority;
   if (options.info !== undefined) request.info = options.info;
-  if (options.staleTimeout !== undefined) request.stale_timeout = `${options.staleTimeout / 1000}s`;
+  if (options.staleTimeout !== undefined) request.stale_timeout = `${Math.max(1000, options.staleTimeout) / 1000}s`;
   if (options.stale !== undefined) request.stale = options.stale;
   return request;
 }
