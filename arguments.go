@@ -46,6 +46,8 @@ func dispatch(args []string, sigs *signals.Listener) error {
 	g.Run.Unescape()
 	g.Status.Unescape()
 	g.Force.Unescape()
+	g.Session.Unescape()
+	g.Session.Called(number())
 	g.Hold.Unescape()
 	g.Release.Unescape()
 	g.Run.Behind(rest)

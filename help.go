@@ -15,6 +15,7 @@ Usage:
   dblock [flags] -c STRING
   dblock status -d PATH            show who holds the lock, and who waits
   dblock force -d PATH             remove a lock that is stuck
+  dblock session                   serve a program, by lines of JSON
 
 Flags:
   -d, --db PATH                    the database, a file or a directory
@@ -31,7 +32,8 @@ Examples:
   dblock -d app.db -n -E 0 -- ./report.sh           # skip it if it is locked
   dblock -d app.db -c 'node export.js | gzip > export.gz'
 
-All flags: dblock help run, help status, help force. The manual: man dblock
+All flags: dblock help run, help status, help force,
+help session. The manual: man dblock
 `
 
 // help prints the summary, or all that there is to say about the command that was named.

@@ -20,6 +20,7 @@ import (
 	"github.com/dblock-dev/dblock/internal/term"
 	"github.com/dblock-dev/dblock/lock"
 	"github.com/dblock-dev/dblock/run"
+	"github.com/dblock-dev/dblock/session"
 	"github.com/dblock-dev/dblock/signals"
 	"github.com/dblock-dev/dblock/status"
 )
@@ -30,6 +31,7 @@ type grammar struct {
 	Force   status.Force     `cmd:"" help:"Remove a lock that is stuck."`
 	Hold    hold.Command     `cmd:"" help:"Hold the lock in a shell script: eval \"$(dblock hold -d PATH)\"."`
 	Release hold.Release     `cmd:"" help:"Release what this shell holds."`
+	Session session.Command  `cmd:"" help:"Serve a program in any language, by lines of JSON."`
 	Version kong.VersionFlag `help:"Print the version."`
 }
 

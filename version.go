@@ -35,5 +35,14 @@ func about() string {
 		entered = "yes"
 	}
 	details = append(details, "entry point "+entered, runtime.Version())
-	return fmt.Sprintf("dblock %s (%s)", cmp.Or(version, strings.Trim(info.Main.Version, "()"), "dev"), strings.Join(details, ", "))
+	return fmt.Sprintf("dblock %s (%s)", number(), strings.Join(details, ", "))
+}
+
+// number is the version alone.
+func number() string {
+	module := ""
+	if info, ok := debug.ReadBuildInfo(); ok {
+		module = strings.Trim(info.Main.Version, "()")
+	}
+	return cmp.Or(version, module, "dev")
 }

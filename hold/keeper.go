@@ -99,13 +99,13 @@ func (k *keeper) handOver() error {
 			return &cli.SignalError{Signal: sig.Signal}
 		}
 	}
-	g, _ := k.holder.Grant()
+	grants := k.holder.Grants()
 	say.Stderr.Flush(lookEvery)
 	detach()
-	k.state = newState(g.Names.Notice)
+	k.state = newState(grants[0].Names.Notice)
 	var answer strings.Builder
 	answer.WriteString(granted + "\x00")
-	for _, v := range append(lock.Variables(g), [2]string{envPID, strconv.Itoa(os.Getpid())}) {
+	for _, v := range append(lock.Variables(grants), [2]string{envPID, strconv.Itoa(os.Getpid())}) {
 		answer.WriteString(v[0] + "=" + v[1] + "\x00")
 	}
 	answer.WriteString("\x00")

@@ -50,7 +50,7 @@ func TestTimeOutsDoNotAddUp(t *testing.T) {
 			holder.say(t, "release")
 			require.Equal(t, "released <nil>", holder.line(t))
 			require.NoError(t, result(t, got))
-			require.Equal(t, own(l).claim.Inode(), inode(t, n.Notice))
+			require.Equal(t, own(l).claim.Inode(), inodeOf(t, n.Notice))
 			mustHeld(t, attemptOnce(t, db, Options{}))
 			require.NoError(t, l.Release())
 			require.True(t, eventually(func() bool { return runtime.NumGoroutine() <= routines }), "they are gone")

@@ -162,7 +162,7 @@ func (a *attempt) granted(p *queue.Place, c *claim.Claim) Grant {
 func (a *attempt) wants(patience *queue.Patience, room *queue.File) queue.Request {
 	r := queue.Request{
 		State: a.names.State, How: queue.Exclusive, Class: queue.Class(a.opts.Priority), Patience: patience, Interrupt: a.opts.Interrupt,
-		Inherited: room, Discard: func(room *queue.File) { claim.RemoveLeft(a.names.Notice, room) }, Step: a.step,
+		Inherited: room, Discard: func(room *queue.File) { claim.RemoveLeft(a.names.Notice, room) }, Step: a.step, Delay: a.opts.OnDelay,
 	}
 	if a.opts.Mode == Shared {
 		r.How = queue.Shared
@@ -174,6 +174,6 @@ func (a *attempt) wants(patience *queue.Patience, room *queue.File) queue.Reques
 func (a *attempt) claims(patience *queue.Patience) claim.Options {
 	return claim.Options{
 		Path: a.names.Notice, Named: a.names.named(), Me: a.me, Shared: a.opts.Mode == Shared, Process: a.opts.Process, Command: a.opts.Command, Info: a.opts.Info,
-		StaleTimeout: a.opts.StaleTimeout, ByAge: a.opts.Stale == StaleAge, RetryDelay: a.opts.RetryDelay, Patience: patience, Now: a.opts.Now, Step: a.step,
+		StaleTimeout: a.opts.StaleTimeout, ByAge: a.opts.Stale == StaleAge, RetryDelay: a.opts.RetryDelay, Patience: patience, Now: a.opts.Now, Step: a.step, Delay: a.opts.OnDelay,
 	}
 }

@@ -70,7 +70,7 @@ func TestAlienFilesStay(t *testing.T) {
 					_, err := Break(t.Context(), db, o)
 					require.ErrorIs(t, err, ErrNotLockFile)
 				}
-				require.Equal(t, id, inode(t, path))
+				require.Equal(t, id, inodeOf(t, path))
 				require.Equal(t, c.content, contents(t, path))
 				require.NoDirExists(t, path+".d")
 			})

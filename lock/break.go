@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dblock-dev/dblock/lock/internal/inode"
 	"github.com/dblock-dev/dblock/lock/internal/judge"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
 	"github.com/dblock-dev/dblock/lock/internal/proc"
@@ -188,7 +189,7 @@ func (r *Report) restored(ctx context.Context) bool {
 
 // stands reports whether the judged notice is still at the path.
 func (r *Report) stands() bool {
-	id, err := notice.Identify(r.Names.Notice)
+	id, err := inode.Identify(r.Names.Notice)
 	return err == nil && id == r.seen.ID
 }
 
@@ -228,12 +229,12 @@ func (r *Report) remove() (bool, error) {
 		return false, &fs.PathError{Op: "remove", Path: r.Names.Notice, Err: err}
 	}
 	if now, err := notice.Read(aside); err != nil || identity(now) != r.ID { // check: compare-before-break
-		_, err := notice.Link(notice.Path(aside), notice.Path(r.Names.Notice))
-		_ = notice.Remove(aside)
+		_, err := inode.Link(inode.Path(aside), inode.Path(r.Names.Notice))
+		_ = inode.Remove(aside)
 		if errors.Is(err, fs.ErrExist) {
 			err = nil
 		}
 		return false, err
 	}
-	return true, notice.Remove(aside)
+	return true, inode.Remove(aside)
 }

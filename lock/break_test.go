@@ -177,7 +177,7 @@ func TestBreakStuck(t *testing.T) {
 		h.line(t)
 		var left []int
 		if what == "wrap" {
-			for _, p := range proc.Holding(inode(t, n.room())) {
+			for _, p := range proc.Holding(inodeOf(t, n.room())) {
 				if p.PID != h.Process.Pid {
 					left = append(left, p.PID)
 				}
@@ -296,9 +296,9 @@ func TestRoomRemovedUnderAHolderElsewhere(t *testing.T) {
 	require.NoError(t, unix.Kill(holder, unix.SIGSTOP))
 	require.True(t, eventually(func() bool { return proc.Stopped(holder) }))
 	require.NoError(t, os.RemoveAll(n.State))
-	id := inode(t, n.Notice)
+	id := inodeOf(t, n.Notice)
 	mustHeld(t, attemptOnce(t, db, Options{}))
-	require.Equal(t, id, inode(t, n.Notice))
+	require.Equal(t, id, inodeOf(t, n.Notice))
 	begin := time.Now()
 	l := New(db, Options{StaleTimeout: time.Second, Wait: patience})
 	require.NoError(t, l.Acquire(t.Context()), "it gives no sign of life")
@@ -382,6 +382,6 @@ func TestInspectNamesWhatRemains(t *testing.T) {
 		require.Len(t, r.Remaining, 1)
 		require.Equal(t, pid, r.Remaining[0].PID)
 		require.NotEmpty(t, r.Remaining[0].Command)
-		require.False(t, proc.Signs(os.Getpid(), inode(t, n.room()), int(queue.Ending)))
+		require.False(t, proc.Signs(os.Getpid(), inodeOf(t, n.room()), int(queue.Ending)))
 	}
 }

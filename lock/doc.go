@@ -29,8 +29,9 @@ package lock
 // The files, from the top. Each calls only what stands in itself or below; a test reads
 // this list. What they stand on is in internal: queue is the kernel's half and claim the
 // file's, judge says who has gone, ledger is what one hold leaves to the next, notice the
-// lock file's format, proc and watch what the system tells.
+// lock file's format, inode files by what they are, proc and watch what the system tells.
 //
+//	set.go          Set: several locks together
 //	lock.go         Lock, With: what others call
 //	acquire.go      one Acquire on its way, from the names to a hold
 //	nested.go       the hold that leans on an enclosing dblock's

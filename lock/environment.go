@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/dblock-dev/dblock/lock/internal/proc"
 )
@@ -39,26 +40,35 @@ type outer struct {
 	mode   Mode
 }
 
-// Variables are what a command that runs under g is told of it, name and value; those
-// without a value are left out. Others whose names begin with EnvHold are not to reach it.
-func Variables(g Grant) [][2]string {
-	pid := g.Holder.PID
-	if g.Leaned {
-		pid = g.LeanedPID
+// Variables are what a command that runs under these grants is told of them, name and value;
+// those without a value are left out. Of several it is that of the first; the others are
+// among the outer ones. Further names that begin with EnvHold are not to reach it.
+func Variables(grants []Grant) [][2]string {
+	g, waited := grants[0], time.Duration(0)
+	for _, each := range grants {
+		waited += each.Waited
 	}
 	vars := [][2]string{
 		{EnvDB, g.Names.DB},
 		{EnvLockFile, g.Names.Notice},
-		{EnvPID, strconv.Itoa(pid)},
+		{EnvPID, strconv.Itoa(g.Keeper())},
 		{EnvHold + "HOST", g.Holder.Host},
 		{EnvHold + "PROCESS", g.Holder.Process},
 		{EnvHold + "TIMESTAMP", strconv.FormatInt(g.Holder.Timestamp.UnixMilli(), 10)},
 		{EnvMode, g.Holder.Mode.String()},
 		{EnvToken, strconv.FormatInt(g.Holder.Token, 10)},
-		{EnvHold + "WAITED_MS", strconv.FormatInt(g.Waited.Milliseconds(), 10)},
-		{EnvOuter, Enclosing(g)},
+		{EnvHold + "WAITED_MS", strconv.FormatInt(waited.Milliseconds(), 10)},
+		{EnvOuter, Enclosing(grants)},
 	}
 	return slices.DeleteFunc(vars, func(v [2]string) bool { return v[1] == "" })
+}
+
+// Keeper is the pid of the process that holds the lock: this one, or the enclosing dblock.
+func (g Grant) Keeper() int {
+	if g.Leaned {
+		return g.LeanedPID
+	}
+	return g.Holder.PID
 }
 
 // KeptFor is the process that a keeper, as `dblock hold` leaves one, keeps a lock for; 0 if
@@ -69,14 +79,20 @@ func KeptFor(pid int) int { return proc.Keeps(pid) }
 // empty if that is not known, and anybody's text.
 func Program(pid int) string { return proc.Program(pid) }
 
-// Enclosing returns what EnvOuter must say for a command that runs under g: the
-// holds that this process itself runs under, except g's. It is empty if there
-// are none.
-func Enclosing(g Grant) string {
+// Enclosing returns what EnvOuter must say for a command that runs under these grants: all
+// but the first of them, and the holds that this process itself runs under. It is empty if
+// there are none.
+func Enclosing(grants []Grant) string {
 	var lines []string
+	line := func(token int64, pid int, path string) {
+		lines = append(lines, strconv.FormatInt(token, 10)+":"+strconv.Itoa(pid)+":"+escapeLine.Replace(path))
+	}
+	for _, g := range grants[1:] {
+		line(g.Holder.Token, g.Keeper(), g.Names.Notice)
+	}
 	for _, o := range outers() {
-		if o.path != g.Names.Notice {
-			lines = append(lines, strconv.FormatInt(o.token, 10)+":"+strconv.Itoa(o.pid)+":"+escapeLine.Replace(o.path))
+		if !slices.ContainsFunc(grants, func(g Grant) bool { return g.Names.Notice == o.path }) {
+			line(o.token, o.pid, o.path)
 		}
 	}
 	return strings.Join(lines, "\n")
@@ -110,4 +126,22 @@ func (o outer) about(n Names) bool {
 	theirs, err1 := Names{State: o.path + ".d"}.identifyRoom()
 	ours, err2 := n.identifyRoom()
 	return err1 == nil && err2 == nil && theirs == ours
+}
+
+// enclosed reports whether a process descends from a holder, be it that holder itself, or from
+// the one that the holder serves. known is false if the system does not tell.
+func enclosed(process, holder int) (yes, known bool) {
+	yes, known = proc.Under(process, holder)
+	if yes || !known {
+		return yes, known
+	}
+	served := proc.Serves(holder)
+	if served == 0 {
+		return false, true
+	}
+	yes, known = proc.Under(process, served)
+	if !yes { // check: serves
+		return false, known
+	}
+	return true, true
 }

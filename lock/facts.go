@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/dblock-dev/dblock/lock/internal/notice"
+	"github.com/dblock-dev/dblock/lock/internal/inode"
 	"github.com/dblock-dev/dblock/lock/internal/proc"
 	"github.com/dblock-dev/dblock/lock/internal/queue"
 )
@@ -154,8 +154,8 @@ func (r *Report) Inside() bool {
 }
 
 // queueFiles are the files that others may wait for.
-func (n Names) queueFiles() (ids []notice.ID) {
-	dir, err := notice.OpenDir(n.State)
+func (n Names) queueFiles() (ids []inode.ID) {
+	dir, err := inode.OpenDir(n.State)
 	if err != nil {
 		return nil
 	}

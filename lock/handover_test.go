@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dblock-dev/dblock/lock/internal/claim"
+	"github.com/dblock-dev/dblock/lock/internal/inode"
 	"github.com/dblock-dev/dblock/lock/internal/ledger"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
 )
@@ -112,11 +113,11 @@ func TestWaitGivenUpRemovesWhatWasLeft(t *testing.T) {
 	k.mu.Lock()
 	k.ended = true
 	k.mu.Unlock()
-	ours, err := notice.Path(n.Notice).Adopt(look1(t, n.Notice))
+	ours, err := notice.Adopt(inode.Path(n.Notice), look1(t, n.Notice))
 	require.NoError(t, err)
 	defer ours.Close()
 	require.NoError(t, ours.SetPID(0))
-	require.NoError(t, unix.Flock(l.Descriptor(), unix.LOCK_UN))
+	require.NoError(t, unix.Flock(l.Descriptors()[0], unix.LOCK_UN))
 	require.True(t, eventually(func() bool { _, err := os.Lstat(n.Notice); return os.IsNotExist(err) }))
 	require.NoError(t, l.Release())
 }

@@ -4,7 +4,7 @@ import (
 	"time"
 
 	"github.com/dblock-dev/dblock/lock/internal/claim"
-	"github.com/dblock-dev/dblock/lock/internal/notice"
+	"github.com/dblock-dev/dblock/lock/internal/inode"
 	"github.com/dblock-dev/dblock/lock/internal/queue"
 )
 
@@ -29,6 +29,7 @@ type hold interface {
 	resume()
 	ending()
 	bequeath()
+	wanted() bool
 	lost() <-chan struct{}
 	err() error
 	release() error
@@ -100,6 +101,12 @@ func (h *held) bequeath() {
 	h.bequests = h.place.Locked()
 }
 
+func (h *held) wanted() bool {
+	h.keeper.mu.Lock()
+	defer h.keeper.mu.Unlock()
+	return !h.keeper.idle() && (h.place.Awaited() || claim.Polls(h.reads))
+}
+
 // begin lets those come who wait at the turnstiles that are still closed behind us.
 func (h *held) begin() { h.place.OpenLower() }
 
@@ -110,7 +117,7 @@ func (h *held) beat() {
 	}
 }
 
-func (h *held) inode() (notice.ID, bool) { return h.claim.Inode(), true }
+func (h *held) inode() (inode.ID, bool) { return h.claim.Inode(), true }
 
 func (h *held) room() string {
 	if !h.place.Locked() {

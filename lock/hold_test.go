@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/dblock-dev/dblock/lock/internal/inode"
 	"github.com/dblock-dev/dblock/lock/internal/ledger"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
 )
@@ -27,7 +28,7 @@ func TestHold(t *testing.T) {
 	require.False(t, ok)
 	require.Nil(t, l.Lost())
 	require.NoError(t, l.Err())
-	require.Equal(t, -1, l.Descriptor())
+	require.Empty(t, l.Descriptors())
 	require.NoError(t, l.Release(), "without a hold it does nothing")
 
 	before := ms(time.Now())
@@ -96,7 +97,7 @@ func TestReleaseNeverTouchesTheNextHolder(t *testing.T) {
 	require.NoError(t, l.Release())
 	next := acquire(t, db, Options{})
 	require.NoError(t, l.Release())
-	require.Equal(t, own(next).claim.Inode(), inode(t, n.Notice))
+	require.Equal(t, own(next).claim.Inode(), inodeOf(t, n.Notice))
 	mustHeld(t, attemptOnce(t, db, Options{}))
 }
 
@@ -197,7 +198,7 @@ func TestTimeoutOnAForeignNotice(t *testing.T) {
 	require.Equal(t, StateForeign, held.Report.State)
 	require.Equal(t, peer.Process.Pid, held.Report.Holder.PID)
 	require.Equal(t, 1, waits)
-	require.Equal(t, before, inode(t, n.Notice))
+	require.Equal(t, before, inodeOf(t, n.Notice))
 	require.NoDirExists(t, n.State)
 }
 
@@ -397,12 +398,12 @@ func TestBeat(t *testing.T) {
 	t.Parallel()
 	db, n := database(t)
 	l := acquire(t, db, Options{StaleTimeout: 300 * time.Millisecond})
-	id, first := inode(t, n.Notice), look1(t, n.Notice).Info.Timestamp
+	id, first := inodeOf(t, n.Notice), look1(t, n.Notice).Info.Timestamp
 	for range 3 {
 		require.True(t, eventually(func() bool { return look1(t, n.Notice).Info.Timestamp > first }))
 		first = look1(t, n.Notice).Info.Timestamp
 	}
-	require.Equal(t, id, inode(t, n.Notice), "in place")
+	require.Equal(t, id, inodeOf(t, n.Notice), "in place")
 	require.NoError(t, l.Err())
 }
 
@@ -423,7 +424,7 @@ func TestHeldForADay(t *testing.T) {
 		last = now.Info.Timestamp
 	}
 	require.Equal(t, len(first.Bytes), len(look1(t, n.Notice).Bytes))
-	require.Equal(t, first.ID, inode(t, n.Notice))
+	require.Equal(t, first.ID, inodeOf(t, n.Notice))
 	require.NoError(t, l.Release())
 	require.NoFileExists(t, n.Notice)
 }
@@ -432,11 +433,11 @@ func TestReadersNeverSeeATornNotice(t *testing.T) {
 	t.Parallel()
 	db, n := database(t)
 	l := acquire(t, db, Options{StaleTimeout: 6 * time.Millisecond}) // beats as fast as it may
-	id := inode(t, n.Notice)
+	id := inodeOf(t, n.Notice)
 	reader := start(t, "read", config{DB: db, Reads: 5_000})
 	require.Equal(t, "reading", reader.line(t))
 	require.Equal(t, "done", reader.line(t))
-	require.Equal(t, id, inode(t, n.Notice))
+	require.Equal(t, id, inodeOf(t, n.Notice))
 	require.NoError(t, l.Err())
 }
 
@@ -464,11 +465,11 @@ func holdOfEachAge(t *testing.T, f func(t *testing.T, db string, n Names, l *Loc
 func TestHeal(t *testing.T) {
 	t.Parallel()
 	holdOfEachAge(t, func(t *testing.T, db string, n Names, l *Lock) {
-		id := inode(t, n.Notice)
+		id := inodeOf(t, n.Notice)
 		for range 3 {
 			require.NoError(t, os.Remove(n.Notice))
 			require.True(t, eventually(func() bool { _, err := os.Lstat(n.Notice); return err == nil }))
-			require.Equal(t, id, inode(t, n.Notice), "the spare name is linked back")
+			require.Equal(t, id, inodeOf(t, n.Notice), "the spare name is linked back")
 		}
 		require.NoError(t, l.Err())
 		mustHeld(t, attemptOnce(t, db, Options{}))
@@ -491,10 +492,10 @@ func TestHealWithoutSpare(t *testing.T) {
 		require.Equal(t, before, after, "the same in everything but the inode")
 		require.NoError(t, l.Err())
 		// And once more, from the new spare.
-		id := inode(t, n.Notice)
+		id := inodeOf(t, n.Notice)
 		require.NoError(t, os.Remove(n.Notice))
 		require.True(t, eventually(func() bool { _, err := os.Lstat(n.Notice); return err == nil }))
-		require.Equal(t, id, inode(t, n.Notice))
+		require.Equal(t, id, inodeOf(t, n.Notice))
 		require.NoError(t, l.Release())
 		require.NoFileExists(t, n.Notice)
 		require.NoFileExists(t, n.spare())
@@ -518,7 +519,7 @@ func TestLost(t *testing.T) {
 		l.Suspend()
 		l.Resume()
 		require.ErrorIs(t, l.Release(), ErrLost)
-		require.Equal(t, id, inode(t, n.Notice), "the new owner's notice survives")
+		require.Equal(t, id, inodeOf(t, n.Notice), "the new owner's notice survives")
 		require.Equal(t, theirs, contents(t, n.Notice))
 		require.NoFileExists(t, n.spare())
 		require.NoError(t, l.Release())
@@ -532,7 +533,7 @@ func TestLostJustBeforeRelease(t *testing.T) {
 	own(l).keeper.first.Stop() // nobody has looked since
 	theirs := put(t, n.Notice, peerNotice(4711, "elsewhere", ms(time.Now())))
 	require.ErrorIs(t, l.Release(), ErrLost)
-	require.Equal(t, theirs, inode(t, n.Notice))
+	require.Equal(t, theirs, inodeOf(t, n.Notice))
 }
 
 // comeAndGo is what a peer does that finds the path free because another has deleted
@@ -550,7 +551,7 @@ func comeAndGo(t *testing.T, l *Lock, n Names) {
 		require.NoError(t, os.Remove(n.Notice))
 		var gone unix.Stat_t
 		require.NoError(t, unix.Fstat(int(ours.Fd()), &gone))
-		changed, err := notice.DirChanged(filepath.Dir(n.Notice))
+		changed, err := inode.DirChanged(filepath.Dir(n.Notice))
 		require.NoError(t, err)
 		return changed > gone.Ctim.Nano() // the clock of the filesystem has moved
 	}))
@@ -602,7 +603,7 @@ func TestLostToSomethingElse(t *testing.T) {
 	l := acquire(t, db, Options{})
 	dir := n.Notice + "-dir"
 	require.NoError(t, os.Mkdir(dir, 0o755))
-	require.NoError(t, notice.Swap(notice.Path(dir), notice.Path(n.Notice)))
+	require.NoError(t, inode.Swap(inode.Path(dir), inode.Path(n.Notice)))
 	require.True(t, closed(l.Lost()))
 	require.Contains(t, l.Err().Error(), "something else")
 	require.ErrorIs(t, l.Release(), ErrLost)
@@ -669,7 +670,7 @@ func TestResumeTellsTheTruthAtOnce(t *testing.T) {
 	require.NoError(t, os.Remove(n.Notice))
 	l.Resume()
 	require.NoError(t, l.Err())
-	require.Equal(t, own(l).claim.Inode(), inode(t, n.Notice))
+	require.Equal(t, own(l).claim.Inode(), inodeOf(t, n.Notice))
 }
 
 func TestClockJumps(t *testing.T) {
@@ -717,7 +718,7 @@ func TestClockJumpDoesNotStealFromAPeer(t *testing.T) {
 			require.True(t, closed(met))
 			clock.jump(jump)
 			require.False(t, within(1500*time.Millisecond, func() bool { return isClosed(judged) }), "the peer was alive before the jump, and is")
-			require.Equal(t, id, inode(t, n.Notice))
+			require.Equal(t, id, inodeOf(t, n.Notice))
 			require.NoError(t, os.Remove(n.Notice))
 			require.NoError(t, result(t, got))
 		})
@@ -739,7 +740,7 @@ func TestClockSetSinceTheLastHold(t *testing.T) {
 			clock.jump(jump)
 			for range 2 {
 				mustHeld(t, attemptOnce(t, db, opts))
-				require.Equal(t, id, inode(t, n.Notice))
+				require.Equal(t, id, inodeOf(t, n.Notice))
 				r, err := Inspect(db, opts)
 				require.NoError(t, err)
 				require.False(t, r.Stale, r.Evidence)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/dblock-dev/dblock/internal/tree"
 	"github.com/dblock-dev/dblock/lock/internal/claim"
+	"github.com/dblock-dev/dblock/lock/internal/inode"
 	"github.com/dblock-dev/dblock/lock/internal/judge"
 	"github.com/dblock-dev/dblock/lock/internal/ledger"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
@@ -164,7 +165,7 @@ func inspect(n Names, opts Options) (*Report, error) {
 		}
 		// The table of locks, the notice and the processes cannot be seen all at
 		// the same moment. A holder that ended in between only looks dead.
-		if id, err := notice.Identify(n.Notice); err == nil && id == r.seen.ID {
+		if id, err := inode.Identify(n.Notice); err == nil && id == r.seen.ID {
 			return r, nil
 		}
 	}
@@ -183,7 +184,7 @@ func look(n Names, opts Options) (*Report, error) {
 		queued = r.lookAtQueue()
 	}
 	switch {
-	case notice.IsGone(err):
+	case inode.IsGone(err):
 		if err := n.exists(); err != nil {
 			return nil, err
 		}
@@ -333,7 +334,7 @@ func (n Names) exists() error {
 	if err == nil && !info.IsDir() {
 		err = &fs.PathError{Op: "open", Path: dir, Err: syscall.ENOTDIR}
 	}
-	if notice.IsGone(err) {
+	if inode.IsGone(err) {
 		return err
 	}
 	return nil
@@ -355,7 +356,7 @@ func keptBy(path string, owner int) int {
 
 // lookAtRest lists what a holder waits for whose command was ended.
 func (r *Report) lookAtRest() {
-	dir, err := notice.OpenDir(r.Names.State)
+	dir, err := inode.OpenDir(r.Names.State)
 	if err != nil {
 		return
 	}
@@ -415,9 +416,9 @@ func (r *Report) nameReader() {
 // lookAtQueue lists who waits, in order, and returns who is in the room.
 func (r *Report) lookAtQueue() (inRoom []proc.Claim) {
 	r.Waiters, r.Stopped, r.WaitersKnown = nil, nil, true
-	dir, err := notice.OpenDir(r.Names.State)
+	dir, err := inode.OpenDir(r.Names.State)
 	if err != nil {
-		r.WaitersKnown = notice.IsGone(err)
+		r.WaitersKnown = inode.IsGone(err)
 		if errors.Is(err, fs.ErrPermission) {
 			r.Barred = err
 		}

@@ -295,7 +295,7 @@ func TestBreakRefused(t *testing.T) {
 	} {
 		_, err := Break(t.Context(), db, o)
 		mustHeld(t, err)
-		require.Equal(t, id, inode(t, n.Notice))
+		require.Equal(t, id, inodeOf(t, n.Notice))
 	}
 	r := inspected(t, db, Options{})
 	b, err := Break(t.Context(), db, BreakOptions{ID: r.ID})

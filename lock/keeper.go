@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/dblock-dev/dblock/lock/internal/notice"
+	"github.com/dblock-dev/dblock/lock/internal/inode"
 	"github.com/dblock-dev/dblock/lock/internal/watch"
 )
 
@@ -30,11 +30,11 @@ const (
 // charge is a hold that a keeper looks after. The keeper's mutex is locked while a
 // method is called.
 type charge interface {
-	begin()                   // what there is to do first, once the hold is no short one
-	look()                    // finds out whether the lock is still ours, and heals what can be healed
-	beat()                    // shows that we live
-	room() string             // the path of the room, if it is to be watched, else empty
-	inode() (notice.ID, bool) // that of the notice, if it can be another one than it was
+	begin()                  // what there is to do first, once the hold is no short one
+	look()                   // finds out whether the lock is still ours, and heals what can be healed
+	beat()                   // shows that we live
+	room() string            // the path of the room, if it is to be watched, else empty
+	inode() (inode.ID, bool) // that of the notice, if it can be another one than it was
 }
 
 // keeper looks after a hold until it ends: it beats, looks, and tells of a loss.
@@ -48,7 +48,7 @@ type keeper struct {
 	ended   bool
 	lost    *LostError
 	watcher *watch.Watcher
-	watched notice.ID   // the notice's inode that it watches
+	watched inode.ID    // the notice's inode that it watches
 	first   *time.Timer // starts keep when the first look is due; nil while that is left to the caller
 
 	lostc chan struct{}

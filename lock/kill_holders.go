@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dblock-dev/dblock/internal/tree"
-	"github.com/dblock-dev/dblock/lock/internal/notice"
+	"github.com/dblock-dev/dblock/lock/internal/inode"
 	"github.com/dblock-dev/dblock/lock/internal/proc"
 	"github.com/dblock-dev/dblock/lock/internal/queue"
 )
@@ -26,7 +26,7 @@ const unstuck = time.Second
 type ending struct {
 	of    *Report
 	opts  BreakOptions
-	room  notice.ID
+	room  inode.ID
 	roots []*target // dblocks; or what a killed dblock has left
 	rest  []*target // what the roots have started
 	dead  []int     // dblocks that were killed; their locks live on in what they have left
@@ -53,7 +53,7 @@ func (r *Report) end(ctx context.Context, opts BreakOptions, b *Broken) error {
 	e := &ending{of: r, opts: opts, begin: time.Now()}
 	defer e.close()
 	room, err := r.Names.genuine(roomName)
-	if err != nil && !notice.IsGone(err) {
+	if err != nil && !inode.IsGone(err) {
 		return err
 	}
 	e.room = room
@@ -77,7 +77,7 @@ func (r *Report) Condemned() ([]Process, error) {
 	e := &ending{of: r}
 	defer e.close()
 	room, err := r.Names.genuine(roomName)
-	if err != nil && !notice.IsGone(err) {
+	if err != nil && !inode.IsGone(err) {
 		return nil, err
 	}
 	e.room = room
@@ -194,15 +194,15 @@ func (e *ending) planted(pid int) bool {
 
 // genuine identifies a state file, which must be one: somebody may have given that name
 // to a file that another process, which has nothing to do with this lock, has locked.
-func (n Names) genuine(name string) (notice.ID, error) {
-	dir, err := notice.OpenDir(n.State)
+func (n Names) genuine(name string) (inode.ID, error) {
+	dir, err := inode.OpenDir(n.State)
 	if err != nil {
-		return notice.ID{}, err
+		return inode.ID{}, err
 	}
 	defer dir.Close()
 	f, err := queue.Existing(dir.At(name))
 	if err != nil {
-		return notice.ID{}, err
+		return inode.ID{}, err
 	}
 	defer f.Close()
 	return f.ID()

@@ -126,6 +126,14 @@ type Grant struct {
 	Degraded  error // why the kernel's queue could not be used; nil normally
 }
 
+// Grants is the Grant of the present hold, or empty: a Lock is like a Set of one.
+func (l *Lock) Grants() []Grant {
+	if g, ok := l.Grant(); ok {
+		return []Grant{g}
+	}
+	return nil
+}
+
 // Grant describes the present hold; ok is false if there is none.
 func (l *Lock) Grant() (g Grant, ok bool) {
 	h := l.current()
@@ -135,15 +143,18 @@ func (l *Lock) Grant() (g Grant, ok bool) {
 	return h.granted(), true
 }
 
-// Descriptor is the open file of the room, between 32 and 63 where those
+// Descriptors is the open file of the room, between 32 and 63 where those
 // numbers are free. A child that inherits it keeps other dblocks out after this
-// process has died. It is -1 where there is none.
-func (l *Lock) Descriptor() int {
+// process has died. It is empty where there is none.
+func (l *Lock) Descriptors() []int {
 	h := l.current()
 	if h == nil {
-		return -1
+		return nil
 	}
-	return h.descriptor()
+	if fd := h.descriptor(); fd >= 0 {
+		return []int{fd}
+	}
+	return nil
 }
 
 // Attend starts the heartbeat and the watch over a hold that was acquired with
@@ -180,6 +191,14 @@ func (l *Lock) Check() error {
 	return nil
 }
 
+// Wanted reports whether somebody else waits for the lock: another dblock, where the system
+// tells (Linux), or a peer that was seen to poll for it. It costs a microsecond. Under an
+// enclosing dblock's hold, which is not ours to hand over, it is false.
+func (l *Lock) Wanted() bool {
+	h := l.current()
+	return h != nil && h.wanted()
+}
+
 // Ending lets others know, while the lock is held, that the command has ended and what
 // it has started is still being waited for.
 func (l *Lock) Ending() {
@@ -189,7 +208,7 @@ func (l *Lock) Ending() {
 }
 
 // Bequeath lets Release leave the lock, as if this process had been killed, to what has
-// inherited the Descriptor, if something that lives has.
+// inherited a descriptor, if something that lives has.
 func (l *Lock) Bequeath() {
 	if h := l.current(); h != nil {
 		h.bequeath()

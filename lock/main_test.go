@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/dblock-dev/dblock/lock/internal/inode"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
 	"github.com/dblock-dev/dblock/lock/internal/proc"
 	"github.com/dblock-dev/dblock/lock/internal/queue"
@@ -145,7 +146,7 @@ func childWrap() int {
 	if c.Ending {
 		l.Ending()
 	}
-	fd, err := dup(l.Descriptor())
+	fd, err := dup(l.Descriptors()[0])
 	if err != nil {
 		return 1
 	}
@@ -422,7 +423,7 @@ func waiting(t testing.TB, names Names, n int) {
 		}
 		found = 0
 		for _, p := range []string{names.room(), names.turnstile(Low), names.turnstile(Normal), names.turnstile(High)} {
-			id, err := notice.Identify(p)
+			id, err := inode.Identify(p)
 			if err != nil {
 				continue
 			}
@@ -452,17 +453,17 @@ func host() string { return proc.Self().Host }
 
 // put writes a file at path by rename, as something that was there completely at
 // one stroke, and returns its inode.
-func put(t testing.TB, path, content string) notice.ID {
+func put(t testing.TB, path, content string) inode.ID {
 	t.Helper()
 	tmp := path + ".tmp"
 	require.NoError(t, os.WriteFile(tmp, []byte(content), 0o644))
 	require.NoError(t, os.Rename(tmp, path))
-	return inode(t, path)
+	return inodeOf(t, path)
 }
 
-func inode(t testing.TB, path string) notice.ID {
+func inodeOf(t testing.TB, path string) inode.ID {
 	t.Helper()
-	id, err := notice.Identify(path)
+	id, err := inode.Identify(path)
 	require.NoError(t, err)
 	return id
 }
@@ -502,9 +503,9 @@ func (n Names) turnstile(p Priority) string { return filepath.Join(n.State, turn
 
 // stateFile is the name of a state file in its directory, which is open until the
 // test ends.
-func stateFile(t testing.TB, path string) notice.Name {
+func stateFile(t testing.TB, path string) inode.Name {
 	t.Helper()
-	dir, err := notice.OpenDir(filepath.Dir(path))
+	dir, err := inode.OpenDir(filepath.Dir(path))
 	require.NoError(t, err)
 	t.Cleanup(dir.Close)
 	return dir.At(filepath.Base(path))

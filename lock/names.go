@@ -9,7 +9,7 @@ import (
 	"syscall"
 
 	"github.com/dblock-dev/dblock/lock/internal/claim"
-	"github.com/dblock-dev/dblock/lock/internal/notice"
+	"github.com/dblock-dev/dblock/lock/internal/inode"
 	"github.com/dblock-dev/dblock/lock/internal/queue"
 )
 
@@ -33,12 +33,12 @@ func (n Names) room() string { return queue.RoomPath(n.State) }
 
 // identifyRoom finds the room's inode in the state directory itself, not in one that
 // somebody has linked in its place.
-func (n Names) identifyRoom() (notice.ID, error) { return n.identify(roomName) }
+func (n Names) identifyRoom() (inode.ID, error) { return n.identify(roomName) }
 
-func (n Names) identify(name string) (notice.ID, error) {
-	dir, err := notice.OpenDir(n.State)
+func (n Names) identify(name string) (inode.ID, error) {
+	dir, err := inode.OpenDir(n.State)
 	if err != nil {
-		return notice.ID{}, err
+		return inode.ID{}, err
 	}
 	defer dir.Close()
 	return dir.At(name).Identify()
@@ -115,7 +115,7 @@ func follow(path string) (string, error) {
 			return "", err
 		}
 		target, err := os.Readlink(here)
-		if errors.Is(err, syscall.EINVAL) || notice.IsGone(err) {
+		if errors.Is(err, syscall.EINVAL) || inode.IsGone(err) {
 			return here, nil
 		}
 		if err != nil {
@@ -143,7 +143,7 @@ func locate(path string) (string, error) {
 		dir, name = path, ""
 	}
 	real, err := realDir(dir)
-	if notice.IsGone(err) {
+	if inode.IsGone(err) {
 		return filepath.Abs(path)
 	}
 	if err != nil {

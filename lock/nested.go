@@ -4,6 +4,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/dblock-dev/dblock/lock/internal/inode"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
 	"github.com/dblock-dev/dblock/lock/internal/proc"
 	"github.com/dblock-dev/dblock/lock/internal/queue"
@@ -93,24 +94,6 @@ func (s *surroundings) worker() int {
 		return s.opts.For
 	}
 	return os.Getppid()
-}
-
-// enclosed reports whether a process descends from a holder, be it that holder itself, or from
-// the one that the holder serves. known is false if the system does not tell.
-func enclosed(process, holder int) (yes, known bool) {
-	yes, known = proc.Under(process, holder)
-	if yes || !known {
-		return yes, known
-	}
-	served := proc.Serves(holder)
-	if served == 0 {
-		return false, true
-	}
-	yes, known = proc.Under(process, served)
-	if !yes { // check: serves
-		return false, known
-	}
-	return true, true
 }
 
 // ours reports whether a notice is that of the hold.
@@ -225,6 +208,12 @@ func (h *leaned) ending() {
 	}
 }
 
+// wanted is whether somebody waits for a lock that is ours by now.
+func (h *leaned) wanted() bool {
+	own, _ := h.current()
+	return own != nil && own.wanted()
+}
+
 // bequeath leaves nothing unless the lock is ours to leave.
 func (h *leaned) bequeath() {
 	if own, _ := h.current(); own != nil {
@@ -239,7 +228,7 @@ func (h *leaned) beat() {}
 
 func (h *leaned) room() string { return "" }
 
-func (h *leaned) inode() (notice.ID, bool) { return notice.ID{}, false }
+func (h *leaned) inode() (inode.ID, bool) { return inode.ID{}, false }
 
 // look checks that the hold we lean on is still there.
 func (h *leaned) look() {

@@ -24,13 +24,13 @@ func TestNested(t *testing.T) {
 		db, n := database(t)
 		l := acquire(t, db, Options{Mode: mode})
 		g, _ := l.Grant()
-		id := inode(t, n.Notice)
+		id := inodeOf(t, n.Notice)
 		c := under(prepare(t, "hold", config{DB: db, Mode: Shared, Wait: NoWait}), g)
 		c.run(t)
 		require.Equal(t, "held "+strconv.FormatInt(g.Holder.Token, 10)+" true false", c.line(t))
 		c.say(t, "release")
 		require.Equal(t, "released <nil>", c.line(t))
-		require.Equal(t, id, inode(t, n.Notice), "nothing was taken and nothing is released")
+		require.Equal(t, id, inodeOf(t, n.Notice), "nothing was taken and nothing is released")
 
 		c = under(prepare(t, "hold", config{DB: db, Wait: NoWait}), g)
 		c.run(t)
@@ -128,7 +128,7 @@ func TestNestedThatHasTakenOver(t *testing.T) {
 	l := acquire(t, db, Options{Wait: NoWait, Unattended: true})
 	g, _ := l.Grant()
 	require.True(t, g.Leaned)
-	room := l.Descriptor()
+	room := l.Descriptors()[0]
 	require.Positive(t, room)
 	l.Suspend()
 	l.Resume()
@@ -138,7 +138,7 @@ func TestNestedThatHasTakenOver(t *testing.T) {
 	require.NoError(t, os.Remove(n.Notice))
 	require.NoError(t, l.Check())
 	require.Equal(t, os.Getpid(), look1(t, n.Notice).Info.PID)
-	require.Equal(t, room, l.Descriptor(), "the command has inherited it")
+	require.Equal(t, room, l.Descriptors()[0], "the command has inherited it")
 	l.Suspend()
 	require.InDelta(t, ms(time.Now().Add(lead)), look1(t, n.Notice).Info.Timestamp, 60_000)
 	l.Resume()
@@ -161,10 +161,10 @@ func TestEnclosing(t *testing.T) {
 	t.Setenv(EnvPID, "34")
 	t.Setenv(EnvLockFile, "/b/.y.lock")
 	t.Setenv(EnvOuter, "56:78:/c:d%0A%252/.z.lock\n\nrubbish\nx:1:/e\n12:34:/b/.y.lock")
-	require.Equal(t, "12:34:/b/.y.lock\n56:78:/c:d%0A%252/.z.lock", Enclosing(Grant{Names: Names{Notice: "/a/.x.lock"}}))
-	require.Equal(t, "56:78:/c:d%0A%252/.z.lock", Enclosing(Grant{Names: Names{Notice: "/b/.y.lock"}}))
+	require.Equal(t, "12:34:/b/.y.lock\n56:78:/c:d%0A%252/.z.lock", Enclosing([]Grant{{Names: Names{Notice: "/a/.x.lock"}}}))
+	require.Equal(t, "56:78:/c:d%0A%252/.z.lock", Enclosing([]Grant{{Names: Names{Notice: "/b/.y.lock"}}}))
 	require.NoError(t, os.Unsetenv(EnvPID))
-	require.Equal(t, "56:78:/c:d%0A%252/.z.lock\n12:34:/b/.y.lock", Enclosing(Grant{Names: Names{Notice: "/a/.x.lock"}}))
+	require.Equal(t, "56:78:/c:d%0A%252/.z.lock\n12:34:/b/.y.lock", Enclosing([]Grant{{Names: Names{Notice: "/a/.x.lock"}}}))
 }
 
 // The enclosing dblock was killed, and this process has inherited the descriptor

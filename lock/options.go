@@ -123,6 +123,11 @@ type Options struct {
 	// to wait.
 	OnWait func()
 
+	// OnDelay, if it is not nil, is called when Release has to wait before it is over: for a
+	// successor that is slow to come, or while the path is left free for peers. It may be
+	// called more than once.
+	OnDelay func()
+
 	// Now is the wall clock; nil is time.Now. All waiting is measured on the
 	// monotonic clock whatever Now says.
 	Now func() time.Time
@@ -140,6 +145,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Process == "" {
 		o.Process = "dblock"
+	}
+	if o.OnDelay == nil {
+		o.OnDelay = func() {}
 	}
 	if o.For != 0 && o.Command == "" {
 		o.Command = proc.Program(o.For)

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dblock-dev/dblock/lock/internal/claim"
+	"github.com/dblock-dev/dblock/lock/internal/inode"
 	"github.com/dblock-dev/dblock/lock/internal/ledger"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
 	"github.com/dblock-dev/dblock/lock/internal/queue"
@@ -69,10 +70,10 @@ func TestStaleNoticeReplacedBeforeTakeOver(t *testing.T) {
 	peer := live(t)
 	put(t, n.Notice, peerNotice(gone(t), host(), ms(time.Now())))
 	fresh := peerNotice(peer.Process.Pid, host(), ms(time.Now()))
-	var theirs notice.ID
+	var theirs inode.ID
 	l := at(New(db, Options{Wait: NoWait}), "judged", func() { theirs = put(t, n.Notice, fresh) })
 	mustHeld(t, l.Acquire(t.Context()))
-	require.Equal(t, theirs, inode(t, n.Notice), "the notice that came in between must be put back")
+	require.Equal(t, theirs, inodeOf(t, n.Notice), "the notice that came in between must be put back")
 	require.Equal(t, fresh, contents(t, n.Notice))
 }
 
@@ -97,11 +98,11 @@ func TestPutBackWhenOursWasUnlinked(t *testing.T) {
 	peer := live(t)
 	put(t, n.Notice, peerNotice(gone(t), host(), ms(time.Now())))
 	fresh := peerNotice(peer.Process.Pid, host(), ms(time.Now()))
-	var theirs notice.ID
+	var theirs inode.ID
 	l := at(New(db, Options{Wait: NoWait}), "judged", func() { theirs = put(t, n.Notice, fresh) })
 	l = at(l, "swapped", func() { require.NoError(t, os.Remove(n.Notice)) })
 	mustHeld(t, l.Acquire(t.Context()))
-	require.Equal(t, theirs, inode(t, n.Notice))
+	require.Equal(t, theirs, inodeOf(t, n.Notice))
 	require.Equal(t, fresh, contents(t, n.Notice))
 }
 
@@ -113,7 +114,7 @@ func TestPutBackWhenYetAnotherCameIn(t *testing.T) {
 	l := at(New(db, Options{Wait: NoWait}), "judged", func() {
 		put(t, n.Notice, peerNotice(first.Process.Pid, host(), ms(time.Now())))
 	})
-	var theirs notice.ID
+	var theirs inode.ID
 	l = at(l, "swapped", func() {
 		// What came out is no good any more, and another one is there in our place.
 		require.NoError(t, first.Process.Kill())
@@ -121,7 +122,7 @@ func TestPutBackWhenYetAnotherCameIn(t *testing.T) {
 		theirs = put(t, n.Notice, peerNotice(second.Process.Pid, host(), ms(time.Now())))
 	})
 	mustHeld(t, l.Acquire(t.Context()))
-	require.Equal(t, theirs, inode(t, n.Notice))
+	require.Equal(t, theirs, inodeOf(t, n.Notice))
 }
 
 // A dblock was killed when it had exchanged its notice with that of a living peer,
@@ -135,7 +136,7 @@ func TestTakeOverCutShort(t *testing.T) {
 	peer := live(t)
 	theirs := put(t, n.spare(), peerNotice(peer.Process.Pid, host(), ms(time.Now())))
 	mustHeld(t, attemptOnce(t, db, Options{}))
-	require.Equal(t, theirs, inode(t, n.Notice), "it has its place again")
+	require.Equal(t, theirs, inodeOf(t, n.Notice), "it has its place again")
 
 	// One that is over stays away, and so does anything while the path is somebody's.
 	put(t, n.Notice, dblockNotice(t, func(i *notice.Info) { i.PID = gone(t) }))
@@ -175,7 +176,7 @@ func TestStaleNoticeVanishesBeforeTakeOver(t *testing.T) {
 	put(t, n.Notice, peerNotice(gone(t), host(), ms(time.Now())))
 	l := at(New(db, Options{Wait: NoWait}), "judged", func() { require.NoError(t, os.Remove(n.Notice)) })
 	require.NoError(t, l.Acquire(t.Context()))
-	require.Equal(t, own(l).claim.Inode(), inode(t, n.Notice))
+	require.Equal(t, own(l).claim.Inode(), inodeOf(t, n.Notice))
 	require.NoError(t, l.Release())
 	require.NoFileExists(t, n.Notice)
 }
@@ -184,7 +185,7 @@ func TestPeerUnlinksAndCreatesBeforeStart(t *testing.T) {
 	t.Parallel()
 	db, n := database(t)
 	peer := live(t)
-	var theirs notice.ID
+	var theirs inode.ID
 	l := at(New(db, Options{Wait: NoWait}), "published", func() {
 		// It had found an empty file here before us, and unlinks what it finds now.
 		require.NoError(t, os.Remove(n.Notice))
@@ -193,7 +194,7 @@ func TestPeerUnlinksAndCreatesBeforeStart(t *testing.T) {
 	err := l.Acquire(t.Context())
 	t.Cleanup(func() { _ = l.Release() })
 	mustHeld(t, err)
-	require.Equal(t, theirs, inode(t, n.Notice))
+	require.Equal(t, theirs, inodeOf(t, n.Notice))
 }
 
 func TestPeerUnlinksBeforeStart(t *testing.T) {
@@ -211,7 +212,7 @@ func TestPeerUnlinksBeforeStart(t *testing.T) {
 	}
 	require.NoError(t, l.Acquire(t.Context()))
 	require.Equal(t, 2, looks, "it looks again after it has published again")
-	require.Equal(t, own(l).claim.Inode(), inode(t, n.Notice))
+	require.Equal(t, own(l).claim.Inode(), inodeOf(t, n.Notice))
 	require.NoError(t, l.Release())
 }
 
@@ -261,9 +262,9 @@ func TestDaemonLeftBehindDoesNotKeepTheLock(t *testing.T) {
 	t.Parallel()
 	db, _ := database(t)
 	l := acquire(t, db, Options{})
-	require.Less(t, l.Descriptor(), 64)
-	require.GreaterOrEqual(t, l.Descriptor(), 32)
-	fd, err := dup(l.Descriptor())
+	require.Less(t, l.Descriptors()[0], 64)
+	require.GreaterOrEqual(t, l.Descriptors()[0], 32)
+	fd, err := dup(l.Descriptors()[0])
 	require.NoError(t, err)
 	room := os.NewFile(uintptr(fd), "room")
 	daemon := prepare(t, "live", config{})
@@ -462,9 +463,9 @@ func TestLastReaderOfARoomThatIsGone(t *testing.T) {
 	require.NoError(t, os.RemoveAll(n.State))
 	second := New(db, Options{Mode: Shared, Unattended: true})
 	require.NoError(t, second.Acquire(t.Context()))
-	theirs := inode(t, n.Notice)
+	theirs := inodeOf(t, n.Notice)
 	require.ErrorIs(t, first.Release(), ErrLost)
-	require.Equal(t, theirs, inode(t, n.Notice), "the second one needs it")
+	require.Equal(t, theirs, inodeOf(t, n.Notice), "the second one needs it")
 	require.NoError(t, second.Release())
 	require.NoFileExists(t, n.Notice)
 }

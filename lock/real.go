@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"github.com/dblock-dev/dblock/lock/internal/notice"
+	"github.com/dblock-dev/dblock/lock/internal/inode"
 )
 
 // walkDir is the real path of a directory, found component by component.
@@ -20,7 +20,7 @@ func walkDir(dir string) (string, error) {
 	}
 	real, err := filepath.EvalSymlinks(dir)
 	var path *fs.PathError
-	if err != nil && !errors.As(err, &path) && !notice.IsGone(err) {
+	if err != nil && !errors.As(err, &path) && !inode.IsGone(err) {
 		err = &fs.PathError{Op: "resolve", Path: dir, Err: syscall.ELOOP} // all that it says is "too many links"
 	}
 	return real, err

@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/dblock-dev/dblock/lock/internal/inode"
 	"github.com/dblock-dev/dblock/lock/internal/ledger"
-	"github.com/dblock-dev/dblock/lock/internal/notice"
 	"github.com/dblock-dev/dblock/lock/internal/queue"
 )
 
@@ -87,8 +87,8 @@ func TestStateDirectoryLedElsewhere(t *testing.T) {
 		db, n := public(t, mode)
 		dir, unchanged := victim(t)
 		require.NoError(t, os.Symlink(dir, n.State))
-		require.ErrorIs(t, attemptOnce(t, db, Options{}), notice.ErrLinked)
-		require.ErrorIs(t, attemptOnce(t, db, Options{Mode: Shared}), notice.ErrLinked)
+		require.ErrorIs(t, attemptOnce(t, db, Options{}), inode.ErrLinked)
+		require.ErrorIs(t, attemptOnce(t, db, Options{Mode: Shared}), inode.ErrLinked)
 		r, err := Inspect(db, Options{})
 		require.NoError(t, err)
 		require.Equal(t, StateFree, r.State)
@@ -100,7 +100,7 @@ func TestStateDirectoryLedElsewhere(t *testing.T) {
 		// A directory that is not there yet is not made where the link leads to.
 		require.NoError(t, os.Remove(n.State))
 		require.NoError(t, os.Symlink(filepath.Join(dir, "new"), n.State))
-		require.ErrorIs(t, attemptOnce(t, db, Options{}), notice.ErrLinked)
+		require.ErrorIs(t, attemptOnce(t, db, Options{}), inode.ErrLinked)
 		unchanged()
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/dblock-dev/dblock/lock/internal/inode"
 	"github.com/dblock-dev/dblock/lock/internal/judge"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
 	"github.com/dblock-dev/dblock/lock/internal/proc"
@@ -83,14 +84,14 @@ func TestTakeOverNow(t *testing.T) {
 			if !c.taken {
 				held := mustHeld(t, err)
 				require.Equal(t, n.Notice, held.Path)
-				require.Equal(t, before, inode(t, n.Notice))
+				require.Equal(t, before, inodeOf(t, n.Notice))
 				require.Equal(t, c.notice, contents(t, n.Notice))
 				require.NoDirExists(t, n.State, "what was made for nothing goes")
 				return
 			}
 			require.NoError(t, err)
-			require.NotEqual(t, before, inode(t, n.Notice))
-			require.Equal(t, own(l).claim.Inode(), inode(t, n.Notice))
+			require.NotEqual(t, before, inodeOf(t, n.Notice))
+			require.Equal(t, own(l).claim.Inode(), inodeOf(t, n.Notice))
 			require.Equal(t, os.Getpid(), look1(t, n.Notice).Info.PID)
 			require.NoError(t, l.Release())
 			require.NoFileExists(t, n.Notice)
@@ -155,7 +156,7 @@ func TestOtherHostsBeatIsASignOfLife(t *testing.T) {
 	var i notice.Info
 	dblockNotice(t, func(d *notice.Info) { i = *d })
 	i.Host, i.Dblock.Boot, i.Timestamp = "elsewhere", "another-boot", 1_500_000_000_000
-	f, err := notice.Path(n.Notice).Create(i)
+	f, err := notice.Create(inode.Path(n.Notice), i)
 	require.NoError(t, err)
 	defer f.Close()
 	var clock clock
@@ -249,19 +250,19 @@ func TestNotRegular(t *testing.T) {
 			n, err := Resolve(db, "")
 			require.NoError(t, err)
 			mk(t, n.Notice)
-			before := inode(t, n.Notice)
+			before := inodeOf(t, n.Notice)
 			for _, o := range []Options{{}, {Wait: NoWait}, {Stale: StaleAge}, {Mode: Shared}} {
 				require.ErrorIs(t, New(db, o).Acquire(t.Context()), ErrNotRegular)
 			}
-			require.Equal(t, before, inode(t, n.Notice))
+			require.Equal(t, before, inodeOf(t, n.Notice))
 			r, err := Inspect(db, Options{})
 			require.NoError(t, err)
 			require.Equal(t, StateInvalid, r.State)
 			require.False(t, r.Stale)
-			require.Equal(t, before, inode(t, n.Notice))
+			require.Equal(t, before, inodeOf(t, n.Notice))
 			_, err = Break(t.Context(), db, BreakOptions{Consent: func(*Report) bool { return true }})
 			require.ErrorIs(t, err, ErrNotRegular)
-			require.Equal(t, before, inode(t, n.Notice))
+			require.Equal(t, before, inodeOf(t, n.Notice))
 			require.NoDirExists(t, n.State)
 		})
 	}

@@ -134,11 +134,12 @@ func (a *Asking) Acquire(ctx context.Context, v cli.Voice, opts lock.Options, un
 
 // announce says how the lock was acquired, if there is something to say.
 func announce(v cli.Voice, l Holder) {
-	grant, _ := l.Grant()
-	if grant.Degraded != nil {
-		v.Tell("warning: flock does not work in %s; other dblocks are kept out by the lock file alone", grant.Names.State)
-	}
-	if v.Verbose {
-		v.Tell("acquired %s at %s, after %s (token %d)", grant.Names.Notice, time.Now().Format("15:04:05"), grant.Waited.Round(time.Microsecond), grant.Holder.Token)
+	for _, g := range l.Grants() {
+		if g.Degraded != nil {
+			v.Tell("warning: flock does not work in %s; other dblocks are kept out by the lock file alone", g.Names.State)
+		}
+		if v.Verbose {
+			v.Tell("acquired %s at %s, after %s (token %d)", g.Names.Notice, time.Now().Format("15:04:05"), g.Waited.Round(time.Microsecond), g.Holder.Token)
+		}
 	}
 }

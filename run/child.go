@@ -3,6 +3,7 @@ package run
 import (
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -10,9 +11,11 @@ import (
 // child is the running command, and all that it has started.
 type child struct {
 	pid    int
-	before []int // children that we had already
+	before []int     // children that we had already
+	due    time.Time // when its time is up; zero: never
 
 	mu     sync.Mutex
+	late   bool            // it was ended since its time was up
 	reaped bool            // its pid may be another process's from now on
 	ending syscall.Signal  // the last signal that ends and that reached the command; 0: none
 	typed  bool            // the terminal sent it to our whole process group

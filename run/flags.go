@@ -16,11 +16,13 @@ import (
 // Command is the grammar of `dblock run`.
 type Command struct {
 	Asking
-	OnLost    OnLost       `default:"term" placeholder:"ACTION" help:"What to do with the command when the lock is lost: term, kill or warn (${default})."`
-	KillAfter cli.Duration `default:"10s" placeholder:"D" help:"How long after SIGTERM to send SIGKILL (${default})."`
-	Orphan    Orphan       `default:"term" placeholder:"ACTION" help:"What becomes of the command if dblock is killed: term or keep (${default})."`
-	Close     bool         `short:"o" help:"Do not let the command inherit the lock's descriptor."`
-	Command   string       `short:"c" placeholder:"STRING" help:"Run STRING with $$SHELL -c."`
+	OnLost      OnLost       `default:"term" placeholder:"ACTION" help:"What to do with the command when the lock is lost: term, kill or warn (${default})."`
+	KillAfter   cli.Duration `default:"10s" placeholder:"D" help:"How long after SIGTERM to send SIGKILL (${default})."`
+	TimeLimit   cli.Duration `placeholder:"D" help:"How long the command may run: 90s, 5m. Then it is ended with all that it has started, and the exit code is 124. 0 or nothing: as long as it takes."`
+	OnTimeLimit OnTimeLimit  `default:"term" placeholder:"ACTION" help:"What to do with the command when its time is up: term, kill or warn (${default})."`
+	Orphan      Orphan       `default:"term" placeholder:"ACTION" help:"What becomes of the command if dblock is killed: term or keep (${default})."`
+	Close       bool         `short:"o" help:"Do not let the command inherit the lock's descriptor."`
+	Command     string       `short:"c" placeholder:"STRING" help:"Run STRING with $$SHELL -c."`
 	cli.Voice
 
 	Argv []string `arg:"" optional:"" passthrough:"partial" name:"command" help:"The command and its arguments."`
@@ -42,7 +44,10 @@ func (c *Command) Behind(rest []string) {
 func (c *Command) options(k *kong.Context) (lock.Options, error) {
 	given := cli.Given(k)
 	if err := c.Check(given); err != nil {
-		return lock.Options{}, cli.Usage(err.Error(), "dblock -d PATH -- COMMAND, or set DBLOCK_DB; `dblock --help` shows more")
+		if c.DB == "" && c.LockFile == "" {
+			return lock.Options{}, cli.Usage(err.Error(), "dblock -d PATH -- COMMAND, or set DBLOCK_DB; `dblock --help` shows more")
+		}
+		return lock.Options{}, err
 	}
 	o, err := c.Request(&c.Voice, given)
 	if err != nil {

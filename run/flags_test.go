@@ -20,6 +20,7 @@ func parse(t *testing.T, args ...string) (*Command, *kong.Context) {
 	require.NoError(t, err)
 	ctx, err := k.Parse(args)
 	require.NoError(t, err)
+	g.Run.Unescape()
 	return &g.Run, ctx
 }
 

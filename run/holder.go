@@ -4,18 +4,19 @@ import "github.com/dblock-dev/dblock/lock"
 
 // Holder is whatever holds the lock while a command lives: a local lock, be it its own or
 // the one of an enclosing dblock that it leans on. Another engine that is to guard
-// commands plugs in here, and in Command.wait, which makes one.
+// commands plugs in here, and in Asking.describe, which makes one.
 //
 // All of it is about one hold that has been acquired. The methods may be called by several
 // goroutines, and none of them blocks for longer than a look at the lock takes; what they
 // promise is written at the methods of lock.Lock, and run/holdertest is the suite that each must pass.
 type Holder interface {
-	// Grant describes the hold: what the command finds in its environment, and others
-	// in the lock file.
-	Grant() (g lock.Grant, ok bool)
-	// Descriptor is an open file that keeps the lock for a command that inherits it; -1 if
-	// there is none.
-	Descriptor() int
+	// Grants describes the hold: what the command finds in its environment, and others
+	// in the lock file. There are several where several databases are held together, the
+	// one that was named first before the others; and none when the hold is over.
+	Grants() []lock.Grant
+	// Descriptors are open files that keep the lock for a command that inherits them; empty
+	// where there are none.
+	Descriptors() []int
 	// Check looks whether the lock is still held, right before the command starts.
 	Check() error
 	// Attend keeps the hold alive from now on, and looks after it.
@@ -28,10 +29,13 @@ type Holder interface {
 	Resume()
 	// Ending lets others know that the command has ended, and that what it has started is waited for.
 	Ending()
-	// Bequeath leaves the lock to those who have inherited the Descriptor, if there are any.
+	// Bequeath leaves the lock to those who have inherited the Descriptors, if there are any.
 	Bequeath()
 	// Release ends the hold. The error is lock.ErrLost if it was lost before.
 	Release() error
 }
 
-var _ Holder = (*lock.Lock)(nil)
+var (
+	_ Holder = (*lock.Lock)(nil)
+	_ Holder = (*lock.Set)(nil)
+)

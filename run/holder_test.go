@@ -73,18 +73,36 @@ func TestLocalLockConforms(t *testing.T) {
 				return holdertest.Hold{
 					Holder: l,
 					Lose:   func(t *testing.T) { intrude(t, db) },
-					Free: func(t *testing.T) bool {
-						other := lock.New(db, lock.Options{Wait: lock.NoWait})
-						err := other.Acquire(context.Background())
-						if err == nil {
-							require.NoError(t, other.Release())
-						}
-						return err == nil
-					},
+					Free:   func(t *testing.T) bool { return isFree(t, db) },
 				}
 			})
 		})
 	}
+}
+
+func TestSetConforms(t *testing.T) {
+	t.Parallel()
+	holdertest.Conforms(t, func(t *testing.T) holdertest.Hold {
+		dir := t.TempDir()
+		dbs := []string{filepath.Join(dir, "b.db"), filepath.Join(dir, "a.db")}
+		s, err := lock.NewSet(dbs, lock.Options{Unattended: true}, nil)
+		require.NoError(t, err)
+		require.NoError(t, s.Acquire(context.Background()))
+		return holdertest.Hold{
+			Holder: s,
+			Lose:   func(t *testing.T) { intrude(t, dbs[0]) },
+			Free: func(t *testing.T) bool {
+				free := 0
+				for _, db := range dbs {
+					if isFree(t, db) {
+						free++
+					}
+				}
+				require.NotEqual(t, 1, free, "all or none")
+				return free > 0
+			},
+		}
+	})
 }
 
 // A nested hold needs a process around it that holds: the tests of one run in a child of this
@@ -163,6 +181,16 @@ func acquire(t *testing.T, db string, opts lock.Options) *lock.Lock {
 	l := lock.New(db, opts)
 	require.NoError(t, l.Acquire(context.Background()))
 	return l
+}
+
+func isFree(t *testing.T, db string) bool {
+	t.Helper()
+	l := lock.New(db, lock.Options{Wait: lock.NoWait})
+	err := l.Acquire(context.Background())
+	if err == nil {
+		require.NoError(t, l.Release())
+	}
+	return err == nil
 }
 
 // intrude puts the notice of a living stranger into the place of the one that is there.

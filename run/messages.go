@@ -85,20 +85,24 @@ func (w *waiting) conflict(err error) error {
 // heldBy says who held the lock to the end of the wait, and what one can do.
 func (a *Asking) heldBy(held *lock.HeldError) (text, hint string) {
 	text = term.Path(held.Path) + " is locked"
-	hint = fmt.Sprintf("%[1]s; see who it is with `dblock status %[2]s`; if it is stuck, `dblock force %[2]s`", a.longer, a.Selector())
+	selector := a.Selector()
+	if len(a.More) > 0 && held.Report != nil {
+		selector = cli.Database{DB: held.Report.Names.DB}.Selector()
+	}
+	hint = fmt.Sprintf("%[1]s; see who it is with `dblock status %[2]s`; if it is stuck, `dblock force %[2]s`", a.longer, selector)
 	if r := held.Report; r != nil {
 		text = fmt.Sprintf("%s is %s", term.Path(held.Path), situationOf(r, os.Getpid()))
 		switch {
 		case r.State == lock.StateOrphaned:
-			hint = fmt.Sprintf("it is released when all of that has ended; see what it is with `dblock status %[1]s`; to end it, `dblock force %[1]s`", a.Selector())
+			hint = fmt.Sprintf("it is released when all of that has ended; see what it is with `dblock status %[1]s`; to end it, `dblock force %[1]s`", selector)
 		case r.State == lock.StateInvalid:
-			hint = fmt.Sprintf("try again in some seconds; see what is the matter with `dblock status %s`", a.Selector())
+			hint = fmt.Sprintf("try again in some seconds; see what is the matter with `dblock status %s`", selector)
 		case len(r.Stopped) > 0:
 			pids := ""
 			for _, p := range r.Stopped {
 				pids += fmt.Sprintf(" %d", p.PID)
 			}
-			hint = fmt.Sprintf("to let what is stopped go on, `kill -CONT%s`; see who it is with `dblock status %[2]s`; to end it, `dblock force %[2]s`", pids, a.Selector())
+			hint = fmt.Sprintf("to let what is stopped go on, `kill -CONT%s`; see who it is with `dblock status %[2]s`; to end it, `dblock force %[2]s`", pids, selector)
 		}
 	}
 	if held.Waited > 100*time.Millisecond {

@@ -54,7 +54,7 @@ func (c *Command) mistaken(k *kong.Context, err error) error {
 		if len(rest) > 0 && slices.Contains(cli.Subcommands, rest[0]) {
 			right = " " + rest[0] + right
 		} else if len(rest) > 0 && typed == "help" {
-			return cli.Usage(fmt.Sprintf("there is no help on %s", term.Clean(rest[0])), "`dblock --help` is on running a command; on the rest `dblock help status`, `force`, `hold` or `release`")
+			return cli.Usage(fmt.Sprintf("there is no help on %s", term.Clean(rest[0])), "`dblock --help` is on running a command; on the rest `dblock help status`, `force`, `hold`, `release` or `session`")
 		}
 	case "status", "force", "hold", "release":
 		right = " " + word + c.selectorAsGiven(k) + list(rest)

@@ -23,7 +23,7 @@ func plain(args []string) *Command {
 		len(args) > 2 && (args[2] == "" || args[2][0] == '-') || !fits(nil, "", "db") {
 		return nil
 	}
-	q := &quick{DB: args[1], Process: "dblock"}
+	q := &quick{DB: args[1:2], Process: "dblock"}
 	if len(args) > 2 {
 		q.Argv = args[2:]
 	}
@@ -32,7 +32,7 @@ func plain(args []string) *Command {
 
 // quick knows the flags that are given most.
 type quick struct {
-	DB       string       `name:"db" short:"d"`
+	DB       []string     `name:"db" short:"d" sep:"none"`
 	LockFile string       ``
 	Wait     cli.Duration `short:"w"`
 	Nonblock bool         `short:"n"`
@@ -46,7 +46,7 @@ type quick struct {
 func (q *quick) whole() *Command {
 	c := &Command{
 		Asking: Asking{
-			Database: cli.Database{DB: q.DB, LockFile: q.LockFile},
+			Database: cli.Database{Named: q.DB, LockFile: q.LockFile},
 			Wait:     q.Wait, Nonblock: q.Nonblock,
 			MaxRetries: lock.DefaultRetries, RetryDelay: Delay(lock.DefaultRetryDelay),
 			ConflictExitCode: cli.ExitConflict,
@@ -54,7 +54,7 @@ func (q *quick) whole() *Command {
 			Process:          q.Process,
 			Foreign:          cli.Foreign{StaleTimeout: cli.StaleTimeout(lock.DefaultStaleTimeout), Stale: "dead"},
 		},
-		OnLost: "term", KillAfter: cli.Duration(10 * time.Second), Orphan: "term",
+		OnLost: "term", KillAfter: cli.Duration(10 * time.Second), OnTimeLimit: "term", Orphan: "term",
 		Voice: cli.Voice{Quiet: q.Quiet},
 		Argv:  q.Argv,
 	}

@@ -30,8 +30,7 @@ func (c *Command) Run(k *kong.Context, sigs *signals.Listener) error {
 	if err != nil {
 		return err
 	}
-	grant, _ := l.Grant()
-	result := c.supervise(l, path, environment(grant), sigs)
+	result := c.supervise(l, path, environment(l.Grants()), sigs)
 	// The attendant has told of a loss, unless there was nothing yet to attend to.
 	told := l.Err() != nil && !errors.Is(result, lock.ErrLost)
 	err = l.Release()
@@ -52,10 +51,11 @@ func (c *Command) Run(k *kong.Context, sigs *signals.Listener) error {
 }
 
 // environment is the wrapper's own, the flags' variables as the user has set them,
-// with the hold described in it.
-func environment(g lock.Grant) []string {
+// with the hold described in it. Of several it is that of the database that was named first;
+// the others are among the outer ones.
+func environment(grants []lock.Grant) []string {
 	own := os.Environ()
-	vars := lock.Variables(g)
+	vars := lock.Variables(grants)
 	env := make([]string, 0, len(own)+len(vars))
 	for _, kv := range own {
 		if !strings.HasPrefix(kv, lock.EnvHold) {

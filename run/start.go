@@ -72,7 +72,10 @@ func (c *Command) start(l Holder, path string, env []string) (*child, error) {
 	if tree.Adopt() == nil && !childless() {
 		ch.before = tree.Children()
 	}
-	if fd := l.Descriptor(); fd >= 0 && !c.Close {
+	for _, fd := range l.Descriptors() {
+		if c.Close {
+			break
+		}
 		// Only for the moment of the start: nothing else is started meanwhile.
 		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0); err == nil {
 			defer unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC)

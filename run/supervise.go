@@ -28,15 +28,22 @@ func (c *Command) supervise(l Holder, path string, env []string, sigs *signals.L
 	if err != nil {
 		return err
 	}
+	rest := brief
+	if limit := c.limit(); limit > 0 {
+		ch.due, rest = time.Now().Add(limit), min(brief, limit)
+	}
 	sigs.Started(func(sig syscall.Signal) { ch.pass(sig, false) })
 	// Who looks at what has arrived has seen the news of a quick command's end, too.
 	status, ended := ch.hasEnded()
 	if !ended {
-		sigs.Rest(brief)
+		sigs.Rest(rest)
 		status, ended = ch.hasEnded()
 	}
 	if !ended || ch.leaves(status) {
 		status = c.attendTo(ch, l, sigs, status)
+	}
+	if ch.wasLate() {
+		return &cli.ExitError{Code: cli.ExitTimeLimit}
 	}
 	if status.Signaled() {
 		return &cli.SignalError{Signal: status.Signal()}
@@ -62,7 +69,7 @@ func (c *Command) attendTo(ch *child, l Holder, sigs *signals.Listener, status s
 	if !ch.gone() {
 		status = ch.wait(stopped)
 	}
-	if by, was := ch.wasEnded(status); (was || c.punishes(l)) && !childless() {
+	if by, was := ch.wasEnded(status); (was || c.punishes(l) || ch.wasLate()) && !childless() {
 		c.outlast(ch, l, by)
 	}
 	close(ended)
@@ -73,7 +80,7 @@ func (c *Command) attendTo(ch *child, l Holder, sigs *signals.Listener, status s
 // attend passes on signals, deals with the loss of the lock, and stops with the
 // command, until it has ended.
 func (c *Command) attend(ch *child, l Holder, sigs *signals.Listener, stopped <-chan syscall.Signal, ended <-chan struct{}) {
-	lost := l.Lost()
+	lost, late := l.Lost(), ch.timeIsUp()
 	var kill <-chan time.Time
 	paused := false
 	asked := false                // somebody has sent us a signal that stops, since we went on
@@ -116,7 +123,14 @@ func (c *Command) attend(ch *child, l Holder, sigs *signals.Listener, stopped <-
 			}
 		case <-lost:
 			lost = nil
-			kill = c.punish(ch, l)
+			if then := c.punish(ch, l); kill == nil {
+				kill = then
+			}
+		case <-late:
+			late = nil
+			if then := c.endLate(ch); kill == nil {
+				kill = then
+			}
 		case <-kill:
 			ch.tell(unix.SIGKILL)
 		case <-ended:
@@ -146,9 +160,7 @@ func (c *Command) punish(ch *child, l Holder) <-chan time.Time {
 	case "term":
 		ch.tell(unix.SIGTERM)
 		c.lost(l.Err(), "the command is being ended")
-		if time.Duration(c.KillAfter) != lock.Forever {
-			return time.After(time.Duration(c.KillAfter))
-		}
+		return c.patienceOver()
 	default:
 		c.lost(l.Err(), "the command goes on")
 	}

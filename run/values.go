@@ -63,3 +63,11 @@ type Orphan string
 
 // UnmarshalText parses it.
 func (o *Orphan) UnmarshalText(text []byte) error { return cli.Choose(o, text, "term", "keep") }
+
+// OnTimeLimit is what happens to a command that takes longer than it may: "term", "kill" or "warn".
+type OnTimeLimit string
+
+// UnmarshalText parses it.
+func (o *OnTimeLimit) UnmarshalText(text []byte) error {
+	return cli.Choose(o, text, "term", "kill", "warn")
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -35,15 +36,22 @@ func (w *waiting) wait(ctx context.Context, opts lock.Options, sigs *signals.Lis
 	defer cancel(nil)
 	done, idle := make(chan struct{}), make(chan struct{})
 	waited := false
-	opts.OnWait = func() {
+	onWait := func(db string) {
+		w.db.Store(&db)
+		if waited {
+			return // for another one of several before
+		}
 		waited = true
 		go func() {
 			defer close(idle)
 			w.listen(sigs, cancel, done)
 		}()
 	}
-	l := lock.New(w.asking.DB, opts)
-	err := l.Acquire(ctx)
+	l, err := w.asking.describe(opts, onWait)
+	if err != nil {
+		return nil, err
+	}
+	err = l.Acquire(ctx)
 	if waited {
 		close(done)
 		<-idle
@@ -57,6 +65,22 @@ func (w *waiting) wait(ctx context.Context, opts lock.Options, sigs *signals.Lis
 		return nil, w.conflict(err)
 	}
 	return l, err
+}
+
+// acquirer is what holds the lock, and before that gets it.
+type acquirer interface {
+	Holder
+	Acquire(ctx context.Context) error
+}
+
+// describe is the lock of the database, or those of several. onWait is called with the one that
+// has to be waited for.
+func (a *Asking) describe(opts lock.Options, onWait func(db string)) (acquirer, error) {
+	if len(a.More) > 0 {
+		return lock.NewSet(append([]string{a.DB}, a.More...), opts, onWait)
+	}
+	opts.OnWait = func() { onWait(a.DB) }
+	return lock.New(a.DB, opts), nil
 }
 
 // listen tells what is being waited for, and listens for signals, until done.
@@ -88,6 +112,7 @@ type waiting struct {
 	voice  cli.Voice
 	undone string // what is not done without the lock
 	opts   lock.Options
+	db     atomic.Pointer[string] // whose lock is waited for
 
 	live  bool
 	start time.Time
@@ -146,7 +171,7 @@ func (w *waiting) due() <-chan time.Time {
 
 // show says what is being waited for.
 func (w *waiting) show() {
-	r, err := lock.Inspect(w.asking.DB, w.opts)
+	r, err := lock.Inspect(*w.db.Load(), w.opts)
 	if err != nil {
 		w.timer.Reset(refresh)
 		return

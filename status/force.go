@@ -40,7 +40,7 @@ type Force struct {
 // Run removes the lock, after a question if need be. What it does is lock.Break; the processes are
 // ended in lock/kill_holders.go.
 func (f *Force) Run(k *kong.Context) error {
-	if err := f.Check(cli.Given(k)); err != nil {
+	if err := f.CheckOne(cli.Given(k)); err != nil {
 		return err
 	}
 	opts := lock.BreakOptions{Options: f.Options(f.Foreign), IfStale: f.IfStale, ID: f.ID, KillAfter: time.Duration(f.KillAfter), Consent: f.ask, Tell: f.progress}

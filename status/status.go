@@ -3,6 +3,7 @@
 package status
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -43,28 +44,45 @@ func (c *Command) Run(k *kong.Context) error {
 		f := Force{Database: c.Database, Foreign: c.Foreign, Yes: c.Yes, ID: c.ID, IfStale: c.IfStale, KillAfter: c.Kill, Quiet: c.Quiet}
 		return f.Run(k)
 	}
-	r, err := lock.Inspect(c.DB, c.Options(c.Foreign))
+	if c.JSON && len(c.More) > 0 {
+		return cli.Usage("--json is about one database, and several are named", "name one at a time")
+	}
+	locked, err := c.show(c.Database)
+	for _, db := range c.More {
+		if err != nil {
+			return err
+		}
+		if !c.Quiet {
+			fmt.Println()
+		}
+		var another bool
+		another, err = c.show(cli.Database{DB: db})
+		locked = locked || another
+	}
+	if err == nil && c.ExitCode && locked {
+		err = &cli.ExitError{Code: 1}
+	}
+	return err
+}
+
+// show shows the lock of one database.
+func (c *Command) show(d cli.Database) (locked bool, err error) {
+	r, err := lock.Inspect(d.DB, d.Options(c.Foreign))
 	if err != nil {
-		return nowhere(err, c.Database)
+		return false, nowhere(err, d)
 	}
 	switch {
 	case c.Quiet:
 	case c.JSON:
 		err = writeJSON(os.Stdout, r, r.Facts())
 	default:
-		p := page{Database: c.Database, style: newStyle(os.Stdout), report: r}
+		p := page{Database: d, style: newStyle(os.Stdout), report: r}
 		if c.Verbose {
 			p.facts = r.Facts()
 		}
 		_, err = io.WriteString(os.Stdout, p.text())
 	}
-	if err != nil {
-		return err
-	}
-	if c.ExitCode && r.Locked() {
-		return &cli.ExitError{Code: 1}
-	}
-	return nil
+	return r.Locked(), err
 }
 
 // nowhere is the error about a lock in a directory that does not exist.
@@ -161,6 +179,21 @@ type openerJSON struct {
 }
 
 func writeJSON(w io.Writer, r *lock.Report, f *lock.Facts) error {
+	flat, err := JSON(r, f)
+	if err != nil {
+		return err
+	}
+	var out bytes.Buffer
+	if err := json.Indent(&out, flat, "", "  "); err != nil {
+		return err
+	}
+	_, err = w.Write(append(out.Bytes(), '\n'))
+	return err
+}
+
+// JSON is the report as one JSON object, which --json prints with line breaks. It is safe to
+// show.
+func JSON(r *lock.Report, f *lock.Facts) ([]byte, error) {
 	d := document{
 		Version: 1, State: r.State, Locked: r.Locked(), Stale: r.Stale, Database: r.Names.DB, LockFile: r.Names.Notice, ID: r.ID,
 		AgeMS: r.Age.Milliseconds(), Evidence: r.Evidence, WaitingKnown: r.WaitersKnown,
@@ -194,12 +227,8 @@ func writeJSON(w io.Writer, r *lock.Report, f *lock.Facts) error {
 		}
 		d.Holder = j
 	}
-	out, err := json.MarshalIndent(d, "", "  ")
-	if err != nil {
-		return err
-	}
-	_, err = w.Write(append(ascii(out), '\n'))
-	return err
+	out, err := json.Marshal(d)
+	return ascii(out), err
 }
 
 // ascii escapes what JSON allows and a terminal might not survive: C1 control

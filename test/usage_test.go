@@ -26,7 +26,7 @@ func TestMisuse(t *testing.T) {
 		{"rnu -d x -- true", "rnu is neither a subcommand nor a program", "did you mean `dblock run -d x -- true`?"},
 		{"version", "version is neither a subcommand nor a program", "did you mean `dblock --version`?"},
 		{"hlep", "hlep is neither a subcommand nor a program", "did you mean `dblock --help`?"},
-		{"help node", "there is no help on node", "`dblock --help` is on running a command; on the rest `dblock help status`, `force`, `hold` or `release`"},
+		{"help node", "there is no help on node", "`dblock --help` is on running a command; on the rest `dblock help status`, `force`, `hold`, `release` or `session`"},
 		{"hlep status", "hlep is neither a subcommand nor a program", "did you mean `dblock status --help`?"},
 		{"-d x status", "status comes before its flags", "`dblock status -d DIR/x`, or, to run a program of that name, `dblock -d DIR/x -- status`"},
 		{"-w 3 -d x status -v", "status comes before its flags", "`dblock status -d DIR/x -v`, or, to run a program of that name, `dblock -d DIR/x -- status -v`"},

@@ -9,6 +9,7 @@ const (
 	ExitCannotCreate  = 73  // the lock cannot be created
 	ExitConflict      = 75  // the lock was not acquired in time
 	ExitDenied        = 77  // the lock, or its directory, belongs to somebody else
+	ExitTimeLimit     = 124 // the command took longer than it may, as timeout(1) has it
 	ExitNotExecutable = 126 // the command cannot be executed
 	ExitNotFound      = 127 // there is no such command
 )

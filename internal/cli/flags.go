@@ -17,8 +17,11 @@ import (
 
 // Database is which lock is meant; all commands share it.
 type Database struct {
-	DB       string `name:"db" short:"d" placeholder:"PATH" help:"The database: a file or a directory, which need not exist."`
-	LockFile string `placeholder:"PATH" help:"The lock file itself, where its name does not follow from the database's."`
+	Named    []string `name:"db" short:"d" sep:"none" placeholder:"PATH" help:"The database: a file or a directory, which need not exist."`
+	LockFile string   `placeholder:"PATH" help:"The lock file itself, where its name does not follow from the database's."`
+
+	DB   string   `kong:"-"` // the database that was named, or the first of several
+	More []string `kong:"-"` // the others
 }
 
 // Check finds out which lock is named. fromFlag tells which flags were given on
@@ -32,10 +35,21 @@ func (d *Database) Check(fromFlag func(string) bool) error {
 	if d.DB == "" && d.LockFile == "" {
 		d.DB, d.LockFile = os.Getenv(lock.EnvDB), os.Getenv(lock.EnvLockFile)
 	}
-	if d.DB == "" && d.LockFile == "" {
+	if d.DB == "" && d.LockFile == "" || slices.Contains(d.More, "") {
 		return Usage("no database is named", "name it with -d PATH, or set DBLOCK_DB")
 	}
+	if len(d.More) > 0 && d.LockFile != "" {
+		return Usage("--lock-file is about one database, and several are named", "leave it out, or name one database")
+	}
 	return nil
+}
+
+// CheckOne is Check for commands that are about one lock.
+func (d *Database) CheckOne(fromFlag func(string) bool) error {
+	if len(d.More) > 0 {
+		return Usage("more than one database is named", "name one at a time")
+	}
+	return d.Check(fromFlag)
 }
 
 // Foreign is how foreign locks are judged; run, status and force share it.
@@ -72,9 +86,15 @@ func Choose[T ~string](to *T, text []byte, accepted ...T) error {
 	return Usage(fmt.Sprintf("%q is not accepted", text), "give "+list)
 }
 
-// Unescape gives the arguments their bytes back.
+// Unescape gives the arguments their bytes back. Nothing is to be asked of them before.
 func (d *Database) Unescape() {
-	d.DB, d.LockFile = Unescape(d.DB), Unescape(d.LockFile)
+	for i, path := range d.Named {
+		d.Named[i] = Unescape(path)
+	}
+	if len(d.Named) > 0 {
+		d.DB, d.More = d.Named[0], d.Named[1:]
+	}
+	d.LockFile = Unescape(d.LockFile)
 }
 
 // Environment finds the value of a flag that was not given: DBLOCK_ and its name.

@@ -98,6 +98,9 @@ func run(dblock, peer, svg string, quick bool) error {
 	b.waiters(quick)
 	b.holding(quick)
 	b.inProcess()
+	if err := b.session(); err != nil {
+		return err
+	}
 	b.directory(quick)
 	stop := b.slowTools()
 	defer stop()

@@ -33,12 +33,12 @@ const patience = 10 * time.Second
 func Conforms(t *testing.T, acquire func(t *testing.T) Hold) {
 	t.Run("is described", func(t *testing.T) {
 		h := acquire(t)
-		g, ok := h.Holder.Grant()
-		require.True(t, ok)
-		require.NotEmpty(t, g.Holder.Process, "others see who it is")
+		require.NotEmpty(t, h.Holder.Grants())
+		for _, g := range h.Holder.Grants() {
+			require.NotEmpty(t, g.Holder.Process, "others see who it is")
+		}
 		require.NoError(t, h.Holder.Release())
-		_, ok = h.Holder.Grant()
-		require.False(t, ok, "there is no hold any more")
+		require.Empty(t, h.Holder.Grants(), "there is no hold any more")
 	})
 	t.Run("keeps others out until it is released", func(t *testing.T) {
 		h := acquire(t)
@@ -62,13 +62,11 @@ func Conforms(t *testing.T, acquire func(t *testing.T) Hold) {
 	t.Run("is inherited on demand only", func(t *testing.T) {
 		h := acquire(t)
 		defer func() { require.NoError(t, h.Holder.Release()) }()
-		fd := h.Holder.Descriptor()
-		if fd < 0 {
-			return
+		for _, fd := range h.Holder.Descriptors() {
+			flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+			require.NoError(t, err)
+			require.NotZero(t, flags&unix.FD_CLOEXEC)
 		}
-		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
-		require.NoError(t, err)
-		require.NotZero(t, flags&unix.FD_CLOEXEC)
 	})
 	t.Run("ends once", func(t *testing.T) {
 		h := acquire(t)
@@ -139,7 +137,7 @@ func over(t *testing.T, h run.Holder) {
 	h.Bequeath()
 	require.NoError(t, h.Check())
 	require.NoError(t, h.Err())
-	require.Negative(t, h.Descriptor())
+	require.Empty(t, h.Descriptors())
 	require.NoError(t, h.Release())
 }
 
@@ -198,14 +196,14 @@ func (m *Memory) call(name string) {
 	}
 }
 
-// Grant describes a hold that names nothing but itself.
-func (m *Memory) Grant() (lock.Grant, bool) {
+// Grants describes a hold that names nothing but itself.
+func (m *Memory) Grants() []lock.Grant {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.released {
-		return lock.Grant{}, false
+		return nil
 	}
-	return lock.Grant{Holder: lock.Holder{Process: "memory"}}, true
+	return []lock.Grant{{Holder: lock.Holder{Process: "memory"}}}
 }
 
 // Lost is closed when it is lost.
@@ -224,8 +222,8 @@ func (m *Memory) Err() error {
 // Check notes the call.
 func (m *Memory) Check() error { m.call("check"); return m.Err() }
 
-// Descriptor is none.
-func (m *Memory) Descriptor() int { return -1 }
+// Descriptors are none.
+func (m *Memory) Descriptors() []int { return nil }
 
 // Attend notes the call.
 func (m *Memory) Attend() { m.call("attend") }

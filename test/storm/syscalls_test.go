@@ -21,17 +21,30 @@ type scene struct {
 	flags   []string
 	command []string
 	prepare func(t testing.TB, db string)
+	lines   string // what a session is asked for, instead of a command
 }
 
 var scenes = []scene{
-	{"existing", nil, []string{"true"}, func(t testing.TB, db string) { run(t, exec.Command(dblock, "-d", db, "--", "true")) }},
-	{"fresh", nil, []string{"true"}, func(testing.TB, string) {}},
-	{"takeover from a dblock", nil, []string{"true"}, leaveDead},
-	{"takeover from a peer", nil, []string{"true"}, func(t testing.TB, db string) { leavePeer(t, db, deadPID(t), time.Now()) }},
-	{"shared", []string{"--shared"}, []string{"true"}, func(testing.TB, string) {}},
+	{"existing", nil, []string{"true"}, func(t testing.TB, db string) { run(t, exec.Command(dblock, "-d", db, "--", "true")) }, ""},
+	{"fresh", nil, []string{"true"}, func(testing.TB, string) {}, ""},
+	{"takeover from a dblock", nil, []string{"true"}, leaveDead, ""},
+	{"takeover from a peer", nil, []string{"true"}, func(t testing.TB, db string) { leavePeer(t, db, deadPID(t), time.Now()) }, ""},
+	{"shared", []string{"--shared"}, []string{"true"}, func(testing.TB, string) {}, ""},
 	// Long enough for the watch; its command heals nothing and loses nothing.
-	{"watched", nil, []string{"sleep", "0.13"}, func(testing.TB, string) {}},
+	{"watched", nil, []string{"sleep", "0.13"}, func(testing.TB, string) {}, ""},
 }
+
+// asked is a session that acquires, waits for itself, gives that up, shares, is forced, and at
+// the end of its input has something left to release.
+var asked = scene{"session", nil, nil, func(testing.TB, string) {}, `{"id":1,"op":"acquire"}
+{"id":2,"op":"acquire","wait":"forever"}
+{"id":3,"op":"check","hold":1}
+{"id":4,"op":"cancel","target":2}
+{"id":5,"op":"release","hold":1}
+{"id":6,"op":"acquire","mode":"shared","wanted":true}
+{"id":7,"op":"force","yes":true}
+{"id":8,"op":"acquire"}
+`}
 
 // leaveDead leaves what a dblock leaves that was killed with its command.
 func leaveDead(t testing.TB, db string) {
@@ -190,17 +203,29 @@ func TestKilledAtEveryCall(t *testing.T) {
 	}
 }
 
+// TestSessionKilledAtEveryCall does the same to a session.
+func TestSessionKilledAtEveryCall(t *testing.T) {
+	needTool(t, "strace")
+	need(t, run(t, exec.Command("strace", "-o", os.DevNull, "true")).code == 0, "strace does not work here")
+	killEverywhere(t, asked)
+}
+
 func killEverywhere(t *testing.T, sc scene) {
 	out := filepath.Join(scratch(t), "trace")
 	shoot := func(name string, n int) (point string, tr trace) {
 		db := database(t)
 		sc.prepare(t, db)
 		args := slices.Concat([]string{dblock, "-d", db}, sc.flags, []string{"--"}, sc.command)
+		if sc.lines != "" {
+			args = []string{dblock, "session", "-d", db}
+		}
 		inject := ""
 		if name != "" {
 			inject = fmt.Sprintf("inject=%s:signal=KILL:when=%d", name, n)
 		}
-		r := run(t, straced(out, inject, args...))
+		cmd := straced(out, inject, args...)
+		cmd.Stdin = strings.NewReader(sc.lines)
+		r := run(t, cmd)
 		tr = readTrace(t, out)
 		tr.killed = r.code == 128+9 // strace dies as dblock did
 		usable(t, db)

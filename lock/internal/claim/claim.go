@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"time"
 
+	"github.com/dblock-dev/dblock/lock/internal/inode"
 	"github.com/dblock-dev/dblock/lock/internal/judge"
 	"github.com/dblock-dev/dblock/lock/internal/ledger"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
@@ -38,6 +39,8 @@ type Options struct {
 
 	Now  func() time.Time
 	Step func(name string) // is called between two steps
+
+	Delay func() // is called before Leave takes longer than a moment
 }
 
 // Describe is what a notice says of the process that has these options. Which hold it
@@ -121,8 +124,8 @@ func (c *Claim) Withdraw() {
 	if c.file == nil {
 		return
 	}
-	if id, err := notice.Identify(c.opts.Path); err == nil && id == c.file.ID() {
-		_ = notice.Remove(c.opts.Path)
+	if id, err := inode.Identify(c.opts.Path); err == nil && id == c.file.ID() {
+		_ = inode.Remove(c.opts.Path)
 	}
 	if id, err := c.spareFile().Identify(); err == nil && id == c.file.ID() {
 		_ = c.spareFile().Remove()
@@ -139,22 +142,22 @@ func (c *Claim) Info() notice.Info { return c.info }
 func (c *Claim) Token() int64 { return c.ledger.Token }
 
 // Inode is that of our notice.
-func (c *Claim) Inode() notice.ID { return c.file.ID() }
+func (c *Claim) Inode() inode.ID { return c.file.ID() }
 
 func (c *Claim) now() int64 { return c.opts.Now().UnixMilli() }
 
 // noticeFile is the notice at its path.
-func (c *Claim) noticeFile() notice.Name { return notice.Path(c.opts.Path) }
+func (c *Claim) noticeFile() inode.Name { return inode.Path(c.opts.Path) }
 
 // spareFile is the other name of our notice.
-func (c *Claim) spareFile() notice.Name { return c.place.Dir().At(c.spare) }
+func (c *Claim) spareFile() inode.Name { return c.place.Dir().At(c.spare) }
 
-func (c *Claim) tokenFile() notice.Name { return c.place.Dir().At(queue.Token) }
+func (c *Claim) tokenFile() inode.Name { return c.place.Dir().At(queue.Token) }
 
 // inTheWay reports whether there is a notice that may have been dated by another clock.
 func (c *Claim) inTheWay() bool {
-	_, err := notice.Identify(c.opts.Path)
-	return !notice.IsGone(err)
+	_, err := inode.Identify(c.opts.Path)
+	return !inode.IsGone(err)
 }
 
 // describe is the content of our notice.
@@ -184,7 +187,7 @@ func (c *Claim) prepare() error {
 
 // createSpare writes our notice in the place of what a dblock that was killed has left.
 func (c *Claim) createSpare() (*notice.File, error) {
-	file, err := c.spareFile().Create(c.info)
+	file, err := notice.Create(c.spareFile(), c.info)
 	if !errors.Is(err, fs.ErrExist) {
 		return file, err
 	}
@@ -192,20 +195,20 @@ func (c *Claim) createSpare() (*notice.File, error) {
 	if err := c.spareFile().Remove(); err != nil {
 		return nil, err
 	}
-	return c.spareFile().Create(c.info)
+	return notice.Create(c.spareFile(), c.info)
 }
 
 // restore looks at what has the spare name. A dblock that was killed in the middle
 // of a takeover, just before it would have given the path back, has left the notice
 // of somebody who lives there, and its own at the path.
 func (c *Claim) restore() {
-	out, err := c.spareFile().Read()
+	out, err := notice.ReadAt(c.spareFile())
 	if errors.Is(err, fs.ErrNotExist) || err == nil && (out.Info.Dblock != nil || c.judge(out).Stale) {
 		return
 	}
 	now, err := notice.Read(c.opts.Path)
 	if err == nil && now.Info.Dblock != nil && c.judge(now).Stale {
-		_ = notice.Swap(c.spareFile(), c.noticeFile())
+		_ = inode.Swap(c.spareFile(), c.noticeFile())
 	}
 }
 
@@ -217,7 +220,7 @@ func (c *Claim) publish(ctx context.Context) error {
 				return err
 			}
 		}
-		moved, err := notice.Link(c.spareFile(), c.noticeFile())
+		moved, err := inode.Link(c.spareFile(), c.noticeFile())
 		c.linked = !moved
 		if err == nil {
 			if c.ledger.Crowded(c.now()) { // check: settle-in-a-crowd

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/dblock-dev/dblock/lock/internal/inode"
 	"github.com/dblock-dev/dblock/lock/internal/judge"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
 	"github.com/dblock-dev/dblock/lock/internal/proc"
@@ -24,12 +25,12 @@ func ready(t *testing.T) *Claim {
 	path := filepath.Join(t.TempDir(), ".x.lock")
 	patience, step := &queue.Patience{None: true}, func(string) {}
 	p, err := queue.Enter(t.Context(), queue.Request{
-		State: path + ".d", How: queue.Exclusive, Patience: patience, Step: step,
+		State: path + ".d", How: queue.Exclusive, Patience: patience, Step: step, Delay: func() {},
 		Discard: func(room *queue.File) { RemoveLeft(path, room) },
 	})
 	require.NoError(t, err)
 	t.Cleanup(p.Abandon)
-	c := New(Options{Path: path, Me: proc.Self(), StaleTimeout: judge.PeersTimeout, Patience: patience, Now: time.Now, Step: step})
+	c := New(Options{Path: path, Me: proc.Self(), StaleTimeout: judge.PeersTimeout, Patience: patience, Now: time.Now, Step: step, Delay: func() {}})
 	c.place = p
 	require.NoError(t, c.drawToken())
 	require.NoError(t, c.prepare())
@@ -38,17 +39,17 @@ func ready(t *testing.T) *Claim {
 }
 
 // put writes a peer's notice to the path by rename, and returns its inode.
-func put(t *testing.T, path string, pid int) notice.ID {
+func put(t *testing.T, path string, pid int) inode.ID {
 	t.Helper()
 	text := fmt.Sprintf(`{"pid":%d,"timestamp":%d,"host":%q,"process":"mcp-server"}`, pid, time.Now().UnixMilli(), proc.Self().Host)
 	require.NoError(t, os.WriteFile(path+".tmp", []byte(text), 0o644))
 	require.NoError(t, os.Rename(path+".tmp", path))
-	return inode(t, path)
+	return inodeOf(t, path)
 }
 
-func inode(t *testing.T, path string) notice.ID {
+func inodeOf(t *testing.T, path string) inode.ID {
 	t.Helper()
-	id, err := notice.Identify(path)
+	id, err := inode.Identify(path)
 	require.NoError(t, err)
 	return id
 }
@@ -76,7 +77,7 @@ func TestReplaceInSteps(t *testing.T) {
 	done, err := c.replaceInSteps(seenAt(t, c.opts.Path))
 	require.NoError(t, err)
 	require.True(t, done)
-	require.Equal(t, c.Inode(), inode(t, c.opts.Path))
+	require.Equal(t, c.Inode(), inodeOf(t, c.opts.Path))
 }
 
 func TestReplaceInStepsLooksAgain(t *testing.T) {
@@ -88,7 +89,7 @@ func TestReplaceInStepsLooksAgain(t *testing.T) {
 	done, err := c.replaceInSteps(judged)
 	require.NoError(t, err)
 	require.False(t, done)
-	require.Equal(t, theirs, inode(t, c.opts.Path))
+	require.Equal(t, theirs, inodeOf(t, c.opts.Path))
 
 	require.NoError(t, os.Remove(c.opts.Path))
 	done, err = c.replaceInSteps(judged)

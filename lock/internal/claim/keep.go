@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/dblock-dev/dblock/lock/internal/inode"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
 	"github.com/dblock-dev/dblock/lock/internal/queue"
 )
@@ -40,18 +41,18 @@ const (
 // Look finds out whether the notice at the path is still ours, and if it is somebody
 // else's what it says.
 func (c *Claim) Look() (Standing, notice.Info) {
-	id, err := notice.Identify(c.opts.Path)
+	id, err := inode.Identify(c.opts.Path)
 	switch {
 	case err == nil && c.ours(id):
 		return c.mended()
-	case notice.IsGone(err):
+	case inode.IsGone(err):
 		return Missing, notice.Info{}
 	case err != nil:
 		return Unknown, notice.Info{}
 	}
 	seen, err := notice.Read(c.opts.Path)
 	switch {
-	case notice.IsGone(err):
+	case inode.IsGone(err):
 		return Unknown, notice.Info{}
 	case err != nil || seen.Err != nil:
 		return Covered, notice.Info{}
@@ -81,7 +82,7 @@ func (c *Claim) mended() (Standing, notice.Info) {
 
 // ours reports whether the inode is that of our notice, or of one that another reader
 // put in its place.
-func (c *Claim) ours(id notice.ID) bool { return id == c.file.ID() || c.recognise() }
+func (c *Claim) ours(id inode.ID) bool { return id == c.file.ID() || c.recognise() }
 
 // Exposed reports whether somebody may come and go unseen while our notice is away.
 // Where only one peer is about it is known who has removed it, and that it does not
@@ -95,7 +96,7 @@ func (c *Claim) Intruded() bool {
 		return false
 	}
 	unlinked, err := c.file.Unlinked()
-	changed, derr := notice.DirChanged(filepath.Dir(c.opts.Path))
+	changed, derr := inode.DirChanged(filepath.Dir(c.opts.Path))
 	return err == nil && derr == nil && changed > unlinked // check: intruder: changed > unlinked -> changed > unlinked && false
 }
 
@@ -109,7 +110,7 @@ func (c *Claim) Meet(pid int) { c.ledger.Meet(pid, c.now()) }
 // by now is no error: the next look sees it.
 func (c *Claim) Heal() error {
 	if c.linked {
-		moved, err := notice.Link(c.spareFile(), c.noticeFile())
+		moved, err := inode.Link(c.spareFile(), c.noticeFile())
 		c.linked = !moved
 		if errors.Is(err, fs.ErrExist) {
 			return nil
@@ -124,7 +125,7 @@ func (c *Claim) Heal() error {
 	if err != nil {
 		return err
 	}
-	moved, err := notice.Link(fresh, c.noticeFile())
+	moved, err := inode.Link(fresh, c.noticeFile())
 	if err != nil {
 		file.Close()
 		_ = fresh.Remove()
@@ -135,21 +136,21 @@ func (c *Claim) Heal() error {
 	}
 	c.file.Close()
 	c.file = file
-	c.linked = !moved && (fresh == c.spareFile() || notice.Rename(fresh, c.spareFile()) == nil)
+	c.linked = !moved && (fresh == c.spareFile() || inode.Rename(fresh, c.spareFile()) == nil)
 	return nil
 }
 
 // createAnew writes our notice anew, under the spare name if that is ours alone:
 // another reader may be doing just that, so not under the name that both know.
-func (c *Claim) createAnew() (notice.Name, *notice.File, error) {
+func (c *Claim) createAnew() (inode.Name, *notice.File, error) {
 	info := c.info
 	info.Timestamp = c.now()
 	if !c.opts.Shared {
-		if file, err := c.spareFile().Create(info); !errors.Is(err, fs.ErrExist) {
+		if file, err := notice.Create(c.spareFile(), info); !errors.Is(err, fs.ErrExist) {
 			return c.spareFile(), file, err
 		}
 	}
 	fresh := c.spareFile().Beside(queue.Passing())
-	file, err := fresh.Create(info)
+	file, err := notice.Create(fresh, info)
 	return fresh, file, err
 }

@@ -4,6 +4,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/dblock-dev/dblock/lock/internal/inode"
 	"github.com/dblock-dev/dblock/lock/internal/judge"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
 	"github.com/dblock-dev/dblock/lock/internal/queue"
@@ -30,7 +31,7 @@ func RemoveLeft(path string, room *queue.File) {
 	}
 	seen, err := notice.Read(path)
 	if err == nil && WasLeft(seen.Info) && seen.Info.Dblock.Room == id.Ino { // check: left-sweep
-		_ = notice.Remove(path)
+		_ = inode.Remove(path)
 	}
 }
 
@@ -56,6 +57,7 @@ func (c *Claim) Leave(reads int, lost bool) (left bool, err error) {
 		err = c.removeNotice()
 	}
 	if gap {
+		c.opts.Delay()
 		time.Sleep(GapFor)
 	}
 	c.account(reads, gap)
@@ -68,7 +70,7 @@ func (c *Claim) atTheDoor() bool {
 	if !c.place.SuccessorWaits() {
 		return false
 	}
-	return c.place.Dir().Private() || !notice.Sticky(filepath.Dir(c.opts.Path)) // check: left-sticky: c.place.Dir().Private() -> true
+	return c.place.Dir().Private() || !inode.Sticky(filepath.Dir(c.opts.Path)) // check: left-sticky: c.place.Dir().Private() -> true
 }
 
 // leaveNotice leaves the notice in its place.
@@ -86,8 +88,8 @@ func (c *Claim) leaveNotice() {
 func (c *Claim) removeNotice() error {
 	c.opts.Step("releasing")
 	var err error
-	if id, ierr := notice.Identify(c.opts.Path); ierr == nil && c.ours(id) { // check: ownership-before-unlink: c.ours(id) -> id.Ino != 0
-		err = notice.Remove(c.opts.Path)
+	if id, ierr := inode.Identify(c.opts.Path); ierr == nil && c.ours(id) { // check: ownership-before-unlink: c.ours(id) -> id.Ino != 0
+		err = inode.Remove(c.opts.Path)
 	}
 	if id, ierr := c.spareFile().Identify(); ierr == nil && id == c.file.ID() {
 		_ = c.spareFile().Remove()

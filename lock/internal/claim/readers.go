@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 
+	"github.com/dblock-dev/dblock/lock/internal/inode"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
 )
 
@@ -15,14 +16,14 @@ import (
 // no two readers join or publish at once, and with the room locked, so the last
 // reader to leave cannot be removing it. False: there is none to join.
 func (c *Claim) join() bool {
-	for _, name := range []notice.Name{c.noticeFile(), c.spareFile()} {
-		seen, err := name.Read()
+	for _, name := range []inode.Name{c.noticeFile(), c.spareFile()} {
+		seen, err := notice.ReadAt(name)
 		if err != nil || !c.readersOwn(seen) {
 			continue
 		}
 		c.id = seen.Info.Dblock.ID
 		c.info = c.describe()
-		file, err := name.Adopt(seen)
+		file, err := notice.Adopt(name, seen)
 		if errors.Is(err, fs.ErrPermission) && name == c.noticeFile() {
 			return c.replaceReaders(seen)
 		}
@@ -35,12 +36,12 @@ func (c *Claim) join() bool {
 			continue
 		}
 		if name == c.spareFile() {
-			if _, err := notice.Link(name, c.noticeFile()); err != nil {
+			if _, err := inode.Link(name, c.noticeFile()); err != nil {
 				file.Close()
 				continue
 			}
 		}
-		if id, err := notice.Identify(c.opts.Path); err != nil || id != file.ID() {
+		if id, err := inode.Identify(c.opts.Path); err != nil || id != file.ID() {
 			file.Close()
 			continue
 		}
@@ -80,7 +81,7 @@ func (c *Claim) recognise() bool {
 	if err != nil || seen.Info.Dblock == nil || seen.Info.Dblock.ID != c.id {
 		return false
 	}
-	if file, err := c.noticeFile().Adopt(seen); err == nil {
+	if file, err := notice.Adopt(c.noticeFile(), seen); err == nil {
 		c.file.Close()
 		c.file = file
 	}

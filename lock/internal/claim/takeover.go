@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/dblock-dev/dblock/lock/internal/inode"
 	"github.com/dblock-dev/dblock/lock/internal/judge"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
 	"github.com/dblock-dev/dblock/lock/internal/queue"
@@ -71,7 +72,7 @@ func (c *Claim) peersMayJudge(i notice.Info) bool {
 // takeOver puts our notice in the place of the one that was judged, by compare
 // and swap: the path is never missing, and whoever came in between is put back.
 func (c *Claim) takeOver(judged *notice.Sighting) (bool, error) {
-	switch err := notice.Swap(c.spareFile(), c.noticeFile()); {
+	switch err := inode.Swap(c.spareFile(), c.noticeFile()); {
 	case err == syscall.ENOENT:
 		return false, nil // it has gone by itself
 	case err == syscall.ENOSYS || err == syscall.EINVAL || err == syscall.EOPNOTSUPP || err == syscall.EPERM:
@@ -82,8 +83,8 @@ func (c *Claim) takeOver(judged *notice.Sighting) (bool, error) {
 	}
 	c.linked = false // the spare name is that of the old notice now
 	c.opts.Step("swapped")
-	out, err := c.spareFile().Read()
-	if notice.IsGone(err) {
+	out, err := notice.ReadAt(c.spareFile())
+	if inode.IsGone(err) {
 		return false, err
 	}
 	// What cannot be read is not what was judged, which could.
@@ -93,7 +94,7 @@ func (c *Claim) takeOver(judged *notice.Sighting) (bool, error) {
 	if err := c.spareFile().Remove(); err != nil {
 		return true, err
 	}
-	if moved, err := notice.Link(c.noticeFile(), c.spareFile()); err == nil && !moved {
+	if moved, err := inode.Link(c.noticeFile(), c.spareFile()); err == nil && !moved {
 		id, err := c.spareFile().Identify()
 		c.linked = err == nil && id == c.file.ID()
 		if !c.linked {
@@ -109,10 +110,10 @@ func (c *Claim) takeOver(judged *notice.Sighting) (bool, error) {
 func (c *Claim) putBack() error {
 	for range 5 {
 		c.opts.Step("putting back")
-		err := notice.Swap(c.spareFile(), c.noticeFile())
+		err := inode.Swap(c.spareFile(), c.noticeFile())
 		if err == syscall.ENOENT {
 			// Ours was unlinked meanwhile, so there is nothing to swap with.
-			_, err = notice.Link(c.spareFile(), c.noticeFile())
+			_, err = inode.Link(c.spareFile(), c.noticeFile())
 			_ = c.spareFile().Remove()
 			if errors.Is(err, fs.ErrExist) {
 				err = nil
@@ -127,7 +128,7 @@ func (c *Claim) putBack() error {
 			return nil
 		}
 		// What cannot be read is somebody's all the same.
-		if out, err := c.spareFile().Read(); errors.Is(err, fs.ErrNotExist) || err == nil && c.judge(out).Stale { // check: put-back-again
+		if out, err := notice.ReadAt(c.spareFile()); errors.Is(err, fs.ErrNotExist) || err == nil && c.judge(out).Stale { // check: put-back-again
 			return nil
 		}
 	}
@@ -141,10 +142,10 @@ func (c *Claim) replaceInSteps(judged *notice.Sighting) (bool, error) {
 	if err != nil || !now.Same(judged) { // check: compare-before-unlink
 		return false, nil
 	}
-	if err := notice.Remove(c.opts.Path); err != nil {
+	if err := inode.Remove(c.opts.Path); err != nil {
 		return false, err
 	}
-	moved, err := notice.Link(c.spareFile(), c.noticeFile())
+	moved, err := inode.Link(c.spareFile(), c.noticeFile())
 	c.linked = !moved
 	if errors.Is(err, fs.ErrExist) {
 		return false, nil

@@ -7,7 +7,7 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/dblock-dev/dblock/lock/internal/notice"
+	"github.com/dblock-dev/dblock/lock/internal/inode"
 	"github.com/dblock-dev/dblock/lock/internal/queue"
 	"github.com/dblock-dev/dblock/lock/internal/watch"
 )
@@ -37,7 +37,7 @@ func (c *Claim) settle(ctx context.Context) (bool, error) {
 		c.unsettled, c.passing = time.Time{}, false
 	}
 	c.opts.Step("published")
-	id, err := notice.Identify(c.opts.Path)
+	id, err := inode.Identify(c.opts.Path)
 	if err == nil && id == c.file.ID() {
 		return true, nil
 	}
@@ -61,7 +61,7 @@ func (c *Claim) waitForeign(ctx context.Context, again time.Duration) error {
 	pause = pause*3/4 + rand.N(pause/2+1)
 	if c.watchForeign() {
 		// The watch tells of the file's end. What it cannot tell is its holder's.
-		id, err := notice.Identify(c.opts.Path)
+		id, err := inode.Identify(c.opts.Path)
 		if err != nil || id != c.seen.ID {
 			return nil
 		}

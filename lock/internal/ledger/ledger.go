@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/dblock-dev/dblock/lock/internal/inode"
 	"github.com/dblock-dev/dblock/lock/internal/judge"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
 	"github.com/dblock-dev/dblock/lock/internal/queue"
@@ -67,12 +68,12 @@ func parse(text string) Ledger {
 // Last is what the last hold has left in the state directory at that path; empty if
 // that cannot be read.
 func Last(state string) Ledger {
-	dir, err := notice.OpenDir(state)
+	dir, err := inode.OpenDir(state)
 	if err != nil {
 		return Ledger{}
 	}
 	defer dir.Close()
-	seen, err := dir.At(queue.Token).Read() // whatever is there, this does not block
+	seen, err := notice.ReadAt(dir.At(queue.Token)) // whatever is there, this does not block
 	if err != nil {
 		return Ledger{}
 	}
@@ -96,7 +97,7 @@ func (led *Ledger) append(b []byte) []byte {
 // one call within one page. A file that is missing or damaged counts as empty:
 // tokens go on from the clock then. Where others can put something in its place,
 // nothing is written over but numbers.
-func Amend(name notice.Name, change func(*Ledger)) error {
+func Amend(name inode.Name, change func(*Ledger)) error {
 	f, err := queue.Open(name)
 	if err != nil {
 		return err

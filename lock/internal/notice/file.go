@@ -7,35 +7,17 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dblock-dev/dblock/lock/internal/inode"
 )
 
 // ErrNotRegular says that the lock's path is a directory, FIFO, socket, device
 // or symbolic link. Nothing of it is read and it is never removed.
 var ErrNotRegular = errors.New("not a regular file")
 
-// ID names an inode.
-type ID struct{ Dev, Ino uint64 }
-
-// IDOf is the identity in what stat has told.
-func IDOf(st *unix.Stat_t) ID {
-	return ID{uint64(st.Dev), uint64(st.Ino)} //nolint:unconvert // the types differ between systems
-}
-
-// Identify returns the inode that path names now, without following a link.
-func Identify(path string) (ID, error) { return Path(path).Identify() }
-
-// Identify returns the inode that has the name now, without following a link.
-func (n Name) Identify() (ID, error) {
-	var st unix.Stat_t
-	if err := n.stat(&st); err != nil {
-		return ID{}, n.fail("stat", err)
-	}
-	return IDOf(&st), nil
-}
-
 // Sighting is what was found at a path at one moment.
 type Sighting struct {
-	ID      ID
+	ID      inode.ID
 	Bytes   []byte // at most MaxSize
 	Clipped bool   // the file is larger than MaxSize
 	Info    Info
@@ -49,13 +31,13 @@ func (s *Sighting) Same(t *Sighting) bool {
 	return t != nil && s.ID == t.ID && bytes.Equal(s.Bytes, t.Bytes)
 }
 
-// Read looks at the notice at path; see Name.Read.
-func Read(path string) (*Sighting, error) { return Path(path).Read() }
+// Read looks at the notice at path; see ReadAt.
+func Read(path string) (*Sighting, error) { return ReadAt(inode.Path(path)) }
 
-// Read looks at the notice with that name. It never blocks and reads at most MaxSize
+// ReadAt looks at the notice with that name. It never blocks and reads at most MaxSize
 // bytes. The error is ErrNotRegular, or a *fs.PathError (fs.ErrNotExist when
 // there is none). A file that is no notice is not an error: see Sighting.Err.
-func (n Name) Read() (*Sighting, error) {
+func ReadAt(n inode.Name) (*Sighting, error) {
 	const flags = unix.O_RDONLY | unix.O_NOCTTY
 	fd, err := n.Open(flags|noTrace, 0)
 	if err == unix.EPERM {
@@ -65,18 +47,18 @@ func (n Name) Read() (*Sighting, error) {
 		// Which error O_NOFOLLOW gives for a link differs between systems, and a
 		// socket cannot be opened at all; what it is decides, not the error.
 		var st unix.Stat_t
-		if n.stat(&st) == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
-			return nil, n.fail("open", ErrNotRegular)
+		if n.Stat(&st) == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
+			return nil, n.Fail("open", ErrNotRegular)
 		}
-		return nil, n.fail("open", err)
+		return nil, n.Fail("open", err)
 	}
 	defer unix.Close(fd)
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
-		return nil, n.fail("stat", err)
+		return nil, n.Fail("stat", err)
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG { // check: regular-only
-		return nil, n.fail("open", ErrNotRegular)
+		return nil, n.Fail("open", ErrNotRegular)
 	}
 	buf := make([]byte, MaxSize)
 	size := 0
@@ -86,14 +68,14 @@ func (n Name) Read() (*Sighting, error) {
 			continue
 		}
 		if err != nil {
-			return nil, n.fail("read", err)
+			return nil, n.Fail("read", err)
 		}
 		if m == 0 {
 			break
 		}
 		size += m
 	}
-	s := &Sighting{ID: IDOf(&st), Bytes: buf[:size], Clipped: st.Size > MaxSize, UID: int(st.Uid), Changed: st.Mtim.Nano() / 1e6}
+	s := &Sighting{ID: inode.IDOf(&st), Bytes: buf[:size], Clipped: st.Size > MaxSize, UID: int(st.Uid), Changed: st.Mtim.Nano() / 1e6}
 	s.Info, s.Err = Parse(s.Bytes)
 	return s, nil
 }
@@ -105,7 +87,7 @@ type File struct {
 	mu   sync.Mutex
 	fd   int
 	last int64 // the timestamp in the file
-	id   ID
+	id   inode.ID
 	size int64 // of all of it
 	born int64 // when it had last been read, as the filesystem has it, when that was asked last
 }
@@ -113,16 +95,16 @@ type File struct {
 // Create writes a complete notice with that name, readable by everybody whatever the
 // umask: peers delete what they cannot read. The error is fs.ErrExist if something has
 // the name; on any other nothing is left.
-func (n Name) Create(i Info) (*File, error) {
+func Create(n inode.Name, i Info) (*File, error) {
 	fd, err := n.Open(unix.O_RDWR|unix.O_CREAT|unix.O_EXCL, 0o644)
 	if err != nil {
-		return nil, n.fail("create", err)
+		return nil, n.Fail("create", err)
 	}
 	f := &File{fd: fd, last: clamp(i.Timestamp)}
 	if err := f.fill(i); err != nil {
 		_ = n.Remove()
 		f.Close()
-		return nil, n.fail("write", err)
+		return nil, n.Fail("write", err)
 	}
 	return f, nil
 }
@@ -132,7 +114,7 @@ func (f *File) fill(i Info) error {
 	if err := unix.Fstat(f.fd, &st); err != nil {
 		return err
 	}
-	f.id, f.born = IDOf(&st), accessed(&st)
+	f.id, f.born = inode.IDOf(&st), accessed(&st)
 	if st.Mode&0o777 != 0o644 { // check: notice-mode
 		if err := unix.Fchmod(f.fd, 0o644); err != nil {
 			return err
@@ -140,7 +122,7 @@ func (f *File) fill(i Info) error {
 	}
 	text := Format(i)
 	f.size = int64(len(text))
-	return writeAll(f.fd, text, 0)
+	return inode.WriteAll(f.fd, text, 0)
 }
 
 // Damaged reports whether somebody has emptied the file, or has written something of
@@ -156,30 +138,30 @@ func (f *File) Restore(i Info) error {
 	defer f.mu.Unlock()
 	i.Timestamp = f.last
 	text := Format(i)
-	if err := writeAll(f.fd, text, 0); err != nil {
+	if err := inode.WriteAll(f.fd, text, 0); err != nil {
 		return err
 	}
 	f.size = int64(len(text))
-	return retry(func() error { return unix.Ftruncate(f.fd, f.size) })
+	return inode.Retry(func() error { return unix.Ftruncate(f.fd, f.size) })
 }
 
 // Adopt opens the notice with that name, which must be the one that was seen, for
 // refreshing: how a later reader joins a shared hold.
-func (n Name) Adopt(seen *Sighting) (*File, error) {
+func Adopt(n inode.Name, seen *Sighting) (*File, error) {
 	fd, err := n.Open(unix.O_RDWR, 0)
 	if err != nil {
-		return nil, n.fail("open", err)
+		return nil, n.Fail("open", err)
 	}
 	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil || IDOf(&st) != seen.ID {
+	if err := unix.Fstat(fd, &st); err != nil || inode.IDOf(&st) != seen.ID {
 		unix.Close(fd)
-		return nil, n.fail("open", unix.ESTALE)
+		return nil, n.Fail("open", unix.ESTALE)
 	}
 	return &File{fd: fd, id: seen.ID, size: int64(len(seen.Bytes)), born: accessed(&st), last: clamp(seen.Info.Timestamp)}, nil
 }
 
 // ID names the inode.
-func (f *File) ID() ID { return f.id }
+func (f *File) ID() inode.ID { return f.id }
 
 // Beat writes the timestamp ms (milliseconds since the epoch) in place, such
 // that no reader sees a time before both the old and the new one.
@@ -207,7 +189,7 @@ func (f *File) Beat(ms int64) error {
 func (f *File) beatLow(ms int64) error {
 	// fmt's zero padding costs an allocation more than adding a leading one.
 	digits := strconv.AppendInt(make([]byte, 0, word+1), lowDigits+ms%lowDigits, 10)[1:]
-	err := writeAll(f.fd, digits, lowAt)
+	err := inode.WriteAll(f.fd, digits, lowAt)
 	if err == nil {
 		f.last = f.last/lowDigits*lowDigits + ms%lowDigits
 	}
@@ -215,7 +197,7 @@ func (f *File) beatLow(ms int64) error {
 }
 
 func (f *File) beatHigh(ms int64) error {
-	err := writeAll(f.fd, strconv.AppendInt(nil, ms/lowDigits, 10), highAt)
+	err := inode.WriteAll(f.fd, strconv.AppendInt(nil, ms/lowDigits, 10), highAt)
 	if err == nil {
 		f.last = ms/lowDigits*lowDigits + f.last%lowDigits
 	}
@@ -224,7 +206,7 @@ func (f *File) beatHigh(ms int64) error {
 
 // SetPID writes the pid in place.
 func (f *File) SetPID(pid int) error {
-	return writeAll(f.fd, pidWord(pid), pidAt)
+	return inode.WriteAll(f.fd, pidWord(pid), pidAt)
 }
 
 // Unlinked is when a name of the file was last removed, if it was not written or
@@ -235,22 +217,6 @@ func (f *File) Unlinked() (int64, error) {
 		return 0, err
 	}
 	return st.Ctim.Nano(), nil
-}
-
-// DirChanged is when a name in the directory was last created or removed, in nanoseconds.
-func DirChanged(path string) (int64, error) {
-	var st unix.Stat_t
-	if err := retry(func() error { return unix.Stat(path, &st) }); err != nil {
-		return 0, err
-	}
-	return st.Mtim.Nano(), nil
-}
-
-// Sticky reports whether in the directory nobody may remove or exchange another user's
-// files; also where that cannot be found out.
-func Sticky(path string) bool {
-	var st unix.Stat_t
-	return retry(func() error { return unix.Stat(path, &st) }) != nil || st.Mode&unix.S_ISVTX != 0
 }
 
 // WasRead reports whether somebody who is no dblock has read the notice, where
@@ -275,18 +241,4 @@ func (f *File) Close() {
 		unix.Close(f.fd)
 		f.fd = -1
 	}
-}
-
-func writeAll(fd int, b []byte, at int64) error {
-	for len(b) > 0 {
-		n, err := unix.Pwrite(fd, b, at)
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		b, at = b[n:], at+int64(n)
-	}
-	return nil
 }

@@ -3,7 +3,6 @@ package notice
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io/fs"
 	"math"
@@ -17,6 +16,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/dblock-dev/dblock/lock/internal/inode"
 )
 
 func info() Info {
@@ -250,7 +251,7 @@ func FuzzFormat(f *testing.F) {
 func create(t testing.TB) (*File, string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "notice")
-	f, err := Path(path).Create(info())
+	f, err := Create(inode.Path(path), info())
 	require.NoError(t, err)
 	t.Cleanup(f.Close)
 	return f, path
@@ -268,15 +269,15 @@ func TestCreate(t *testing.T) {
 	require.Equal(t, os.Getuid(), s.UID)
 	require.InDelta(t, time.Now().UnixMilli(), s.Changed, 60_000)
 
-	_, err = Path(path).Create(info())
+	_, err = Create(inode.Path(path), info())
 	require.ErrorIs(t, err, fs.ErrExist)
-	id, err := Identify(path)
+	id, err := inode.Identify(path)
 	require.NoError(t, err)
 	require.Equal(t, f.ID(), id)
-	_, err = Path(filepath.Join(path, "x")).Create(info())
+	_, err = Create(inode.Path(filepath.Join(path, "x")), info())
 	var pe *fs.PathError
 	require.ErrorAs(t, err, &pe)
-	_, err = Path(filepath.Dir(path)).Create(info())
+	_, err = Create(inode.Path(filepath.Dir(path)), info())
 	require.Error(t, err, "a directory does not give way")
 }
 
@@ -425,7 +426,7 @@ func TestSame(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, a.Same(b), "a beat is a change")
 	require.NoError(t, os.Remove(path))
-	g, err := Path(path).Create(info())
+	g, err := Create(inode.Path(path), info())
 	require.NoError(t, err)
 	defer g.Close()
 	b, err = Read(path)
@@ -438,7 +439,7 @@ func TestAdopt(t *testing.T) {
 	f, path := create(t)
 	seen, err := Read(path)
 	require.NoError(t, err)
-	g, err := Path(path).Adopt(seen)
+	g, err := Adopt(inode.Path(path), seen)
 	require.NoError(t, err)
 	defer g.Close()
 	require.Equal(t, f.ID(), g.ID())
@@ -447,44 +448,13 @@ func TestAdopt(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, int64(1763976543211), now.Info.Timestamp)
 	require.NoError(t, os.Remove(path))
-	h, err := Path(path).Create(info())
+	h, err := Create(inode.Path(path), info())
 	require.NoError(t, err)
 	defer h.Close()
-	_, err = Path(path).Adopt(seen)
+	_, err = Adopt(inode.Path(path), seen)
 	require.ErrorIs(t, err, unix.ESTALE)
-	require.NoError(t, Remove(path))
-	_, err = Path(path).Adopt(seen)
-	require.ErrorIs(t, err, fs.ErrNotExist)
-}
-
-func TestPlaces(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	a, b := filepath.Join(dir, "a"), filepath.Join(dir, "b")
-	f, err := Path(a).Create(info())
-	require.NoError(t, err)
-	defer f.Close()
-	moved, err := Link(Path(a), Path(b))
-	require.NoError(t, err)
-	require.False(t, moved)
-	_, err = Link(Path(a), Path(b))
-	require.ErrorIs(t, err, fs.ErrExist)
-	_, err = Link(Path(filepath.Join(dir, "missing")), Path(filepath.Join(dir, "c")))
-	require.ErrorIs(t, err, fs.ErrNotExist)
-	require.NoError(t, Remove(b))
-	require.NoError(t, Remove(b), "gone already")
-	require.Error(t, Remove(dir))
-	require.Equal(t, unix.ENOENT, Swap(Path(a), Path(b)))
-	g, err := Path(b).Create(info())
-	require.NoError(t, err)
-	defer g.Close()
-	if err := Swap(Path(a), Path(b)); errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL) {
-		t.Skip("files cannot be exchanged here")
-	}
-	id, err := Identify(a)
-	require.NoError(t, err)
-	require.Equal(t, g.ID(), id)
-	_, err = Identify(filepath.Join(dir, "missing"))
+	require.NoError(t, inode.Remove(path))
+	_, err = Adopt(inode.Path(path), seen)
 	require.ErrorIs(t, err, fs.ErrNotExist)
 }
 

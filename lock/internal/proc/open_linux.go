@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/dblock-dev/dblock/lock/internal/notice"
+	"github.com/dblock-dev/dblock/lock/internal/inode"
 )
 
 // companions are what a database engine appends to the name of a database for files that
@@ -76,7 +76,7 @@ func filesOf(path string) (*files, bool) {
 	if unix.Lstat(path, &st) != nil {
 		return nil, false
 	}
-	fs := &files{inodes: map[string]uint64{}, path: path, dev: notice.IDOf(&st).Dev, mount: mountAt(path)}
+	fs := &files{inodes: map[string]uint64{}, path: path, dev: inode.IDOf(&st).Dev, mount: mountAt(path)}
 	fs.device = deviceOf("self", fs.mount)
 	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
 		fs.dir = path

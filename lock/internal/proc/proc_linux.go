@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/dblock-dev/dblock/lock/internal/notice"
+	"github.com/dblock-dev/dblock/lock/internal/inode"
 )
 
 // Complete says that the parent of every process can be read, except of those that
@@ -147,7 +147,7 @@ func AllLocks() (all Locks, known bool) {
 }
 
 // Claims lists who holds and who waits for the flock of a file, in the kernel's order.
-func (l Locks) Claims(id notice.ID) (claims []Claim) {
+func (l Locks) Claims(id inode.ID) (claims []Claim) {
 	for _, line := range l {
 		if line.kind == "FLOCK" && same(line.inode, id) {
 			claims = append(claims, line.claim)
@@ -171,7 +171,7 @@ func (l Locks) Granted(dev uint64, files func(inode uint64) bool) (claims []Clai
 }
 
 // Claims lists who holds and who waits for the flock of a file; see Locks.
-func Claims(id notice.ID) (claims []Claim, known bool) {
+func Claims(id inode.ID) (claims []Claim, known bool) {
 	all, known := AllLocks()
 	return all.Claims(id), known
 }
@@ -194,7 +194,7 @@ func sameDevice(major, minor string, dev uint64) bool {
 // Holding lists the processes that have a lock of the file, because they took it
 // or because they inherited the descriptor that it was taken on, as far as we
 // may look.
-func Holding(id notice.ID) []Holder {
+func Holding(id inode.ID) []Holder {
 	var holders []Holder
 	dirs, _ := filepath.Glob("/proc/[0-9]*")
 	for _, dir := range dirs {
@@ -212,14 +212,14 @@ func Holding(id notice.ID) []Holder {
 
 // Holds reports whether this process itself has a lock of the file by one of its
 // descriptors.
-func Holds(id notice.ID) bool {
+func Holds(id inode.ID) bool {
 	yes, _ := Has("self", id)
 	return yes
 }
 
 // Has reports whether a process, by its name in /proc, has a lock of the file. known is
 // false where we may not look.
-func Has(process string, id notice.ID) (yes, known bool) {
+func Has(process string, id inode.ID) (yes, known bool) {
 	takers, err := locks("/proc/"+process, id)
 	return len(takers) > 0, err == nil
 }
@@ -227,7 +227,7 @@ func Has(process string, id notice.ID) (yes, known bool) {
 // locks lists who took the locks of the file that a process has by its descriptors.
 // It asks the kernel and not the file: to stat what a descriptor refers to is to ask
 // its filesystem, and there may be one that does not answer any more (FUSE, NFS).
-func locks(dir string, id notice.ID) (takers []int, err error) {
+func locks(dir string, id inode.ID) (takers []int, err error) {
 	err = eachInfo(dir, func(_ string, info []byte) bool {
 		for line := range bytes.Lines(info) {
 			// lock:	1: FLOCK  ADVISORY  WRITE 4711 fe:01:131 0 EOF
@@ -244,19 +244,19 @@ func locks(dir string, id notice.ID) (takers []int, err error) {
 
 // Signs reports whether a process shows a sign on the file: a read lock, by the open
 // file, of one byte.
-func Signs(pid int, id notice.ID, at int) bool {
+func Signs(pid int, id inode.ID, at int) bool {
 	shown := false
-	eachSign(pid, func(inode string, from, to int64) {
-		shown = shown || from <= int64(at) && int64(at) <= to && same(inode, id)
+	eachSign(pid, func(file string, from, to int64) {
+		shown = shown || from <= int64(at) && int64(at) <= to && same(file, id)
 	})
 	return shown
 }
 
 // SignsFrom is the highest sign, from that byte on, that a process shows on one of the
 // files; 0 if it shows none, or may not be looked at.
-func SignsFrom(pid int, least int64, ids ...notice.ID) (highest int64) {
-	eachSign(pid, func(inode string, from, to int64) {
-		if from >= least && from == to && slices.ContainsFunc(ids, func(id notice.ID) bool { return same(inode, id) }) {
+func SignsFrom(pid int, least int64, ids ...inode.ID) (highest int64) {
+	eachSign(pid, func(file string, from, to int64) {
+		if from >= least && from == to && slices.ContainsFunc(ids, func(id inode.ID) bool { return same(file, id) }) {
 			highest = max(highest, from)
 		}
 	})
@@ -264,7 +264,7 @@ func SignsFrom(pid int, least int64, ids ...notice.ID) (highest int64) {
 }
 
 // eachSign calls f with the signs that a process shows, on whatever file.
-func eachSign(pid int, f func(inode string, from, to int64)) {
+func eachSign(pid int, f func(file string, from, to int64)) {
 	_ = eachInfo("/proc/"+strconv.Itoa(pid), func(_ string, info []byte) bool {
 		for line := range bytes.Lines(info) {
 			// lock:	2: OFDLCK ADVISORY  READ -1 fe:01:131 3 3
@@ -286,14 +286,14 @@ func eachSign(pid int, f func(inode string, from, to int64)) {
 }
 
 // same reports whether a line of the kernel's means the file.
-func same(inode string, id notice.ID) bool {
-	f := strings.Split(inode, ":")
+func same(file string, id inode.ID) bool {
+	f := strings.Split(file, ":")
 	return len(f) == 3 && f[2] == strconv.FormatUint(id.Ino, 10) && sameDevice(f[0], f[1], id.Dev)
 }
 
 // Writes reports whether the process has the file, which is at one of the paths and
 // has that id, open for reading and writing, as a holder has its notice.
-func Writes(pid int, id notice.ID, paths ...string) bool {
+func Writes(pid int, id inode.ID, paths ...string) bool {
 	dir := "/proc/" + strconv.Itoa(pid)
 	mount := mountOf(id, paths)
 	found := false
@@ -318,7 +318,7 @@ func Writes(pid int, id notice.ID, paths ...string) bool {
 }
 
 // mountOf is the number of the mount that has the file, as far as it is at one of the paths.
-func mountOf(id notice.ID, paths []string) string {
+func mountOf(id inode.ID, paths []string) string {
 	for _, path := range paths {
 		fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 		if err != nil {

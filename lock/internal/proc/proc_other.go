@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/dblock-dev/dblock/lock/internal/notice"
+	"github.com/dblock-dev/dblock/lock/internal/inode"
 )
 
 // Without /proc only the existence of a process is known here: not its start,
@@ -31,26 +31,26 @@ type Locks struct{}
 func AllLocks() (Locks, bool) { return Locks{}, false }
 
 // Claims knows nothing here.
-func (Locks) Claims(notice.ID) []Claim { return nil }
+func (Locks) Claims(inode.ID) []Claim { return nil }
 
 // Claims knows nothing here.
-func Claims(notice.ID) ([]Claim, bool) { return nil, false }
+func Claims(inode.ID) ([]Claim, bool) { return nil, false }
 
 // Holding knows nothing here.
-func Holding(notice.ID) []Holder { return nil }
+func Holding(inode.ID) []Holder { return nil }
 
 // Has knows nothing here.
-func Has(string, notice.ID) (bool, bool) { return false, false }
+func Has(string, inode.ID) (bool, bool) { return false, false }
 
 // Writes takes a notice's word for its holder here, but not for root, who could
 // end anybody's process by that.
-func Writes(pid int, _ notice.ID, _ ...string) bool { return os.Geteuid() != 0 && Look(pid) == Alive }
+func Writes(pid int, _ inode.ID, _ ...string) bool { return os.Geteuid() != 0 && Look(pid) == Alive }
 
 // Signs knows nothing here.
-func Signs(int, notice.ID, int) bool { return false }
+func Signs(int, inode.ID, int) bool { return false }
 
 // SignsFrom knows nothing here.
-func SignsFrom(int, int64, ...notice.ID) int64 { return 0 }
+func SignsFrom(int, int64, ...inode.ID) int64 { return 0 }
 
 // Opening knows nothing here.
 func Opening(string) ([]Opened, bool) { return nil, false }
@@ -65,7 +65,7 @@ func FirstChild(int) int { return 0 }
 func Owner(int) int { return -1 }
 
 // Holds knows nothing here.
-func Holds(notice.ID) bool { return false }
+func Holds(inode.ID) bool { return false }
 
 // Handle refers to a process by its number.
 type Handle struct{ PID int }

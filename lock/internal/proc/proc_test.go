@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
-	"github.com/dblock-dev/dblock/lock/internal/notice"
+	"github.com/dblock-dev/dblock/lock/internal/inode"
 )
 
 // sleeper is a child that does nothing until it is killed.
@@ -197,7 +197,7 @@ func TestClaims(t *testing.T) {
 		return f
 	}
 	a, b := open(), open()
-	id, err := notice.Identify(path)
+	id, err := inode.Identify(path)
 	require.NoError(t, err)
 	claims, known := Claims(id)
 	require.True(t, known)
@@ -221,7 +221,7 @@ func TestClaims(t *testing.T) {
 	require.NoError(t, unix.Flock(int(a.Fd()), unix.LOCK_UN))
 	require.NoError(t, <-got)
 	// The same inode number on another device is another file.
-	claims, _ = Claims(notice.ID{Dev: id.Dev + 1<<20, Ino: id.Ino})
+	claims, _ = Claims(inode.ID{Dev: id.Dev + 1<<20, Ino: id.Ino})
 	require.Empty(t, claims)
 }
 
@@ -281,7 +281,7 @@ func TestHoldingDoesNotAskOtherFilesystems(t *testing.T) {
 	require.NoError(t, err)
 	defer room.Close()
 	require.NoError(t, unix.Flock(int(room.Fd()), unix.LOCK_EX))
-	id, err := notice.Identify(path)
+	id, err := inode.Identify(path)
 	require.NoError(t, err)
 	done := make(chan bool, 1)
 	go func() {
@@ -301,7 +301,7 @@ func TestWrites(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "notice")
 	require.NoError(t, os.WriteFile(path, nil, 0o644))
-	id, err := notice.Identify(path)
+	id, err := inode.Identify(path)
 	require.NoError(t, err)
 	require.False(t, Writes(os.Getpid(), id, path))
 	r, err := os.Open(path)
@@ -352,7 +352,7 @@ func TestSignsFrom(t *testing.T) {
 	f, err := os.Create(path)
 	require.NoError(t, err)
 	defer f.Close()
-	id, err := notice.Identify(path)
+	id, err := inode.Identify(path)
 	require.NoError(t, err)
 	for _, at := range []int64{3, 2000, 5000} {
 		require.NoError(t, unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_RDLCK, Start: at, Len: 1}))
@@ -361,7 +361,7 @@ func TestSignsFrom(t *testing.T) {
 	require.False(t, Signs(os.Getpid(), id, 4))
 	require.EqualValues(t, 5000, SignsFrom(os.Getpid(), 1000, id))
 	require.Zero(t, SignsFrom(os.Getpid(), 6000, id))
-	require.Zero(t, SignsFrom(os.Getpid(), 1000, notice.ID{Dev: id.Dev, Ino: id.Ino + 1}))
+	require.Zero(t, SignsFrom(os.Getpid(), 1000, inode.ID{Dev: id.Dev, Ino: id.Ino + 1}))
 	require.Zero(t, SignsFrom(os.Getppid(), 1000, id))
 }
 

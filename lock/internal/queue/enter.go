@@ -7,7 +7,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/dblock-dev/dblock/lock/internal/notice"
+	"github.com/dblock-dev/dblock/lock/internal/inode"
 )
 
 // wakeUp is how long a process that was woken may need until it runs, on a
@@ -38,6 +38,8 @@ type Request struct {
 	Discard func(room *File)
 	// Step is called between two steps.
 	Step func(name string)
+	// Delay is called before leaving the place takes longer than a moment.
+	Delay func()
 }
 
 // Enter passes the turnstiles and locks the room. The error is ErrBusy, ErrAgain, that of
@@ -219,7 +221,7 @@ func (p *Place) openFile(name string) (*File, error) {
 // one directory, whatever somebody puts in its place.
 func (p *Place) openState() (err error) {
 	for tries := 0; p.dir == nil; tries++ {
-		if p.dir, err = notice.OpenDir(p.wants.State); !errors.Is(err, fs.ErrNotExist) || tries > 100 {
+		if p.dir, err = inode.OpenDir(p.wants.State); !errors.Is(err, fs.ErrNotExist) || tries > 100 {
 			return err
 		}
 		made, err := MakeDir(p.wants.State)

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dblock-dev/dblock/lock/internal/inode"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
 )
 
@@ -51,8 +52,8 @@ var ErrLinks = errors.New("it has another name")
 // File is an open state file. Its methods may not be called at the same time.
 type File struct {
 	fd   int
-	name notice.Name
-	id   notice.ID // once it was asked for
+	name inode.Name
+	id   inode.ID // once it was asked for
 
 	interrupt syscall.Signal // see Interruptible
 
@@ -68,7 +69,7 @@ func (f *File) Interruptible(sig syscall.Signal) { f.interrupt = sig }
 
 // Open opens a state file, and makes it if it is not there, accessible to those who
 // may write in the lock's directory.
-func Open(name notice.Name) (*File, error) {
+func Open(name inode.Name) (*File, error) {
 	for range 100 {
 		f, err := Existing(name)
 		if !errors.Is(err, fs.ErrNotExist) {
@@ -82,7 +83,7 @@ func Open(name notice.Name) (*File, error) {
 }
 
 // Existing opens a state file that is there.
-func Existing(name notice.Name) (*File, error) {
+func Existing(name inode.Name) (*File, error) {
 	fd, err := name.Open(unix.O_RDWR, 0)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: name.String(), Err: err}
@@ -119,7 +120,7 @@ func (f *File) genuine() error {
 
 func (f *File) stat() (st unix.Stat_t, err error) {
 	err = unix.Fstat(f.fd, &st)
-	f.id = notice.IDOf(&st)
+	f.id = inode.IDOf(&st)
 	return st, err
 }
 
@@ -172,12 +173,12 @@ func (f *File) Close() {
 }
 
 // ID names the inode that is open.
-func (f *File) ID() (notice.ID, error) {
-	if f.id != (notice.ID{}) {
+func (f *File) ID() (inode.ID, error) {
+	if f.id != (inode.ID{}) {
 		return f.id, nil
 	}
 	if _, err := f.stat(); err != nil {
-		return notice.ID{}, &fs.PathError{Op: "stat", Path: f.name.String(), Err: err}
+		return inode.ID{}, &fs.PathError{Op: "stat", Path: f.name.String(), Err: err}
 	}
 	return f.id, nil
 }

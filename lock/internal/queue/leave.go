@@ -4,13 +4,19 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/dblock-dev/dblock/lock/internal/notice"
+	"github.com/dblock-dev/dblock/lock/internal/inode"
 )
 
 // SuccessorWaits reports whether somebody waits for the room that only he can have
 // after us: among readers nobody knows who will be the last.
 func (p *Place) SuccessorWaits() bool {
-	if p.wants.How == Shared || p.room == nil {
+	return p.wants.How != Shared && p.Awaited()
+}
+
+// Awaited reports whether somebody waits for the room, whoever will have it next. The first
+// of those who wait at the turnstiles waits for the room, too.
+func (p *Place) Awaited() bool {
+	if p.room == nil {
 		return false
 	}
 	waits, _ := p.room.Shown(Waiting)
@@ -83,6 +89,7 @@ func (p *Place) lookBack() {
 		if !waits {
 			break
 		}
+		p.wants.Delay()
 		time.Sleep(pause)
 	}
 	// If we cannot have the room, whoever has it takes over what was left.
@@ -125,7 +132,7 @@ func (p *Place) mayRemoveState() bool {
 	}
 	if p.room == nil {
 		_, err := p.dir.At(Room).Identify()
-		return notice.IsGone(err)
+		return inode.IsGone(err)
 	}
 	ok, err := p.room.Try(Exclusive)
 	return ok && err == nil && p.Stands()

@@ -3,7 +3,7 @@ package queue
 import (
 	"path/filepath"
 
-	"github.com/dblock-dev/dblock/lock/internal/notice"
+	"github.com/dblock-dev/dblock/lock/internal/inode"
 )
 
 // Files of the state directory. There are others, which the queue knows nothing of.
@@ -17,18 +17,18 @@ const (
 // same time.
 type Place struct {
 	wants Request
-	dir   *notice.Dir // the state directory, open
-	made  bool        // we made it
+	dir   *inode.Dir // the state directory, open
+	made  bool       // we made it
 
 	turnstiles []*File // those passed, from the lowest
 	awaited    bool    // somebody waited at the one that was opened last
 	room       *File   // nil where flock does not work
-	id         notice.ID
+	id         inode.ID
 	degraded   error
 }
 
 // Dir is the state directory.
-func (p *Place) Dir() *notice.Dir { return p.dir }
+func (p *Place) Dir() *inode.Dir { return p.dir }
 
 // Degraded is why there is no room: flock does not work here. Else it is nil.
 func (p *Place) Degraded() error { return p.degraded }
@@ -46,7 +46,7 @@ func (p *Place) Stands() bool {
 		return false
 	}
 	p.id = open
-	named, err := notice.Identify(RoomPath(p.wants.State))
+	named, err := inode.Identify(RoomPath(p.wants.State))
 	return err == nil && named == open
 }
 
@@ -56,9 +56,9 @@ func (p *Place) Gone() bool {
 	if p.room == nil {
 		return false
 	}
-	named, err := notice.Identify(RoomPath(p.wants.State))
+	named, err := inode.Identify(RoomPath(p.wants.State))
 	open, oerr := p.room.ID()
-	return notice.IsGone(err) || err == nil && oerr == nil && named != open
+	return inode.IsGone(err) || err == nil && oerr == nil && named != open
 }
 
 // RoomPath is the path of the room in the state directory at that path.
@@ -83,7 +83,7 @@ func (p *Place) ShowEnding() {
 // else's hold: it inherits the file, and if the lock is taken by the very same open file
 // later, it keeps that even when we are killed. It is nil where there is none.
 func OpenRoom(state string) *File {
-	dir, err := notice.OpenDir(state)
+	dir, err := inode.OpenDir(state)
 	if err != nil {
 		return nil
 	}

@@ -8,10 +8,11 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 func request(state string) Request {
-	return Request{State: state, How: Exclusive, Patience: &Patience{None: true}, Discard: func(*File) {}, Step: func(string) {}}
+	return Request{State: state, How: Exclusive, Patience: &Patience{None: true}, Discard: func(*File) {}, Step: func(string) {}, Delay: func() {}}
 }
 
 func TestEnterAndLeave(t *testing.T) {
@@ -101,4 +102,23 @@ func TestInheritedRoom(t *testing.T) {
 func TestClasses(t *testing.T) {
 	t.Parallel()
 	require.Equal(t, "turnstile-low turnstile-normal turnstile-high", Turnstile(Low)+" "+Turnstile(Normal)+" "+Turnstile(High))
+}
+
+// A process that is started at this moment has copies of our open files until it is executed.
+func TestTurnstilesOpenWhoeverHasACopy(t *testing.T) {
+	t.Parallel()
+	state := filepath.Join(t.TempDir(), ".x.lock.d")
+	p, err := Enter(t.Context(), request(state))
+	require.NoError(t, err)
+	for _, f := range p.turnstiles {
+		fd, err := unix.Dup(f.fd)
+		require.NoError(t, err)
+		defer unix.Close(fd)
+	}
+	p.OpenLast()
+	require.NoError(t, p.Leave(false))
+	p, err = Enter(t.Context(), request(state))
+	require.NoError(t, err)
+	p.OpenLast()
+	require.NoError(t, p.Leave(false))
 }

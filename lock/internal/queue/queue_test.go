@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
-	"github.com/dblock-dev/dblock/lock/internal/notice"
+	"github.com/dblock-dev/dblock/lock/internal/inode"
 	"github.com/dblock-dev/dblock/lock/internal/proc"
 )
 
@@ -36,9 +36,9 @@ func open(t testing.TB, path string) *File {
 }
 
 // named is a name in its directory, which is open until the test ends.
-func named(t testing.TB, path string) notice.Name {
+func named(t testing.TB, path string) inode.Name {
 	t.Helper()
-	dir, err := notice.OpenDir(filepath.Dir(path))
+	dir, err := inode.OpenDir(filepath.Dir(path))
 	require.NoError(t, err)
 	t.Cleanup(dir.Close)
 	return dir.At(filepath.Base(path))

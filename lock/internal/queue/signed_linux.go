@@ -5,7 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/dblock-dev/dblock/lock/internal/notice"
+	"github.com/dblock-dev/dblock/lock/internal/inode"
 )
 
 // inheritable is above the numbers that a room's descriptor gets.
@@ -14,8 +14,8 @@ const inheritable = 256
 // Signed reports whether one of our descriptors is the open file that shows the
 // sign of having the room. Everybody sees a sign but the open file that shows it.
 // It is a proof where there is no /proc.
-func Signed(state string, room notice.ID) bool {
-	dir, err := notice.OpenDir(state)
+func Signed(state string, room inode.ID) bool {
+	dir, err := inode.OpenDir(state)
 	if err != nil {
 		return false
 	}

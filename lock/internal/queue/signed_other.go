@@ -2,7 +2,7 @@
 
 package queue
 
-import "github.com/dblock-dev/dblock/lock/internal/notice"
+import "github.com/dblock-dev/dblock/lock/internal/inode"
 
 // Signed knows nothing here: there are no signs.
-func Signed(string, notice.ID) bool { return false }
+func Signed(string, inode.ID) bool { return false }

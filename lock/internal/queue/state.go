@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/dblock-dev/dblock/lock/internal/notice"
+	"github.com/dblock-dev/dblock/lock/internal/inode"
 )
 
 // The state directory and its files appear with their final mode and owner, in one
@@ -74,7 +74,7 @@ func MakeDir(path string) (made bool, err error) {
 // finish sets owner and mode of the directory at path. Between our mkdir and our
 // open somebody may have put one of ours there that he would like to have: what is
 // given away must be new. unix.EEXIST says that it is not.
-func (p perm) finish(path string) (id notice.ID, err error) {
+func (p perm) finish(path string) (id inode.ID, err error) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err == unix.ENOTDIR || err == unix.ELOOP || err == unix.EACCES {
 		return id, unix.EEXIST
@@ -87,7 +87,7 @@ func (p perm) finish(path string) (id notice.ID, err error) {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return id, err
 	}
-	names, err := notice.List(fd)
+	names, err := inode.List(fd)
 	if err != nil {
 		return id, err
 	}
@@ -96,15 +96,15 @@ func (p perm) finish(path string) (id notice.ID, err error) {
 	}
 	p.chown(fd)
 	_ = unix.Fchmod(fd, uint32(p.above.Mode)&0o1777|0o700)
-	return notice.IDOf(&st), nil
+	return inode.IDOf(&st), nil
 }
 
 // settleDir gives the finished directory its name.
-func settleDir(making, path string, id notice.ID) (bool, error) {
-	if now, err := notice.Identify(making); err != nil || now != id {
+func settleDir(making, path string, id inode.ID) (bool, error) {
+	if now, err := inode.Identify(making); err != nil || now != id {
 		return false, nil // somebody else is at it
 	}
-	err := notice.MoveDir(notice.Path(making), notice.Path(path))
+	err := inode.MoveDir(inode.Path(making), inode.Path(path))
 	if err == nil {
 		return true, nil
 	}
@@ -116,7 +116,7 @@ func settleDir(making, path string, id notice.ID) (bool, error) {
 }
 
 // create makes an empty state file; that it exists already is no error.
-func create(name notice.Name) error {
+func create(name inode.Name) error {
 	p, err := permFor(name.Dir().Path())
 	if err != nil {
 		return err
@@ -128,7 +128,7 @@ func create(name notice.Name) error {
 	}
 	p.apply(fd)
 	unix.Close(fd)
-	if err = notice.Move(making, name); err != nil {
+	if err = inode.Move(making, name); err != nil {
 		_ = making.Remove()
 	}
 	// Who was killed in here has left this name missing, so whoever makes it cleans up.
@@ -141,7 +141,7 @@ func create(name notice.Name) error {
 
 // Sweep removes files with passing names. To one who is just at it this means to
 // begin anew.
-func Sweep(dir *notice.Dir) {
+func Sweep(dir *inode.Dir) {
 	names, _ := dir.Names()
 	for _, name := range names {
 		if strings.Contains(name, passing) {

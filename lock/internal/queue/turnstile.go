@@ -3,6 +3,8 @@ package queue
 import (
 	"slices"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Class is a priority: among those who wait a higher one goes first, and meets at most
@@ -66,6 +68,7 @@ func (p *Place) letPass(c Class) {
 		if passed, _ := t.Shown(Having); passed {
 			return
 		}
+		p.wants.Delay()
 	}
 }
 
@@ -73,7 +76,7 @@ func (p *Place) letPass(c Class) {
 func (p *Place) openOne() {
 	last := len(p.turnstiles) - 1
 	p.awaited = p.awaits(p.turnstiles[last])
-	p.turnstiles[last].Close()
+	p.turnstiles[last].release()
 	p.turnstiles = p.turnstiles[:last]
 }
 
@@ -89,7 +92,15 @@ func (p *Place) awaits(t *File) bool {
 
 func (p *Place) closeTurnstiles() {
 	for _, t := range slices.Backward(p.turnstiles) {
-		t.Close()
+		t.release()
 	}
 	p.turnstiles = nil
+}
+
+// release lets the next one come, and closes the file. A program that starts another one at this
+// moment has a copy of it there until the other one is executed: closing alone would keep the
+// turnstile locked for so long.
+func (f *File) release() {
+	_ = f.flock(unix.LOCK_UN) // check: open-turnstile: LOCK_UN -> LOCK_NB
+	f.Close()
 }

@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/dblock-dev/dblock/lock/internal/notice"
+	"github.com/dblock-dev/dblock/lock/internal/inode"
 )
 
 // pending is one flock(2) that blocks its thread. Only the lock itself can end it: whoever
@@ -39,7 +39,7 @@ const (
 
 // kind is what a wait is good for.
 type kind struct {
-	id  notice.ID
+	id  inode.ID
 	how How
 }
 

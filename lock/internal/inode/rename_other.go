@@ -1,6 +1,6 @@
 //go:build unix && !linux && !darwin
 
-package notice
+package inode
 
 import "golang.org/x/sys/unix"
 

@@ -1,4 +1,4 @@
-package notice
+package inode
 
 import (
 	"errors"
@@ -31,15 +31,15 @@ func OpenDir(path string) (*Dir, error) {
 	if err != nil {
 		// Which error a link gives differs between systems.
 		var st unix.Stat_t
-		if n.stat(&st) == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK { // check: state-link
+		if n.Stat(&st) == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK { // check: state-link
 			err = ErrLinked
 		}
-		return nil, n.fail("open", err)
+		return nil, n.Fail("open", err)
 	}
 	d := &Dir{fd: fd, path: path}
 	if err := d.judgeOwner(); err != nil {
 		d.Close()
-		return nil, n.fail("open", err)
+		return nil, n.Fail("open", err)
 	}
 	return d, nil
 }
@@ -89,7 +89,7 @@ func (d *Dir) Names() ([]string, error) {
 	}
 	defer unix.Close(fd)
 	names, err := List(fd)
-	return names, d.At(".").fail("list", err)
+	return names, d.At(".").Fail("list", err)
 }
 
 // List lists the names in an open directory. It is not left to package os, which sets

@@ -1,7 +1,6 @@
-package notice
+package inode
 
 import (
-	"errors"
 	"io/fs"
 	"path/filepath"
 
@@ -43,31 +42,32 @@ func (n Name) at() int {
 // Open opens what has the name, itself and not what it may link to, without
 // blocking. The error is the bare errno.
 func (n Name) Open(flags int, mode uint32) (fd int, err error) {
-	err = retry(func() error {
+	err = Retry(func() error {
 		fd, err = unix.Openat(n.at(), n.name, flags|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, mode)
 		return err
 	})
 	return fd, err
 }
 
-func (n Name) stat(st *unix.Stat_t) error {
-	return retry(func() error { return unix.Fstatat(n.at(), n.name, st, unix.AT_SYMLINK_NOFOLLOW) })
+// Stat describes what has the name, itself and not what it may link to. The error is the bare errno.
+func (n Name) Stat(st *unix.Stat_t) error {
+	return Retry(func() error { return unix.Fstatat(n.at(), n.name, st, unix.AT_SYMLINK_NOFOLLOW) })
 }
 
 // Link gives the complete file from the name to, which must not exist: the
 // atomic publication. Where the filesystem has no hard links the file is moved
 // instead, and moved tells so: there is no spare name then.
 func Link(from, to Name) (moved bool, err error) {
-	err = retry(func() error { return unix.Linkat(from.at(), from.name, to.at(), to.name, 0) })
+	err = Retry(func() error { return unix.Linkat(from.at(), from.name, to.at(), to.name, 0) })
 	switch err {
 	case nil:
 		return false, nil
 	case unix.EPERM, unix.EOPNOTSUPP, unix.ENOSYS, unix.EMLINK:
 		if merr := moveNew(from, to); merr == nil || merr == unix.EEXIST {
-			return merr == nil, to.fail("rename", merr)
+			return merr == nil, to.Fail("rename", merr)
 		}
 	}
-	return false, to.fail("link", err)
+	return false, to.Fail("link", err)
 }
 
 // Move gives the file the name to, which must not exist, instead of the one that
@@ -75,10 +75,10 @@ func Link(from, to Name) (moved bool, err error) {
 func Move(from, to Name) error {
 	err := moveNew(from, to)
 	if !lacking(err) {
-		return to.fail("rename", err)
+		return to.Fail("rename", err)
 	}
-	if err = retry(func() error { return unix.Linkat(from.at(), from.name, to.at(), to.name, 0) }); err != nil {
-		return to.fail("link", err)
+	if err = Retry(func() error { return unix.Linkat(from.at(), from.name, to.at(), to.name, 0) }); err != nil {
+		return to.Fail("link", err)
 	}
 	return from.Remove()
 }
@@ -88,12 +88,12 @@ func Move(from, to Name) error {
 func MoveDir(from, to Name) error {
 	err := moveNew(from, to)
 	if lacking(err) {
-		err = retry(func() error { return unix.Renameat(from.at(), from.name, to.at(), to.name) })
+		err = Retry(func() error { return unix.Renameat(from.at(), from.name, to.at(), to.name) })
 	}
 	if err == unix.ENOTEMPTY || err == unix.ENOTDIR {
 		err = unix.EEXIST
 	}
-	return to.fail("rename", err)
+	return to.Fail("rename", err)
 }
 
 // lacking reports an error that may mean that the kernel, the filesystem or a
@@ -109,7 +109,7 @@ func Swap(a, b Name) error { return exchange(a, b) }
 
 // Rename moves a file, replacing what has that name.
 func Rename(from, to Name) error {
-	return to.fail("rename", retry(func() error { return unix.Renameat(from.at(), from.name, to.at(), to.name) }))
+	return to.Fail("rename", Retry(func() error { return unix.Renameat(from.at(), from.name, to.at(), to.name) }))
 }
 
 // Remove unlinks path; that it is gone already is not an error.
@@ -117,32 +117,17 @@ func Remove(path string) error { return Path(path).Remove() }
 
 // Remove unlinks the name; that it is gone already is not an error.
 func (n Name) Remove() error {
-	err := retry(func() error { return unix.Unlinkat(n.at(), n.name, 0) })
+	err := Retry(func() error { return unix.Unlinkat(n.at(), n.name, 0) })
 	if err == unix.ENOENT {
 		return nil
 	}
-	return n.fail("remove", err)
+	return n.Fail("remove", err)
 }
 
-// fail is the error of something that was done with the name; nil if err is.
-func (n Name) fail(op string, err error) error {
+// Fail is the error of something that was done with the name; nil if err is.
+func (n Name) Fail(op string, err error) error {
 	if err == nil {
 		return nil
 	}
 	return &fs.PathError{Op: op, Path: n.String(), Err: err}
-}
-
-// retry repeats a call that a signal interrupted; slow filesystems (FUSE, NFS)
-// return EINTR even from calls that local ones never interrupt.
-func retry(call func() error) error {
-	for {
-		if err := call(); err != unix.EINTR {
-			return err
-		}
-	}
-}
-
-// IsGone reports an error that says that there is nothing at the path.
-func IsGone(err error) bool {
-	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR)
 }

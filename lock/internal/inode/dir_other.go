@@ -1,6 +1,6 @@
 //go:build unix && !linux
 
-package notice
+package inode
 
 // searchOnly opens a directory for the names in it. Here it takes the right to
 // list it as well.

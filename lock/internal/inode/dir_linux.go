@@ -1,4 +1,4 @@
-package notice
+package inode
 
 import "golang.org/x/sys/unix"
 

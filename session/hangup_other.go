@@ -1,0 +1,6 @@
+//go:build unix && !linux
+
+package session
+
+// hangUp is nothing that could be asked for here; a pipe tells all the same.
+const hangUp = 0

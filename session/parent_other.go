@@ -1,0 +1,25 @@
+//go:build unix && !linux
+
+package session
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// watchParent tells of the end of the process that has started this one.
+func watchParent() <-chan struct{} {
+	gone := make(chan struct{})
+	parent := unix.Getppid()
+	if parent <= 1 {
+		return gone
+	}
+	go func() {
+		defer close(gone)
+		for unix.Getppid() == parent {
+			time.Sleep(parentEvery)
+		}
+	}()
+	return gone
+}
