@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"syscall"
@@ -113,8 +114,10 @@ func (f *front) start() error {
 func program() string {
 	const own = "/proc/self/exe"
 	path, err := os.Executable()
-	if err != nil {
-		return own
+	if err != nil { // no /proc
+		if path, err = exec.LookPath(os.Args[0]); err != nil {
+			return own
+		}
 	}
 	now, err1 := os.Stat(path)
 	mine, err2 := os.Stat(own)
