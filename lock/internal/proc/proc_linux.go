@@ -117,6 +117,9 @@ type lockLine struct {
 	claim Claim
 }
 
+// readings is how often a table is read that does not fit into a page.
+const readings = 4
+
 // AllLocks reads the table. It shows only what was locked from this pid namespace. known
 // is false if the system keeps no such table. It takes the kernel some 10 ms, in which
 // nobody can lock any file: it is read once for all that is asked of it.
@@ -130,9 +133,12 @@ func AllLocks() (all Locks, known bool) {
 		return all, true
 	}
 	// It comes a page at a time, and the kernel counts lines to find where the next one
-	// begins: when a line before that has gone meanwhile, another one is left out.
-	if b, _, err = table("/proc/locks"); err == nil {
-		all = all.with(parseLocks(b))
+	// begins: when a line before that has gone meanwhile, another one is left out. Where
+	// so much is locked and unlocked it may be left out again, but hardly each time.
+	for range readings - 1 {
+		if b, _, err = table("/proc/locks"); err == nil {
+			all = all.with(parseLocks(b))
+		}
 	}
 	return all, true
 }
