@@ -254,19 +254,22 @@ func TestHoldIsLost(t *testing.T) {
 	t.Parallel()
 	need(t, shells...)
 	for _, c := range []struct {
-		flags, script string
-		want          syscall.Signal
+		flags, before, script string
+		want                  syscall.Signal
 	}{
-		{"", `sh -c 'trap "touch told; exit" TERM; while :; do sleep 0.02; done' & sleep 60; wait`, unix.SIGTERM},
-		{"--kill-after 0.1", `trap '' TERM; sleep 60; sleep 60`, unix.SIGKILL},
-		{"--on-lost kill", `trap '' TERM; sleep 60; sleep 60`, unix.SIGKILL},
-		{"--on-lost warn", staysIn + `dblock release 2> said; exit $?`, 0},
+		{"", "", `sh -c 'trap "touch told; exit" TERM; touch ready; while :; do sleep 0.02; done' & sleep 60; wait`, unix.SIGTERM},
+		{"--kill-after 0.1", `trap '' TERM; `, `sleep 60; sleep 60`, unix.SIGKILL},
+		{"--on-lost kill", `trap '' TERM; `, `sleep 60; sleep 60`, unix.SIGKILL},
+		{"--on-lost warn", "", staysIn + `dblock release 2> said; exit $?`, 0},
 	} {
 		for _, shell := range shells {
 			t.Run(shell+" "+c.flags, func(t *testing.T) {
 				t.Parallel()
 				dir := t.TempDir()
-				s := background(t, dir, shell, strings.Replace(holds, "hold ", "hold "+c.flags+" ", 1)+c.script)
+				s := background(t, dir, shell, c.before+strings.Replace(holds, "hold ", "hold "+c.flags+" ", 1)+c.script)
+				if c.flags == "" {
+					await(t, "its child can be told", func() bool { return exists(dir, "ready") })
+				}
 				keeper := keeperOf(t, dir)
 				require.NoError(t, os.RemoveAll(filepath.Join(dir, ".x.lock.d")))
 				await(t, "it is said", contains(filepath.Join(dir, "errs"), "was lost: its state directory was removed; the shell "))
@@ -302,7 +305,7 @@ func TestReleaseOfAKilledKeeper(t *testing.T) {
 func TestKeeperIsToldToEnd(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	s := background(t, dir, "dash", holds+`trap 'dblock -n -d x.db -- touch cleaned; exit 3' TERM; while :; do sleep 0.02; done`)
+	s := background(t, dir, "dash", `trap 'dblock -n -d x.db -- touch cleaned; exit 3' TERM; `+holds+`while :; do sleep 0.02; done`)
 	require.NoError(t, unix.Kill(keeperOf(t, dir), unix.SIGTERM))
 	_ = s.Wait()
 	require.Equal(t, 3, s.ProcessState.ExitCode())
