@@ -385,7 +385,8 @@ func TestSessionDoesNotGrow(t *testing.T) {
 		_, err = requests.WriteString(b.String())
 		require.NoError(t, err)
 		for range many {
-			require.Equal(t, true, next()["ok"])
+			o := next()
+			require.Equal(t, true, o["ok"], "%v", o)
 		}
 	}
 	descriptors := func() int {
