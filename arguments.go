@@ -48,6 +48,8 @@ func dispatch(args []string, sigs *signals.Listener) error {
 	g.Force.Unescape()
 	g.Session.Unescape()
 	g.Session.Called(number())
+	g.Hold.Unescape()
+	g.Release.Unescape()
 	g.Run.Behind(rest)
 	return ctx.Run()
 }

@@ -15,6 +15,8 @@ Usage:
   dblock [flags] -c STRING
   dblock status -d PATH            show who holds the lock, and who waits
   dblock force -d PATH             remove a lock that is stuck
+  eval "$(dblock hold -d PATH)"    hold the lock in a shell script
+  dblock release                   release it before the script ends
   dblock session                   serve a program, by lines of JSON
 
 Flags:

@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
 	"github.com/alecthomas/kong"
 
+	"github.com/dblock-dev/dblock/hold"
 	"github.com/dblock-dev/dblock/internal/cli"
 	"github.com/dblock-dev/dblock/internal/entry"
 	"github.com/dblock-dev/dblock/internal/say"
@@ -27,24 +29,31 @@ type grammar struct {
 	Run     run.Command      `cmd:"" default:"withargs" help:"Run a command while holding the lock (the default)."`
 	Status  status.Command   `cmd:"" help:"Show who holds the lock, since when, and who waits."`
 	Force   status.Force     `cmd:"" help:"Remove a lock that is stuck."`
+	Hold    hold.Command     `cmd:"" help:"Hold the lock in a shell script: eval \"$(dblock hold -d PATH)\"."`
+	Release hold.Release     `cmd:"" help:"Release what this shell holds."`
 	Session session.Command  `cmd:"" help:"Serve a program in any language, by lines of JSON."`
 	Version kong.VersionFlag `help:"Print the version."`
 }
 
+// deaf are the subcommands that a signal does to what it does to any program.
+var deaf = []string{"status", "force", "release"}
+
 func main() {
 	var sigs *signals.Listener
-	if len(os.Args) < 2 || os.Args[1] != "status" && os.Args[1] != "force" {
-		sigs = signals.Listen(signals.Set(entry.Ignored()))
+	if len(os.Args) < 2 || !slices.Contains(deaf, os.Args[1]) {
+		sigs = signals.Listen(hold.Heeded(os.Args[1:], signals.Set(entry.Ignored())))
 	}
 	err := dispatch(os.Args[1:], sigs)
 	var death *cli.SignalError
 	if errors.As(err, &death) {
 		say.Stderr.Flush(patience)
+		hold.Fail(os.Args[1:], 128+int(death.Signal))
 		signals.Die(death.Signal)
 		os.Exit(128 + int(death.Signal))
 	}
 	code := report(err)
 	say.Stderr.Flush(patience)
+	hold.Fail(os.Args[1:], code)
 	os.Exit(code)
 }
 

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -27,6 +28,44 @@ func yes(*Report) bool { return true }
 
 // A lock file is anybody's text: what it names is not ended for it. Not by root
 // either, who may end everybody's processes.
+// A keeper works for its shell, which is ended with it, and so is what that has started; but a
+// command line can say anything, and be it that it works for somebody else's process.
+func TestBreakEndsWhomAKeeperIsFor(t *testing.T) {
+	t.Parallel()
+	users := []uint32{uint32(os.Getuid())}
+	if os.Getuid() == 0 {
+		users = append(users, 65534)
+	}
+	for _, uid := range users {
+		shell := exec.Command("sh", "-c", "sleep 1000; true")
+		shell.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: &syscall.Credential{Uid: uid, Gid: uid, NoSetGroups: true}}
+		require.NoError(t, shell.Start())
+		pid := shell.Process.Pid
+		ended := make(chan struct{})
+		go func() { _ = shell.Wait(); close(ended) }()
+		t.Cleanup(func() { _ = syscall.Kill(-pid, syscall.SIGKILL); <-ended })
+		require.True(t, eventually(func() bool { return proc.FirstChild(pid) != 0 }))
+		sleep := proc.FirstChild(pid)
+
+		db, n := database(t)
+		h := prepare(t, "hold", config{DB: db, Deaf: true})
+		h.Args = append(h.Args, "hold", "--for", strconv.Itoa(pid))
+		h.run(t)
+		require.True(t, strings.HasPrefix(h.line(t), "held "))
+		b, err := Break(t.Context(), db, BreakOptions{Consent: yes, KillAfter: 50 * time.Millisecond})
+		require.NoError(t, err)
+		require.NoFileExists(t, n.Notice)
+		if uid != uint32(os.Getuid()) {
+			require.Equal(t, []int{h.Process.Pid}, b.Ended)
+			require.Equal(t, proc.Alive, proc.Look(pid))
+			continue
+		}
+		<-ended
+		require.Subset(t, b.Ended, []int{h.Process.Pid, pid, sleep})
+		require.Equal(t, proc.Gone, proc.Look(sleep))
+	}
+}
+
 func TestBreakSparesWhoHasNoLock(t *testing.T) {
 	t.Parallel()
 	users := []uint32{uint32(os.Getuid())}

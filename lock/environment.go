@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/dblock-dev/dblock/lock/internal/proc"
 )
 
 // The environment in which a command finds the lock that it runs under. These
@@ -69,6 +71,14 @@ func (g Grant) Keeper() int {
 	return g.Holder.PID
 }
 
+// KeptFor is the process that a keeper, as `dblock hold` leaves one, keeps a lock for; 0 if
+// pid is none, or that cannot be seen.
+func KeptFor(pid int) int { return proc.Keeps(pid) }
+
+// Program is what people call what a process runs: its program, or for a shell its script. It is
+// empty if that is not known, and anybody's text.
+func Program(pid int) string { return proc.Program(pid) }
+
 // Enclosing returns what EnvOuter must say for a command that runs under these grants: all
 // but the first of them, and the holds that this process itself runs under. It is empty if
 // there are none.
@@ -116,4 +126,22 @@ func (o outer) about(n Names) bool {
 	theirs, err1 := Names{State: o.path + ".d"}.identifyRoom()
 	ours, err2 := n.identifyRoom()
 	return err1 == nil && err2 == nil && theirs == ours
+}
+
+// enclosed reports whether a process descends from a holder, be it that holder itself, or from
+// the one that the holder serves. known is false if the system does not tell.
+func enclosed(process, holder int) (yes, known bool) {
+	yes, known = proc.Under(process, holder)
+	if yes || !known {
+		return yes, known
+	}
+	served := proc.Serves(holder)
+	if served == 0 {
+		return false, true
+	}
+	yes, known = proc.Under(process, served)
+	if !yes { // check: serves
+		return false, known
+	}
+	return true, true
 }

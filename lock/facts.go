@@ -1,6 +1,7 @@
 package lock
 
 import (
+	"cmp"
 	"os"
 	"slices"
 	"time"
@@ -63,6 +64,11 @@ func (r *Report) Facts() *Facts {
 	if r.Names.DB == "" {
 		return f
 	}
+	for _, pid := range holders {
+		if served := proc.Serves(pid); served != 0 {
+			holders = append(holders, served)
+		}
+	}
 	opened, known := proc.Opening(r.Names.DB)
 	f.OpenersKnown = known
 	for _, o := range opened {
@@ -123,7 +129,7 @@ func (r *Report) Running() (all []Running) {
 func (r *Report) running(holder int) []Running {
 	pid := holder
 	if r.Holder != nil && r.Holder.Dblock && r.State != StateOrphaned || describe(holder).Dblock {
-		if pid = proc.FirstChild(holder); pid == 0 {
+		if pid = cmp.Or(proc.Serves(holder), proc.FirstChild(holder)); pid == 0 {
 			return nil
 		}
 	}
@@ -142,7 +148,7 @@ func (r *Report) Inside() bool {
 	return slices.ContainsFunc(outers(), func(o outer) bool {
 		ours := o.token == r.Holder.Token && o.pid == r.Holder.PID ||
 			slices.ContainsFunc(r.Readers, func(p Process) bool { return p.PID == o.pid })
-		around, known := proc.Descends(o.pid)
+		around, known := enclosed(os.Getppid(), o.pid)
 		return ours && o.about(r.Names) && (around || !known)
 	})
 }

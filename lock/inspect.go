@@ -527,6 +527,9 @@ func describe(pid int) Process {
 		p.Mode = Shared
 	}
 	p.readArgs(argv[1:])
+	if served := proc.Serves(pid); served != 0 {
+		p.Command = proc.Program(served)
+	}
 	return p
 }
 
@@ -554,7 +557,7 @@ func (p *Process) readArgs(args []string) {
 			}
 			return
 		case !strings.HasPrefix(arg, "-"):
-			if arg == "run" && i == 0 {
+			if i == 0 && (arg == "run" || arg == "hold") {
 				continue
 			}
 			p.Command = filepath.Base(arg)

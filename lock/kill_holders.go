@@ -257,6 +257,7 @@ func (e *ending) owners() []int {
 // whether there was any.
 func (e *ending) addTree(root int, to *[]*target) bool {
 	members, _ := tree.Of(root, e.commandOf(root))
+	members = append(members, kept(root)...)
 	for _, p := range members {
 		known := func(t *target) bool { return t.handle.PID == p.PID && (t.started == 0 || t.started == p.Started) }
 		if p.PID == os.Getpid() || slices.ContainsFunc(slices.Concat(e.roots, e.rest), known) {
@@ -271,6 +272,17 @@ func (e *ending) addTree(root int, to *[]*target) bool {
 		}
 	}
 	return len(members) > 0
+}
+
+// kept is the shell that a keeper is for, and what that has started: it works under the lock,
+// and goes on without the keeper. A command line is anybody's text: nobody can make another
+// user's process one that is to be ended.
+func kept(keeper int) []tree.Process {
+	shell := proc.Keeps(keeper)
+	if proc.Owner(shell) != proc.Owner(keeper) { // check: kept-owner
+		return nil
+	}
+	return tree.Whole(shell)
 }
 
 // commandOf is the child that a dblock runs, which may have begun a session: its first

@@ -1,6 +1,7 @@
 package lock
 
 import (
+	"os"
 	"time"
 
 	"github.com/dblock-dev/dblock/lock/internal/inode"
@@ -44,7 +45,7 @@ func (s *surroundings) find() (*outer, Mode, error) {
 }
 
 // live reports whether the hold is still there and is around us: its process is an
-// ancestor of ours, and either the notice or the kernel says that it holds. The
+// ancestor of ours or serves one, and either the notice or the kernel says that it holds. The
 // notice alone may be missing for the moment between a peer's unlink and our side's
 // heal. Where its process cannot be seen, what we have inherited must prove it.
 func (s *surroundings) live(o *outer) (Mode, bool) {
@@ -56,7 +57,7 @@ func (s *surroundings) live(o *outer) (Mode, bool) {
 			o.hidden = d.PIDNS != s.me.PIDNS // its number is that of another process here
 		}
 	}
-	around, known := proc.Descends(o.pid)
+	around, known := enclosed(s.worker(), o.pid)
 	if o.hidden || !known && proc.Complete {
 		return s.inherited(o, seen, d)
 	}
@@ -85,6 +86,14 @@ func (s *surroundings) live(o *outer) (Mode, bool) {
 		}
 	}
 	return 0, false
+}
+
+// worker is the process that works, or starts what works, under the lock.
+func (s *surroundings) worker() int {
+	if s.opts.For != 0 {
+		return s.opts.For
+	}
+	return os.Getppid()
 }
 
 // ours reports whether a notice is that of the hold.

@@ -4,12 +4,14 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/dblock-dev/dblock/lock/internal/notice"
 	"github.com/dblock-dev/dblock/lock/internal/proc"
 	"github.com/dblock-dev/dblock/lock/internal/queue"
 )
@@ -66,4 +68,67 @@ func TestHiddenHolderNeedsTheDescriptor(t *testing.T) {
 	require.NoError(t, l.Release())
 	_, live = elsewhere(n).live(&o)
 	require.False(t, live)
+}
+
+// A holder that works for somebody else says so by its command line: a keeper for whom, and a
+// session for its parent.
+func TestNestedUnderWhoServesAnAncestor(t *testing.T) {
+	t.Parallel()
+	me := strconv.Itoa(os.Getpid())
+	for name, args := range map[string][]string{"keeper": {"hold", "--for", me, "-s"}, "session": {"session"}} {
+		for _, mode := range []Mode{Exclusive, Shared} {
+			t.Run(name+" "+mode.String(), func(t *testing.T) {
+				t.Parallel()
+				db, n := database(t)
+				h := prepare(t, "hold", config{DB: db, Mode: mode})
+				h.Args = append(h.Args, args...)
+				h.run(t)
+				require.True(t, strings.HasPrefix(h.line(t), "held "))
+				g := Grant{Names: n, Holder: holderOf(look1(t, n.Notice).Info)}
+				c := under(prepare(t, "hold", config{DB: db, Mode: mode, Wait: NoWait}), g)
+				c.run(t)
+				require.Equal(t, "held "+strconv.FormatInt(g.Holder.Token, 10)+" true false", c.line(t))
+				require.NoError(t, h.Process.Kill())
+				_ = h.Wait()
+				require.True(t, eventually(func() bool {
+					s, err := notice.Read(n.Notice)
+					return err == nil && s.Info.PID == c.Process.Pid
+				}), "what goes on does not go on unprotected")
+			})
+		}
+	}
+}
+
+// Whoever has read the lock file can set the variables of a hold that is for somebody else.
+func TestServedByAnotherIsNotBelieved(t *testing.T) {
+	t.Parallel()
+	other := start(t, "live", config{})
+	require.Equal(t, "alive", other.line(t))
+	theirs := strconv.Itoa(other.Process.Pid)
+	me := strconv.Itoa(os.Getpid())
+	for name, c := range map[string]struct {
+		args []string
+		wrap []string
+	}{
+		"a keeper for somebody else":      {args: []string{"hold", "--for", theirs}},
+		"a keeper for no such process":    {args: []string{"hold", "--for", "4194305"}},
+		"a keeper for nobody":             {args: []string{"hold", "--for", "shell"}},
+		"one that runs something else":    {args: []string{"run", "hold", "--for", me}},
+		"the flag of another subcommand":  {args: []string{"status", "--for", me}},
+		"a session of somebody else":      {wrap: []string{"sh", "-c", `exec 3<&0; "$0" session <&3 & wait`}},
+		"one that runs a program session": {args: []string{"-d", "session"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db, n := database(t)
+			h := prepare(t, "hold", config{DB: db}, c.wrap...)
+			h.Args = append(h.Args, c.args...)
+			h.run(t)
+			require.True(t, strings.HasPrefix(h.line(t), "held "))
+			g := Grant{Names: n, Holder: holderOf(look1(t, n.Notice).Info)}
+			nested := under(prepare(t, "hold", config{DB: db, Wait: NoWait}), g)
+			nested.run(t)
+			require.Contains(t, nested.line(t), "is locked by")
+		})
+	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/dblock-dev/dblock/lock/internal/judge"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
+	"github.com/dblock-dev/dblock/lock/internal/proc"
 	"github.com/dblock-dev/dblock/lock/internal/queue"
 )
 
@@ -99,8 +100,13 @@ type Options struct {
 	Stale        Stale
 
 	Process string // label in the lock file, "dblock" by default
-	Command string // base name of the program that works under the lock
+	Command string // base name of the program that works under the lock; of For's, by default
 	Info    string // for people, in the lock file: a reason, a ticket, an address; at most 160 bytes
+
+	// For is the pid of the process that works under the lock, where that is neither this
+	// one nor started by this one; 0 if it is. A hold that encloses that process is used, as
+	// if it had asked for the lock itself.
+	For int
 
 	// Unattended leaves it to the caller to call Attend once the lock is acquired, within
 	// MaxUnattended unless it is released by then. A hold that is shorter than that
@@ -142,6 +148,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.OnDelay == nil {
 		o.OnDelay = func() {}
+	}
+	if o.For != 0 && o.Command == "" {
+		o.Command = proc.Program(o.For)
 	}
 	if o.Now == nil {
 		o.Now = time.Now

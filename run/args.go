@@ -84,8 +84,8 @@ func letters(arg string, isRun bool) (spelled string, next bool, err error) {
 
 // Unescape gives the arguments their bytes back.
 func (c *Command) Unescape() {
-	c.Database.Unescape()
-	c.Process, c.Command, c.Info = cli.Unescape(c.Process), cli.Unescape(c.Command), cli.Unescape(c.Info)
+	c.Asking.Unescape()
+	c.Command = cli.Unescape(c.Command)
 	for i, arg := range c.Argv {
 		c.Argv[i] = cli.Unescape(arg)
 	}

@@ -24,7 +24,7 @@ func forcedBy(sig signals.Received) string {
 	proc := "/proc/" + strconv.Itoa(pid)
 	// The program of another user's process is not to be seen, its name is.
 	name, _ := os.ReadFile(proc + "/comm")
-	if string(name) != "dblock\n" && !isDblock(tree.Process{PID: pid}) {
+	if string(name) != "dblock\n" && !tree.IsDblock(tree.Process{PID: pid}) {
 		return ""
 	}
 	line, _ := os.ReadFile(proc + "/cmdline")
@@ -37,8 +37,8 @@ func forcedBy(sig signals.Received) string {
 }
 
 // tellOfForce says who has ended the command, or the wait, if that was `dblock force`.
-func (c *Command) tellOfForce(sig signals.Received) {
+func tellOfForce(v cli.Voice, sig signals.Received) {
 	if by := forcedBy(sig); by != "" {
-		c.tell("%s", by)
+		v.Tell("%s", by)
 	}
 }

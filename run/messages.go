@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/dblock-dev/dblock/internal/cli"
-	"github.com/dblock-dev/dblock/internal/say"
 	"github.com/dblock-dev/dblock/internal/term"
 	"github.com/dblock-dev/dblock/internal/tree"
 	"github.com/dblock-dev/dblock/lock"
@@ -22,42 +21,37 @@ import (
 // to stdout: that is the command's. And nothing waits for its reader while the lock
 // is held: one acts first, and tells then.
 
-// tell says something about the lock.
-func (c *Command) tell(format string, args ...any) {
-	if c.Quiet < cli.Silent {
-		fmt.Fprintf(say.Stderr, "dblock: "+format+"\n", args...)
-	}
-}
-
 // reportRest says for what the lock is kept after the command has ended.
 func (c *Command) reportRest(rest []tree.Process) {
 	if c.Quiet > 0 {
 		return
 	}
 	if len(rest) == 0 {
-		c.tell("the command has ended, but something that it started and that cannot be seen is still running; the lock is held until it ends")
+		c.Tell("the command has ended, but something that it started and that cannot be seen is still running; the lock is held until it ends")
 		return
 	}
 	first := fmt.Sprintf("%s (pid %d)", term.Clean(rest[0].Name), rest[0].PID)
 	if n := len(rest) - 1; n > 0 {
-		c.tell("the command has ended, but %s and %d more, which it started, are still running; the lock is held until they end", first, n)
+		c.Tell("the command has ended, but %s and %d more, which it started, are still running; the lock is held until they end", first, n)
 		return
 	}
-	c.tell("the command has ended, but %s, which it started, is still running; the lock is held until it ends", first)
+	c.Tell("the command has ended, but %s, which it started, is still running; the lock is held until it ends", first)
 }
 
 // lost says that the lock was lost, and what becomes of the command for that.
-func (c *Command) lost(err error, then string) {
+func (c *Command) lost(err error, then string) { c.Tell("%s; %s", Loss(err), then) }
+
+// Loss says that the lock was lost, and to whom.
+func Loss(err error) string {
 	var lost *lock.LostError
 	if !errors.As(err, &lost) {
-		c.tell("%v; %s", err, then)
-		return
+		return err.Error()
 	}
 	by := ""
 	if lost.Holder != nil {
 		by = " by " + cli.Who(lost.Holder)
 	}
-	c.tell("the lock %s was lost: %s%s; %s", term.Path(lost.Path), lost.Reason, by, then)
+	return fmt.Sprintf("the lock %s was lost: %s%s", term.Path(lost.Path), lost.Reason, by)
 }
 
 // named is the command as a message names it: for -c the string and not the shell.
@@ -71,31 +65,31 @@ func (c *Command) named() string {
 
 // conflict is the message on giving up. It must make sense in a cron mail, where
 // nobody has seen the command line.
-func (c *Command) conflict(err error) error {
-	e := &cli.ConflictError{Code: int(c.ConflictExitCode), Quiet: c.Quiet, Err: err}
+func (w *waiting) conflict(err error) error {
+	e := &cli.ConflictError{Code: int(w.asking.ConflictExitCode), Quiet: w.voice.Quiet, Err: err}
 	var held *lock.HeldError
 	switch {
 	case errors.As(err, &held):
-		e.Text, e.Hint = c.heldBy(held)
+		e.Text, e.Hint = w.asking.heldBy(held)
 	case errors.Is(err, lock.ErrOrphan):
 		e.Text = "the dblock around this one was killed, and what it left running, this one included, still holds the lock"
-		e.Hint = fmt.Sprintf("to end all of it, `dblock force %s`", c.Selector())
+		e.Hint = fmt.Sprintf("to end all of it, `dblock force %s`", w.asking.Selector())
 	default:
 		e.Text = "an exclusive lock cannot be acquired inside a shared one"
 		e.Hint = "give the outer dblock an exclusive lock, or this one --shared"
 	}
-	e.Text += fmt.Sprintf("; %s was not run", c.named())
+	e.Text += "; " + w.undone
 	return e
 }
 
 // heldBy says who held the lock to the end of the wait, and what one can do.
-func (c *Command) heldBy(held *lock.HeldError) (text, hint string) {
+func (a *Asking) heldBy(held *lock.HeldError) (text, hint string) {
 	text = term.Path(held.Path) + " is locked"
-	selector := c.Selector()
-	if len(c.More) > 0 && held.Report != nil {
+	selector := a.Selector()
+	if len(a.More) > 0 && held.Report != nil {
 		selector = cli.Database{DB: held.Report.Names.DB}.Selector()
 	}
-	hint = fmt.Sprintf("%[1]s; see who it is with `dblock status %[2]s`; if it is stuck, `dblock force %[2]s`", c.longer, selector)
+	hint = fmt.Sprintf("%[1]s; see who it is with `dblock status %[2]s`; if it is stuck, `dblock force %[2]s`", a.longer, selector)
 	if r := held.Report; r != nil {
 		text = fmt.Sprintf("%s is %s", term.Path(held.Path), situationOf(r, os.Getpid()))
 		switch {

@@ -54,9 +54,9 @@ func (c *Command) mistaken(k *kong.Context, err error) error {
 		if len(rest) > 0 && slices.Contains(cli.Subcommands, rest[0]) {
 			right = " " + rest[0] + right
 		} else if len(rest) > 0 && typed == "help" {
-			return cli.Usage(fmt.Sprintf("there is no help on %s", term.Clean(rest[0])), "`dblock --help` is on running a command; `dblock help status`, `dblock help force` and `dblock help session` on the rest")
+			return cli.Usage(fmt.Sprintf("there is no help on %s", term.Clean(rest[0])), "`dblock --help` is on running a command; on the rest `dblock help status`, `force`, `hold`, `release` or `session`")
 		}
-	case "status", "force":
+	case "status", "force", "hold", "release":
 		right = " " + word + c.selectorAsGiven(k) + list(rest)
 	case "run":
 		// What looks like it is a program's name more often, unless flags follow.
@@ -101,7 +101,7 @@ func (c *Command) unnamed(program bool) error {
 		hint := fmt.Sprintf("`dblock %s -- %s%s`", d.Selector(), cli.Quote(typed), others)
 		switch {
 		case program:
-		case typed == "unlock" || typed == "release":
+		case typed == "unlock":
 			hint = fmt.Sprintf("`dblock force %s`", d.Selector())
 		case len(own) < len(rest): // a word for dblock, and the command behind "--"
 			hint = fmt.Sprintf("`dblock %s%s`", d.Selector(), others)

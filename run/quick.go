@@ -45,15 +45,17 @@ type quick struct {
 // whole is the whole command with the defaults of all other flags.
 func (q *quick) whole() *Command {
 	c := &Command{
-		Database: cli.Database{Named: q.DB, LockFile: q.LockFile},
-		Wait:     q.Wait, Nonblock: q.Nonblock,
-		MaxRetries: lock.DefaultRetries, RetryDelay: Delay(lock.DefaultRetryDelay),
-		ConflictExitCode: cli.ExitConflict,
-		Shared:           q.Shared,
-		Process:          q.Process,
-		Foreign:          cli.Foreign{StaleTimeout: cli.StaleTimeout(lock.DefaultStaleTimeout), Stale: "dead"},
-		OnLost:           "term", KillAfter: cli.Duration(10 * time.Second), OnTimeLimit: "term", Orphan: "term",
-		Quiet: q.Quiet,
+		Asking: Asking{
+			Database: cli.Database{Named: q.DB, LockFile: q.LockFile},
+			Wait:     q.Wait, Nonblock: q.Nonblock,
+			MaxRetries: lock.DefaultRetries, RetryDelay: Delay(lock.DefaultRetryDelay),
+			ConflictExitCode: cli.ExitConflict,
+			Shared:           q.Shared,
+			Process:          q.Process,
+			Foreign:          cli.Foreign{StaleTimeout: cli.StaleTimeout(lock.DefaultStaleTimeout), Stale: "dead"},
+		},
+		OnLost: "term", KillAfter: cli.Duration(10 * time.Second), OnTimeLimit: "term", Orphan: "term",
+		Voice: cli.Voice{Quiet: q.Quiet},
 		Argv:  q.Argv,
 	}
 	c.Unescape()

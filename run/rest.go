@@ -2,7 +2,6 @@ package run
 
 import (
 	"os"
-	"strconv"
 	"syscall"
 	"time"
 
@@ -132,7 +131,7 @@ func (ch *child) tellRest(rest []tree.Process) {
 	if ch.word == 0 {
 		return
 	}
-	informed := tree.Below(rest, isDblock)
+	informed := tree.Below(rest, tree.IsDblock)
 	for _, p := range rest {
 		m := member{p.PID, p.Started}
 		if p.PID == ch.pid || ch.told[m] || ch.typed && p.Group == unix.Getpgrp() || informed[p.PID] && ch.word != unix.SIGKILL {
@@ -147,11 +146,4 @@ func (ch *child) tellRest(rest []tree.Process) {
 func hear(pid int, sig syscall.Signal) {
 	_ = unix.Kill(pid, sig)
 	_ = unix.Kill(pid, unix.SIGCONT)
-}
-
-// isDblock reports whether a process runs the same program as this one.
-func isDblock(p tree.Process) bool {
-	mine, err1 := os.Stat("/proc/self/exe")
-	its, err2 := os.Stat("/proc/" + strconv.Itoa(p.PID) + "/exe")
-	return err1 == nil && err2 == nil && os.SameFile(mine, its)
 }

@@ -103,7 +103,7 @@ func (c *Command) attend(ch *child, l Holder, sigs *signals.Listener, stopped <-
 				c.pause(ch, l, sigs, sig.Signal)
 			default:
 				ch.pass(sig.Signal, sig.FromTerminal())
-				c.tellOfForce(sig)
+				tellOfForce(c.Voice, sig)
 				asked = asked || signals.Stops(sig.Signal)
 				if asked && unfollowed != 0 && ch.isStopped() {
 					paused, asked, unfollowed = c.pause(ch, l, sigs, unfollowed), false, 0

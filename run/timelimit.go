@@ -33,15 +33,15 @@ func (c *Command) endLate(ch *child) <-chan time.Time {
 	switch c.OnTimeLimit {
 	case "warn":
 		if !ch.gone() {
-			c.tell("%s has run for %s, as long as it may; it goes on", c.named(), took)
+			c.Tell("%s has run for %s, as long as it may; it goes on", c.named(), took)
 		}
 	case "kill":
 		if ch.end(unix.SIGKILL) {
-			c.tell("%s has run for %s, as long as it may; it is being killed", c.named(), took)
+			c.Tell("%s has run for %s, as long as it may; it is being killed", c.named(), took)
 		}
 	default:
 		if ch.end(unix.SIGTERM) {
-			c.tell("%s has run for %s, as long as it may; it is being ended", c.named(), took)
+			c.Tell("%s has run for %s, as long as it may; it is being ended", c.named(), took)
 			return c.patienceOver()
 		}
 	}

@@ -31,8 +31,8 @@ type stopError struct{ signal syscall.Signal }
 func (e *stopError) Error() string { return "stopped by " + e.signal.String() }
 
 // wait gets the lock, tells what is being waited for, and listens for signals meanwhile.
-func (c *Command) wait(opts lock.Options, sigs *signals.Listener, w *waiting) (Holder, error) {
-	ctx, cancel := context.WithCancelCause(context.Background())
+func (w *waiting) wait(ctx context.Context, opts lock.Options, sigs *signals.Listener) (Holder, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	done, idle := make(chan struct{}), make(chan struct{})
 	waited := false
@@ -47,7 +47,7 @@ func (c *Command) wait(opts lock.Options, sigs *signals.Listener, w *waiting) (H
 			w.listen(sigs, cancel, done)
 		}()
 	}
-	l, err := c.describe(opts, onWait)
+	l, err := w.asking.describe(opts, onWait)
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +62,7 @@ func (c *Command) wait(opts lock.Options, sigs *signals.Listener, w *waiting) (H
 		return nil, cause
 	}
 	if errors.Is(err, lock.ErrHeld) || errors.Is(err, lock.ErrUpgrade) || errors.Is(err, lock.ErrOrphan) {
-		return nil, c.conflict(err)
+		return nil, w.conflict(err)
 	}
 	return l, err
 }
@@ -75,12 +75,12 @@ type acquirer interface {
 
 // describe is the lock of the database, or those of several. onWait is called with the one that
 // has to be waited for.
-func (c *Command) describe(opts lock.Options, onWait func(db string)) (acquirer, error) {
-	if len(c.More) > 0 {
-		return lock.NewSet(append([]string{c.DB}, c.More...), opts, onWait)
+func (a *Asking) describe(opts lock.Options, onWait func(db string)) (acquirer, error) {
+	if len(a.More) > 0 {
+		return lock.NewSet(append([]string{a.DB}, a.More...), opts, onWait)
 	}
-	opts.OnWait = func() { onWait(c.DB) }
-	return lock.New(c.DB, opts), nil
+	opts.OnWait = func() { onWait(a.DB) }
+	return lock.New(a.DB, opts), nil
 }
 
 // listen tells what is being waited for, and listens for signals, until done.
@@ -96,7 +96,7 @@ func (w *waiting) listen(sigs *signals.Listener, cancel context.CancelCauseFunc,
 			case signals.Ends(sig.Signal):
 				cancel(&cli.SignalError{Signal: sig.Signal})
 				w.clear()
-				w.c.tellOfForce(sig)
+				tellOfForce(w.voice, sig)
 			}
 		case <-w.due():
 			w.show()
@@ -108,9 +108,12 @@ func (w *waiting) listen(sigs *signals.Listener, cancel context.CancelCauseFunc,
 
 // waiting tells a person, or a log, what is being waited for.
 type waiting struct {
-	c     *Command
-	opts  lock.Options
-	db    atomic.Pointer[string] // whose lock is waited for
+	asking *Asking
+	voice  cli.Voice
+	undone string // what is not done without the lock
+	opts   lock.Options
+	db     atomic.Pointer[string] // whose lock is waited for
+
 	live  bool
 	start time.Time
 	timer *time.Timer
@@ -146,13 +149,9 @@ func (w *waiting) stop(by syscall.Signal, sigs *signals.Listener) error {
 	return nil
 }
 
-func (c *Command) newWaiting() *waiting {
-	return &waiting{c: c, opts: c.Options(c.Foreign), start: time.Now()}
-}
-
 // begin starts to count the time until something is to be said.
 func (w *waiting) begin() {
-	if w.c.Quiet == 0 {
+	if w.voice.Quiet == 0 {
 		w.live = term.Live(os.Stderr)
 		first := reticence
 		if term.Is(os.Stderr) {

@@ -45,7 +45,7 @@ func TestStopWhileWaiting(t *testing.T) {
 	hold(t, dir, "-d", "x.db", "-p", "holder")
 	tm := newTerminal(t, dir, 80)
 	tm.typed("dblock -w forever -d x.db -- sh -c 'echo out-of-the-command'\n")
-	tm.expect(`\rdblock: waiting 0\.`)
+	tm.expect(`\rdblock: waiting \d`)
 	tm.typed("\x1a")
 	tm.expect(`\r\x1b\[K[\s\S]*Stopped`)
 	tm.typed("fg\n")

@@ -277,7 +277,7 @@ func TestManualIsComplete(t *testing.T) {
 	require.NoError(t, err)
 	manual := strings.NewReplacer(`\-`, "-", `\fB`, "", `\fI`, "", `\fR`, "", `\fP`, "").Replace(string(b))
 	seen := 0
-	for _, name := range []string{"run", "status", "force", "session"} {
+	for _, name := range []string{"run", "status", "force", "hold", "release", "session"} {
 		r := execute(t, t.TempDir(), name, "--help")
 		require.Zero(t, r.code(), r.stderr)
 		for _, f := range regexp.MustCompile(`(?m)^ +(?:-(\w), )?--([a-z-]+)`).FindAllStringSubmatch(r.stdout, -1) {
@@ -299,7 +299,7 @@ func TestManualIsComplete(t *testing.T) {
 	for _, code := range []string{"64", "69", "70", "73", "75", "77", "126", "127"} {
 		require.Regexp(t, `(?m)^(\.B |\.TP\n|\.BR )?\s*`+code+`\b`, manual, code)
 	}
-	for _, name := range []string{"DB", "LOCK_FILE", "PID", "HOST", "PROCESS", "TIMESTAMP", "MODE", "TOKEN", "WAITED_MS", "OUTER"} {
+	for _, name := range []string{"DB", "LOCK_FILE", "PID", "HOST", "PROCESS", "TIMESTAMP", "MODE", "TOKEN", "WAITED_MS", "OUTER", "KEEPER", "BEFORE"} {
 		require.Contains(t, manual, "DBLOCK_HOLD_"+name)
 	}
 }

@@ -62,17 +62,28 @@ func TestPeerNeverTakesALiveLock(t *testing.T) {
 	require.NoError(t, c.Wait())
 }
 
+// The protocol has windows with peers of this kind, which a busy machine makes wide; dblock tells
+// when it was in one (69). Not time after time.
 func TestPeerAndDblockTakeTurns(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "count"), []byte("0"), 0o644))
-	p := start(t, peer(t, filepath.Join(dir, ".x.lock"), "--ops", "8", "--hold", "5", "--counter", filepath.Join(dir, "count"), "--retries", "300"))
-	for range 40 {
-		require.Zero(t, execute(t, dir, "-q", "-w", "60", "-d", "x.db", "--", "sh", "-c", increment).code())
+	for range 3 {
+		dir := t.TempDir()
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "count"), []byte("0"), 0o644))
+		p := start(t, peer(t, filepath.Join(dir, ".x.lock"), "--ops", "8", "--hold", "5", "--counter", filepath.Join(dir, "count"), "--retries", "300"))
+		told := false
+		for range 40 {
+			code := execute(t, dir, "-q", "-w", "60", "-d", "x.db", "--", "sh", "-c", increment).code()
+			require.Contains(t, []int{0, 69}, code)
+			told = told || code == 69
+		}
+		require.NoError(t, p.Wait())
+		require.Empty(t, litter(t, dir))
+		if !told {
+			require.Equal(t, 8+40, count(t, dir))
+			return
+		}
 	}
-	require.NoError(t, p.Wait())
-	require.Equal(t, 8+40, count(t, dir))
-	require.Empty(t, litter(t, dir))
+	t.Fatal("the lock was lost each time")
 }
 
 // status and the giving-up message name a peer that holds the lock.

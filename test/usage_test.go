@@ -26,7 +26,7 @@ func TestMisuse(t *testing.T) {
 		{"rnu -d x -- true", "rnu is neither a subcommand nor a program", "did you mean `dblock run -d x -- true`?"},
 		{"version", "version is neither a subcommand nor a program", "did you mean `dblock --version`?"},
 		{"hlep", "hlep is neither a subcommand nor a program", "did you mean `dblock --help`?"},
-		{"help node", "there is no help on node", "`dblock --help` is on running a command; `dblock help status`, `dblock help force` and `dblock help session` on the rest"},
+		{"help node", "there is no help on node", "`dblock --help` is on running a command; on the rest `dblock help status`, `force`, `hold`, `release` or `session`"},
 		{"hlep status", "hlep is neither a subcommand nor a program", "did you mean `dblock status --help`?"},
 		{"-d x status", "status comes before its flags", "`dblock status -d DIR/x`, or, to run a program of that name, `dblock -d DIR/x -- status`"},
 		{"-w 3 -d x status -v", "status comes before its flags", "`dblock status -d DIR/x -v`, or, to run a program of that name, `dblock -d DIR/x -- status -v`"},
@@ -35,9 +35,16 @@ func TestMisuse(t *testing.T) {
 		{"status --lock-file=x extra", `dblock status takes flags only, and no "extra"`, "leave it out; a path with a space in it is quoted"},
 		{"status help", `dblock status takes flags only, and no "help"`, "see `dblock status --help`"},
 		{"status -d x -- true", "status takes no command", "`dblock -d PATH -- COMMAND` runs one"},
+		{"hodl -d x", "hodl is neither a subcommand nor a program", "did you mean `dblock hold -d x`?"},
+		{"-d x release", "release is neither a subcommand nor a program", "did you mean `dblock release -d DIR/x`?"},
+		{"hold", "no database is named", "`eval \"$(dblock hold -d PATH)\"`, or set DBLOCK_DB"},
+		{"hold -d x -E 0", "0 cannot be the exit code when the lock was not acquired: the script would go on without it", "`eval ... || exit 0` ends the script"},
+		{"hold -d x --for sh", `--for: "sh" is not the number of a process`, "give a shell's own as --for $$"},
+		{"hold -d x -n -w 3", "--nonblock and --wait exclude each other", "give one of them"},
+		{"hold -d x -- true", "hold takes no command", "`dblock -d PATH -- COMMAND` runs one"},
+		{"release x", `dblock release takes flags only, and no "x"`, "the database is named with -d: `dblock release -d x`"},
 		// A database that is named where the command's arguments are.
 		{"unlock -d x", `-d must come before the command: what follows "unlock" belongs to it`, "`dblock force -d DIR/x`"},
-		{"release --db=x", `--db must come before the command: what follows "release" belongs to it`, "`dblock force -d DIR/x`"},
 		{"run unlock -d x", `-d must come before the command: what follows "unlock" belongs to it`, "`dblock force -d DIR/x`"},
 		{"-n lock --lock-file x -v", `--lock-file must come before the command: what follows "lock" belongs to it`, "`dblock --lock-file DIR/x -- lock -v`"},
 		{"lock -d x -w 5 -- true -d y", `-d must come before the command: what follows "lock" belongs to it`, "`dblock -d DIR/x -w 5 -- true -d y`"},
@@ -110,7 +117,11 @@ func TestMisuse(t *testing.T) {
 		}
 		r := finish(t, with(command(t, dir, args...), env...))
 		require.Equal(t, 64, r.code(), c.args)
-		require.Empty(t, r.stdout, c.args)
+		fails := "" // what a shell is to evaluate
+		if args != nil && (args[0] == "hold" || args[0] == "release") {
+			fails = "(exit 64)\n"
+		}
+		require.Equal(t, fails, r.stdout, c.args)
 		require.Equal(t, "dblock: "+c.problem+"\nhint: "+c.hint+"\n", strings.ReplaceAll(r.stderr, dir, "DIR"), c.args)
 	}
 	left, err := os.ReadDir(dir)

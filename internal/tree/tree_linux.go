@@ -3,6 +3,7 @@ package tree
 import (
 	"bytes"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -24,6 +25,30 @@ func Of(root, command int, except ...int) (processes []Process, complete bool) {
 		return nil, false
 	}
 	return members(all, root, command, except), len(all) > 0 && all[0].PID == 1
+}
+
+// Look describes one process; ok is false if there is none, or it has ended.
+func Look(pid int) (p Process, ok bool) {
+	p, ok = read(pid)
+	return p, ok && !p.ended()
+}
+
+// IsDblock reports whether a process runs the same program as this one.
+func IsDblock(p Process) bool {
+	mine, err1 := os.Stat("/proc/self/exe")
+	its, err2 := os.Stat("/proc/" + strconv.Itoa(p.PID) + "/exe")
+	return err1 == nil && err2 == nil && os.SameFile(mine, its)
+}
+
+// Whole lists root and its living descendants that are in its session; nobody, if root has
+// ended or cannot be seen.
+func Whole(root int) []Process {
+	all, _ := list()
+	at := slices.IndexFunc(all, func(p Process) bool { return p.PID == root })
+	if at < 0 || all[at].ended() {
+		return nil
+	}
+	return append(all[at:at+1:at+1], members(all, root, 0, nil)...)
 }
 
 // Children lists the children of this process, zombies included.

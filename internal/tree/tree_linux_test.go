@@ -43,6 +43,12 @@ func TestOf(t *testing.T) {
 	require.NotContains(t, m, os.Getpid())
 	require.Contains(t, Children(), left.Process.Pid)
 
+	whole := Whole(os.Getpid())
+	require.Equal(t, os.Getpid(), whole[0].PID)
+	require.Contains(t, pids(whole), plain.Process.Pid)
+	require.NotContains(t, pids(whole), left.Process.Pid)
+	require.Empty(t, Whole(1<<22+1))
+
 	found, _ := Of(os.Getpid(), 0, plain.Process.Pid)
 	for _, p := range found {
 		require.NotEqual(t, plain.Process.Pid, p.PID)

@@ -10,5 +10,14 @@ func Adopt() error { return errors.ErrUnsupported }
 // Of knows nothing here.
 func Of(_, _ int, _ ...int) ([]Process, bool) { return nil, false }
 
+// Look knows nothing here.
+func Look(int) (Process, bool) { return Process{}, false }
+
+// IsDblock knows nothing here.
+func IsDblock(Process) bool { return false }
+
+// Whole knows nothing here.
+func Whole(int) []Process { return nil }
+
 // Children knows nothing here.
 func Children() []int { return nil }

@@ -128,7 +128,7 @@ func mountAt(path string) string {
 // deviceOf is the device of a mount that a process has, by its name in /proc. The same
 // filesystem that is mounted elsewhere, in a container say, has the same.
 func deviceOf(process, mount string) string {
-	b, _ := table("/proc/" + process + "/mountinfo")
+	b, _, _ := table("/proc/" + process + "/mountinfo")
 	for line := range bytes.Lines(b) {
 		// 36 35 98:0 /root /mnt rw,noatime - ext3 /dev/root rw
 		f := bytes.Fields(line)

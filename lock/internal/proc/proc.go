@@ -115,23 +115,7 @@ func Seen() bool {
 
 // Descends reports whether pid is a parent, grandparent... of this process.
 // known is false if the system does not tell.
-func Descends(pid int) (yes, known bool) {
-	p := os.Getppid()
-	for range 1000 {
-		if p == pid {
-			return true, true
-		}
-		if p <= 1 {
-			return false, true
-		}
-		st, ok := Stat(p)
-		if !ok {
-			return false, false
-		}
-		p = st.Parent
-	}
-	return false, true
-}
+func Descends(pid int) (yes, known bool) { return Under(os.Getppid(), pid) }
 
 // Stopped reports whether the process exists and does not run until it is continued.
 func Stopped(pid int) bool {

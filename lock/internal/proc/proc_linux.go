@@ -54,22 +54,22 @@ func slurp(path string, size int) ([]byte, error) {
 // table reads a table of /proc a page at a time, which is what the kernel shows
 // as it is at one moment. Where two calls meet it may show a line twice, or not
 // at all; os.ReadFile begins with calls of 512 bytes.
-func table(path string) ([]byte, error) {
+func table(path string) (all []byte, whole bool, err error) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	defer unix.Close(fd)
-	var all []byte
-	for {
+	for whole = true; ; {
 		all = slices.Grow(all, 1<<16)
 		n, err := unix.Read(fd, all[len(all):cap(all)])
 		if err == unix.EINTR {
 			continue
 		}
 		if n <= 0 {
-			return all, err
+			return all, whole, err
 		}
+		whole = len(all) == 0
 		all = all[:len(all)+n]
 	}
 }
@@ -117,15 +117,48 @@ type lockLine struct {
 	claim Claim
 }
 
+// readings is how often a table is read that does not fit into a page.
+const readings = 4
+
 // AllLocks reads the table. It shows only what was locked from this pid namespace. known
 // is false if the system keeps no such table. It takes the kernel some 10 ms, in which
 // nobody can lock any file: it is read once for all that is asked of it.
 func AllLocks() (all Locks, known bool) {
-	b, err := table("/proc/locks")
+	b, whole, err := table("/proc/locks")
 	if err != nil {
 		return nil, false
 	}
-	for line := range strings.Lines(string(b)) {
+	all = parseLocks(b)
+	if whole {
+		return all, true
+	}
+	// It comes a page at a time, and the kernel counts lines to find where the next one
+	// begins: when a line before that has gone meanwhile, another one is left out. Where
+	// so much is locked and unlocked it may be left out again, but hardly each time.
+	for range readings - 1 {
+		if b, _, err = table("/proc/locks"); err == nil {
+			all = all.with(parseLocks(b))
+		}
+	}
+	return all, true
+}
+
+// with adds the lines of another reading that are not in this one.
+func (l Locks) with(other Locks) Locks {
+	seen := map[lockLine]int{}
+	for _, line := range l {
+		seen[line]++
+	}
+	for _, line := range other {
+		if seen[line]--; seen[line] < 0 {
+			l = append(l, line)
+		}
+	}
+	return l
+}
+
+func parseLocks(table []byte) (all Locks) {
+	for line := range strings.Lines(string(table)) {
 		// 1: FLOCK  ADVISORY  WRITE 4711 fe:01:131 0 EOF
 		// 1: -> FLOCK  ADVISORY  WRITE 4712 fe:01:131 0 EOF
 		f := strings.Fields(line)
@@ -143,7 +176,7 @@ func AllLocks() (all Locks, known bool) {
 		pid, _ := strconv.Atoi(f[3])
 		all = append(all, lockLine{f[0], f[4], Claim{PID: pid, Waiting: waiting, Shared: f[2] == "READ"}})
 	}
-	return all, true
+	return all
 }
 
 // Claims lists who holds and who waits for the flock of a file, in the kernel's order.
@@ -371,7 +404,7 @@ func FirstChild(pid int) int {
 	first, started := 0, uint64(0)
 	tasks, _ := filepath.Glob("/proc/" + strconv.Itoa(pid) + "/task/[0-9]*/children")
 	for _, path := range tasks {
-		b, _ := table(path)
+		b, _, _ := table(path)
 		for _, word := range strings.Fields(string(b)) {
 			child, _ := strconv.Atoi(word)
 			st, ok := Stat(child)

@@ -122,6 +122,58 @@ func TestDescends(t *testing.T) {
 	require.True(t, !yes && known)
 }
 
+func TestUnder(t *testing.T) {
+	t.Parallel()
+	c := sleeper(t).Process.Pid
+	for _, other := range []int{c, os.Getpid(), os.Getppid()} {
+		yes, known := Under(c, other)
+		require.True(t, yes && known, "%d", other)
+	}
+	yes, known := Under(os.Getpid(), c)
+	require.True(t, !yes && known)
+	_, known = Under(1<<22+1, c)
+	require.False(t, known, "there is no such process")
+}
+
+// A number that has been given to another process since says nothing.
+func TestOlder(t *testing.T) {
+	t.Parallel()
+	c := sleeper(t).Process.Pid
+	st, ok := Stat(c)
+	require.True(t, ok)
+	require.Equal(t, c, older(c, st))
+	st.Started--
+	require.Zero(t, older(c, st))
+	require.Zero(t, older(0, st))
+}
+
+func TestProgram(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	script := filepath.Join(dir, "etl.sh")
+	require.NoError(t, os.WriteFile(script, []byte("read x\n"), 0o644))
+	for _, c := range []struct {
+		argv []string
+		want string
+	}{
+		{[]string{"cat"}, "cat"}, {[]string{"sh", script, "x"}, "etl.sh"}, {[]string{"sh", "-e", script}, "etl.sh"}, {[]string{"-sh", script}, "etl.sh"},
+		{[]string{"sh", "-o", "errexit", "--", script}, "etl.sh"}, {[]string{"sh", "-ec", "read x", "name"}, "sh"}, {[]string{"sh", "-s", "x"}, "sh"}, {[]string{"-sh"}, "sh"},
+	} {
+		cmd := exec.Command("sh")
+		if c.argv[0] == "cat" {
+			cmd = exec.Command("cat")
+		}
+		cmd.Args = c.argv
+		in, err := cmd.StdinPipe()
+		require.NoError(t, err)
+		require.NoError(t, cmd.Start())
+		require.Equal(t, c.want, Program(cmd.Process.Pid), "%q", c.argv)
+		require.NoError(t, in.Close())
+		_ = cmd.Wait()
+	}
+	require.Empty(t, Program(1<<22+1))
+}
+
 func TestBooted(t *testing.T) {
 	now := time.Now().UnixMilli()
 	ms, boot := Self().Booted(now)

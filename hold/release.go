@@ -1,0 +1,199 @@
+package hold
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"golang.org/x/sys/unix"
+
+	"github.com/dblock-dev/dblock/internal/cli"
+	"github.com/dblock-dev/dblock/internal/say"
+	"github.com/dblock-dev/dblock/internal/term"
+	"github.com/dblock-dev/dblock/lock"
+)
+
+// Release is the grammar of `dblock release`.
+type Release struct {
+	cli.Database
+	Quiet cli.Quiet `short:"q" help:"Do not say that there was nothing to release; given twice, nor that the lock was lost."`
+}
+
+// releaseWithin is how long a keeper may take to release the lock; a hold that leaves
+// the path free for others takes a fraction of a second.
+const releaseWithin = 10 * time.Second
+
+// Run ends a hold of the shell's: the last one, or that of the database that is named.
+func (r *Release) Run(k *kong.Context) error {
+	if given := cli.Given(k); given("db") && !given("lock-file") {
+		r.LockFile = ""
+	}
+	holds := stack(present())
+	at, err := r.which(holds)
+	if err != nil {
+		return err
+	}
+	if at < 0 {
+		r.nothing(holds)
+		return nil
+	}
+	h := holds[at]
+	err = r.end(h)
+	if evaluated() {
+		_, werr := os.Stdout.WriteString(without(holds, at).commands())
+		if err == nil {
+			err = werr
+		}
+	}
+	return err
+}
+
+// stack are the holds of a shell, the last one first.
+func stack(v variables) (all []variables) {
+	for ; len(v) > 0; v = v.before() {
+		all = append(all, v)
+	}
+	return all
+}
+
+// without are the variables that a shell has after the end of one of its holds.
+func without(holds []variables, at int) variables {
+	path := holds[at][lock.EnvLockFile]
+	left := slices.Delete(slices.Clone(holds), at, at+1)
+	var v variables
+	for i := len(left) - 1; i >= 0; i-- {
+		h := variables{}
+		for name, value := range left[i] {
+			h[name] = value
+		}
+		if i < at {
+			h.forget(path)
+		}
+		h.behind(v)
+		v = h
+	}
+	return v
+}
+
+// forget takes a lock out of those that enclose a hold.
+func (v variables) forget(path string) {
+	var lines []string
+	for line := range strings.SplitSeq(v[lock.EnvOuter], "\n") {
+		if f := strings.SplitN(line, ":", 3); len(f) == 3 && unescape.Replace(f[2]) != path {
+			lines = append(lines, line)
+		}
+	}
+	delete(v, lock.EnvOuter)
+	if len(lines) > 0 {
+		v[lock.EnvOuter] = strings.Join(lines, "\n")
+	}
+}
+
+// which of the holds is to end: -1 if there is none.
+func (r *Release) which(holds []variables) (int, error) {
+	path := ""
+	if r.DB != "" || r.LockFile != "" {
+		n, err := lock.Resolve(r.DB, r.LockFile)
+		if err != nil {
+			return -1, err
+		}
+		path = n.Notice
+	}
+	return slices.IndexFunc(holds, func(v variables) bool {
+		return v[envPID] != "" && (path == "" || v[lock.EnvLockFile] == path)
+	}), nil
+}
+
+// nothing says that there is nothing to release, which is no fault: a hold is over after it
+// was released twice.
+func (r *Release) nothing(holds []variables) {
+	switch {
+	case r.Quiet > 0:
+	case r.DB != "" || r.LockFile != "":
+		fmt.Fprintf(say.Stderr, "dblock: this shell does not hold %s: there is nothing to release\n", strings.TrimPrefix(strings.TrimPrefix(r.Selector(), "-d "), "--lock-file "))
+	case len(holds) > 0:
+		fmt.Fprintf(say.Stderr, "dblock: the lock is held by the dblock that runs this (pid %s): it is released when that has ended\n", term.Clean(holds[0][lock.EnvPID]))
+	default:
+		fmt.Fprintln(say.Stderr, "dblock: this shell holds no lock: there is nothing to release")
+	}
+}
+
+// end has a keeper release its lock, and waits until it has.
+func (r *Release) end(v variables) error {
+	path := v[lock.EnvLockFile]
+	pid, err := strconv.Atoi(v[envPID])
+	if err != nil || pid <= 1 {
+		return r.lost(path, "no process keeps it")
+	}
+	keeper, err := open(pid)
+	if err != nil {
+		return r.lost(path, fmt.Sprintf("its keeper, process %d, has ended before: it was released by then, or the keeper was killed", pid))
+	}
+	defer keeper.close()
+	// The handle comes first: what is seen afterwards is true of the process that it refers
+	// to, or that one has ended and no signal reaches anybody.
+	f := stateOf(pid)
+	if f != nil {
+		defer f.Close()
+	}
+	if served := lock.KeptFor(pid); f != nil && read(text(f)).path != path || served != 0 && !above(served) || served == 0 && len(ancestors()) > 0 {
+		return r.lost(path, fmt.Sprintf("process %d does not keep it for this shell: it was released before, or its keeper was killed", pid))
+	}
+	keeper.send(releases)
+	keeper.send(unix.SIGCONT)
+	if !ends(keeper, releaseWithin) {
+		return &cli.ConflictError{
+			Code: cli.ExitConflict, Quiet: r.Quiet,
+			Text: fmt.Sprintf("%s is not released: its keeper, process %d, does not answer", term.Path(path), pid),
+			Hint: fmt.Sprintf("`dblock force --lock-file %s` ends it, and this shell with it", cli.Quote(path)),
+		}
+	}
+	if f == nil {
+		return nil
+	}
+	switch n := read(text(f)); {
+	case n.word == wasLost:
+		return &cli.ConflictError{Code: cli.ExitLost, Quiet: r.Quiet, Text: n.text}
+	case n.word != wasReleased:
+		return r.lost(path, fmt.Sprintf("its keeper, process %d, was killed", pid))
+	case n.text != "":
+		fmt.Fprintf(say.Stderr, "dblock: %s\n", n.text)
+	}
+	return nil
+}
+
+// lost is the error of a hold that had ended before.
+func (r *Release) lost(path, why string) error {
+	return &cli.ConflictError{
+		Code: cli.ExitLost, Quiet: r.Quiet,
+		Text: fmt.Sprintf("%s was not held any more: %s", term.Path(path), why),
+	}
+}
+
+// text is all that there is in a file, from its beginning.
+func text(f *os.File) string {
+	b, _ := io.ReadAll(io.NewSectionReader(f, 0, 1<<16))
+	return string(b)
+}
+
+// ends waits for the end of a process.
+func ends(s *shell, within time.Duration) bool {
+	ended := make(chan struct{})
+	go func() {
+		for !s.gone() {
+			s.await(-1)
+		}
+		close(ended)
+	}()
+	select {
+	case <-ended:
+		return true
+	case <-time.After(within):
+		return false
+	}
+}
