@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -314,6 +315,49 @@ func TestSessionTellsTheEnvironment(t *testing.T) {
 	require.Nil(t, c.ask(object{"id": 2, "op": "acquire", "env": false})["env"])
 }
 
+// What the program starts under a hold leans on it, although the session is none of its
+// ancestors; what somebody else starts with the same variables does not.
+func TestWhatAProgramStartsUnderItsSessionsHold(t *testing.T) {
+	t.Parallel()
+	need(t, "ps")
+	if runtime.GOOS != "linux" {
+		t.Skip("whom a session serves is seen in /proc alone")
+	}
+	for _, mode := range []string{"exclusive", "shared"} {
+		dir := t.TempDir()
+		c := converse(t, dir)
+		a := c.ask(object{"id": 1, "op": "acquire", "db": "app.db", "mode": mode})
+		require.Equal(t, true, a["ok"], "%v", a)
+		var env []string
+		for name, value := range a["env"].(object) {
+			env = append(env, name+"="+value.(string))
+		}
+		inner := []string{"-n", "-d", "app.db"}
+		if mode == "shared" {
+			inner = append(inner, "-s")
+		}
+		inner = append(inner, "--", "true")
+		r := finish(t, with(command(t, dir, inner...), env...))
+		require.Zero(t, r.code(), r.stderr)
+		require.True(t, exists(dir, ".app.lock"))
+
+		// A process whose parent is not this test.
+		orphan := exec.Command("sh", "-c", `(until [ $(ps -o ppid= -p $(exec sh -c 'echo $PPID')) != $$ ]; do sleep 0.01; done; "$0" -n -d app.db -- true; echo $? > code.new; mv code.new code) & `, binary)
+		orphan.Dir = dir
+		r = finish(t, with(orphan, env...))
+		require.Zero(t, r.code(), r.stderr)
+		await(t, "the stranger has tried", func() bool { return exists(dir, "code") })
+		got, err := os.ReadFile(filepath.Join(dir, "code"))
+		require.NoError(t, err)
+		require.Equal(t, "75\n", string(got))
+
+		c.release(a["hold"].(float64))
+		r = finish(t, with(command(t, dir, "-n", "-d", "app.db", "--", "true"), env...))
+		require.Zero(t, r.code(), "the hold is over, the variables lie: %s", r.stderr)
+		require.Zero(t, c.end())
+	}
+}
+
 // A writer among readers is wanted, too; and whoever has not asked is not told.
 func TestSessionTellsThatAReaderIsWanted(t *testing.T) {
 	t.Parallel()
@@ -385,7 +429,8 @@ func TestSessionDoesNotGrow(t *testing.T) {
 		_, err = requests.WriteString(b.String())
 		require.NoError(t, err)
 		for range many {
-			require.Equal(t, true, next()["ok"])
+			o := next()
+			require.Equal(t, true, o["ok"], "%v", o)
 		}
 	}
 	descriptors := func() int {
