@@ -229,7 +229,7 @@ func TestKeeperKeepsNothing(t *testing.T) {
 	t.Parallel()
 	need(t, "make", "bash")
 	dir := t.TempDir()
-	script := `exec 3>other 7<&0; ` + holds + `ls -l /proc/$DBLOCK_HOLD_KEEPER/fd > fds; readlink /proc/$DBLOCK_HOLD_KEEPER/cwd; ps -o sid= -p $DBLOCK_HOLD_KEEPER | grep -qw $DBLOCK_HOLD_KEEPER && echo its own; ps -o args= -p $DBLOCK_HOLD_KEEPER`
+	script := `exec 3>other 7<&0; ` + holds + `while ls -l /proc/$DBLOCK_HOLD_KEEPER/fd | grep -q socket:; do sleep 0.02; done; ls -l /proc/$DBLOCK_HOLD_KEEPER/fd > fds; readlink /proc/$DBLOCK_HOLD_KEEPER/cwd; ps -o sid= -p $DBLOCK_HOLD_KEEPER | grep -qw $DBLOCK_HOLD_KEEPER && echo its own; ps -o args= -p $DBLOCK_HOLD_KEEPER`
 	r := finish(t, scripted(t, dir, "bash", script))
 	require.Regexp(t, `^/\nits own\ndblock hold --for \d+ -d x\.db\n$`, r.stdout, r.stderr)
 	for line := range strings.Lines(read(t, dir, "fds")) {
