@@ -76,8 +76,9 @@ func (a *attempt) explain(ctx context.Context, err error) error {
 		return ctx.Err()
 	}
 	if errors.Is(err, queue.ErrBusy) || errors.Is(err, context.DeadlineExceeded) {
+		waited := time.Since(a.start) // to look who it is takes a while, too
 		report, _ := inspect(a.names, a.opts)
-		return &HeldError{Path: a.names.Notice, Report: report, Waited: time.Since(a.start)}
+		return &HeldError{Path: a.names.Notice, Report: report, Waited: waited}
 	}
 	return err
 }
