@@ -18,3 +18,23 @@ func TestTwoReadingsOfTheTable(t *testing.T) {
 	require.Equal(t, Claim{PID: 13, Shared: true}, both[3].claim)
 	require.Equal(t, Claim{PID: 14, Waiting: true}, both[4].claim)
 }
+
+// A table that does not fit into a page may leave out a line that is there all the time.
+func TestALongTableIsReadAgain(t *testing.T) {
+	t.Parallel()
+	const line = "1: FLOCK  ADVISORY  WRITE 11 fe:01:131 0 EOF\n"
+	for _, c := range []struct {
+		whole bool
+		found int
+	}{{false, 1}, {true, 0}} {
+		reads := 0
+		all, known := readLocks(func() ([]byte, bool, error) {
+			if reads++; reads < readings {
+				return nil, c.whole, nil
+			}
+			return []byte(line), c.whole, nil
+		})
+		require.True(t, known)
+		require.Len(t, all, c.found)
+	}
+}

@@ -124,7 +124,11 @@ const readings = 4
 // is false if the system keeps no such table. It takes the kernel some 10 ms, in which
 // nobody can lock any file: it is read once for all that is asked of it.
 func AllLocks() (all Locks, known bool) {
-	b, whole, err := table("/proc/locks")
+	return readLocks(func() ([]byte, bool, error) { return table("/proc/locks") })
+}
+
+func readLocks(read func() (table []byte, whole bool, err error)) (all Locks, known bool) {
+	b, whole, err := read()
 	if err != nil {
 		return nil, false
 	}
@@ -136,7 +140,7 @@ func AllLocks() (all Locks, known bool) {
 	// begins: when a line before that has gone meanwhile, another one is left out. Where
 	// so much is locked and unlocked it may be left out again, but hardly each time.
 	for range readings - 1 {
-		if b, _, err = table("/proc/locks"); err == nil {
+		if b, _, err = read(); err == nil {
 			all = all.with(parseLocks(b))
 		}
 	}
