@@ -167,6 +167,8 @@ func TestProgram(t *testing.T) {
 		in, err := cmd.StdinPipe()
 		require.NoError(t, err)
 		require.NoError(t, cmd.Start())
+		// Its arguments are there to be seen a moment after it is executed.
+		require.Eventually(t, func() bool { return Program(cmd.Process.Pid) != "" }, 20*time.Second, time.Millisecond, "%q", c.argv)
 		require.Equal(t, c.want, Program(cmd.Process.Pid), "%q", c.argv)
 		require.NoError(t, in.Close())
 		_ = cmd.Wait()
