@@ -63,7 +63,7 @@ func stack(v variables) (all []variables) {
 
 // without are the variables that a shell has after the end of one of its holds.
 func without(holds []variables, at int) variables {
-	path := holds[at][lock.EnvLockFile]
+	paths := holds[at].paths()
 	left := slices.Delete(slices.Clone(holds), at, at+1)
 	var v variables
 	for i := len(left) - 1; i >= 0; i-- {
@@ -72,7 +72,7 @@ func without(holds []variables, at int) variables {
 			h[name] = value
 		}
 		if i < at {
-			h.forget(path)
+			h.forget(paths)
 		}
 		h.behind(v)
 		v = h
@@ -80,11 +80,11 @@ func without(holds []variables, at int) variables {
 	return v
 }
 
-// forget takes a lock out of those that enclose a hold.
-func (v variables) forget(path string) {
+// forget takes locks out of those that enclose a hold.
+func (v variables) forget(paths []string) {
 	var lines []string
 	for line := range strings.SplitSeq(v[lock.EnvOuter], "\n") {
-		if f := strings.SplitN(line, ":", 3); len(f) == 3 && unescape.Replace(f[2]) != path {
+		if f := strings.SplitN(line, ":", 3); len(f) == 3 && !slices.Contains(paths, unescape.Replace(f[2])) {
 			lines = append(lines, line)
 		}
 	}
@@ -94,19 +94,40 @@ func (v variables) forget(path string) {
 	}
 }
 
-// which of the holds is to end: -1 if there is none.
+// which of the holds is to end: -1 if there is none. Several locks that were taken together
+// are one hold, and released together.
 func (r *Release) which(holds []variables) (int, error) {
-	path := ""
-	if r.DB != "" || r.LockFile != "" {
-		n, err := lock.Resolve(r.DB, r.LockFile)
+	var paths []string
+	for i, db := range append([]string{r.DB}, r.More...) {
+		lockFile := ""
+		if i == 0 {
+			lockFile = r.LockFile
+		}
+		if db == "" && lockFile == "" {
+			continue
+		}
+		n, err := lock.Resolve(db, lockFile)
 		if err != nil {
 			return -1, err
 		}
-		path = n.Notice
+		paths = append(paths, n.Notice)
 	}
 	return slices.IndexFunc(holds, func(v variables) bool {
-		return v[envPID] != "" && (path == "" || v[lock.EnvLockFile] == path)
+		own := v.paths()
+		return v[envPID] != "" && !slices.ContainsFunc(paths, func(path string) bool { return !slices.Contains(own, path) })
 	}), nil
+}
+
+// paths are the lock files of a hold: of one that has several, the others are among those
+// that enclose it, with the same holder.
+func (v variables) paths() []string {
+	all := []string{v[lock.EnvLockFile]}
+	for line := range strings.SplitSeq(v[lock.EnvOuter], "\n") {
+		if f := strings.SplitN(line, ":", 3); len(f) == 3 && f[1] == v[envPID] {
+			all = append(all, unescape.Replace(f[2]))
+		}
+	}
+	return all
 }
 
 // nothing says that there is nothing to release, which is no fault: a hold is over after it
@@ -115,12 +136,24 @@ func (r *Release) nothing(holds []variables) {
 	switch {
 	case r.Quiet > 0:
 	case r.DB != "" || r.LockFile != "":
-		fmt.Fprintf(say.Stderr, "dblock: this shell does not hold %s: there is nothing to release\n", strings.TrimPrefix(strings.TrimPrefix(r.Selector(), "-d "), "--lock-file "))
+		fmt.Fprintf(say.Stderr, "dblock: this shell does not hold %s: there is nothing to release\n", r.named())
 	case len(holds) > 0:
 		fmt.Fprintf(say.Stderr, "dblock: the lock is held by the dblock that runs this (pid %s): it is released when that has ended\n", term.Clean(holds[0][lock.EnvPID]))
 	default:
 		fmt.Fprintln(say.Stderr, "dblock: this shell holds no lock: there is nothing to release")
 	}
+}
+
+// named is what was named, for people.
+func (r *Release) named() string {
+	s := strings.TrimPrefix(strings.TrimPrefix(r.Selector(), "-d "), "--lock-file ")
+	for _, db := range r.More {
+		s += " and " + cli.Quote(db)
+	}
+	if len(r.More) > 0 {
+		s += " together"
+	}
+	return s
 }
 
 // end has a keeper release its lock, and waits until it has.
@@ -159,6 +192,8 @@ func (r *Release) end(v variables) error {
 	switch n := read(text(f)); {
 	case n.word == wasLost:
 		return &cli.ConflictError{Code: cli.ExitLost, Quiet: r.Quiet, Text: n.text}
+	case n.word == wasLate:
+		return &cli.ConflictError{Code: cli.ExitTimeLimit, Quiet: r.Quiet, Text: n.text}
 	case n.word != wasReleased:
 		return r.lost(path, fmt.Sprintf("its keeper, process %d, was killed", pid))
 	case n.text != "":
