@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dblock-dev/dblock/internal/cli"
+	"github.com/dblock-dev/dblock/internal/crew"
 	"github.com/dblock-dev/dblock/internal/say"
 	"github.com/dblock-dev/dblock/internal/term"
 	"github.com/dblock-dev/dblock/lock"
@@ -24,19 +25,19 @@ import (
 // uses (no terminal, pipe, directory), and ends with it.
 type keeper struct {
 	c     *Command
-	shell *shell
+	shell *crew.Process
 	sigs  *signals.Listener
 
 	holder run.Holder
 	state  *state
-	crew   crew
+	crew   crew.Crew
 
 	ending syscall.Signal // that the shell was told; 0: none
 	late   string         // why it was told that, if its time was up
 }
 
 // kept is the shell of this process, if it was started as a keeper.
-func kept(pid int) (s *shell, keeps bool) {
+func kept(pid int) (s *crew.Process, keeps bool) {
 	value, keeps := os.LookupEnv(envKeeper)
 	if !keeps {
 		return nil, false
@@ -47,7 +48,7 @@ func kept(pid int) (s *shell, keeps bool) {
 		return nil, false
 	}
 	unix.CloseOnExec(frontFD)
-	return inherited(pid, fd), true
+	return crew.Inherited(pid, fd), true
 }
 
 // errAlone says that nobody is left for whom the lock would be.
@@ -56,14 +57,14 @@ var errAlone = errors.New("the shell has ended")
 // run gets the lock, tells the front, and keeps the lock until the shell has ended or
 // releases it.
 func (k *keeper) run(opts lock.Options) error {
-	opts.For = k.shell.pid
+	opts.For = k.shell.PID
 	ctx, cancel := context.WithCancelCause(context.Background())
 	go func() {
-		k.shell.await(frontFD)
+		k.shell.Await(frontFD)
 		cancel(errAlone)
 	}()
 	undone := "it is not held"
-	if name := lock.Program(k.shell.pid); name != "" {
+	if name := lock.Program(k.shell.PID); name != "" {
 		undone += " for " + term.Clean(name)
 	}
 	l, err := k.c.Acquire(ctx, k.c.Voice, opts, undone, k.sigs)
@@ -101,7 +102,7 @@ func (k *keeper) handOver() error {
 		}
 	}
 	grants := k.holder.Grants()
-	say.Stderr.Flush(lookEvery)
+	say.Stderr.Flush(crew.LookEvery)
 	detach()
 	k.state = newState(grants[0].Names.Notice)
 	var answer strings.Builder
@@ -120,8 +121,8 @@ func (k *keeper) handOver() error {
 	var b [len(taken)]byte
 	for have := 0; have < len(b); {
 		// Until then nothing but the end of one of them can come.
-		k.shell.await(frontFD)
-		if k.shell.gone() {
+		k.shell.Await(frontFD)
+		if k.shell.Gone() {
 			return errAlone
 		}
 		n, err := unix.Read(frontFD, b[have:])
@@ -151,11 +152,11 @@ func detach() {
 // shell is what works under the lock: who tells the keeper to end means that, and the lock
 // is kept until it has.
 func (k *keeper) attend() error {
-	k.crew.shell = k.shell
+	k.crew.Leader = k.shell
 	gone := make(chan struct{})
 	go func() {
-		for !k.shell.gone() {
-			k.shell.await(-1)
+		for !k.shell.Gone() {
+			k.shell.Await(-1)
 		}
 		close(gone)
 	}()
@@ -188,7 +189,7 @@ func (k *keeper) attend() error {
 				kill = then
 			}
 		case <-kill:
-			k.crew.tell(unix.SIGKILL)
+			k.crew.Tell(unix.SIGKILL)
 		}
 	}
 }
@@ -197,21 +198,21 @@ func (k *keeper) attend() error {
 // all of that has gone.
 func (k *keeper) end(by syscall.Signal, all bool) {
 	k.ending = by
-	k.crew.look()
+	k.crew.Look()
 	if all {
-		k.crew.tell(by)
+		k.crew.Tell(by)
 	} else {
-		k.shell.send(by)
+		k.shell.Send(by)
 	}
 }
 
 // outlast waits for what the shell has left that was told to end.
 func (k *keeper) outlast(kill <-chan time.Time) {
-	k.crew.tell(k.ending)
-	for pause := firstPause; len(k.crew.living()) > 0; pause = min(2*pause, lookEvery) {
+	k.crew.Tell(k.ending)
+	for pause := crew.FirstPause; k.crew.Lives(); pause = min(2*pause, crew.LookEvery) {
 		select {
 		case <-kill:
-			k.crew.tell(unix.SIGKILL)
+			k.crew.Tell(unix.SIGKILL)
 		case sig := <-k.sigs.C():
 			if sig.Signal == releases {
 				return
@@ -250,7 +251,7 @@ func (k *keeper) endLate() (kill <-chan time.Time) {
 // act ends the shell that way, or does not, tells who works with it, and says when to kill
 // what has not ended.
 func (k *keeper) act(how, text string) (kill <-chan time.Time) {
-	screen := complain(k.shell.pid)
+	screen := complain(k.shell.PID)
 	then := "the shell goes on"
 	switch how {
 	case "kill":

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dblock-dev/dblock/internal/cli"
+	"github.com/dblock-dev/dblock/internal/crew"
 	"github.com/dblock-dev/dblock/internal/say"
 	"github.com/dblock-dev/dblock/internal/term"
 	"github.com/dblock-dev/dblock/lock"
@@ -163,11 +164,11 @@ func (r *Release) end(v variables) error {
 	if err != nil || pid <= 1 {
 		return r.lost(path, "no process keeps it")
 	}
-	keeper, err := open(pid)
+	keeper, err := crew.Open(pid)
 	if err != nil {
 		return r.lost(path, fmt.Sprintf("its keeper, process %d, has ended before: it was released by then, or the keeper was killed", pid))
 	}
-	defer keeper.close()
+	defer keeper.Close()
 	// The handle comes first: what is seen afterwards is true of the process that it refers
 	// to, or that one has ended and no signal reaches anybody.
 	f := stateOf(pid)
@@ -177,8 +178,8 @@ func (r *Release) end(v variables) error {
 	if served := lock.KeptFor(pid); f != nil && read(text(f)).path != path || served != 0 && !above(served) || served == 0 && len(ancestors()) > 0 {
 		return r.lost(path, fmt.Sprintf("process %d does not keep it for this shell: it was released before, or its keeper was killed", pid))
 	}
-	keeper.send(releases)
-	keeper.send(unix.SIGCONT)
+	keeper.Send(releases)
+	keeper.Send(unix.SIGCONT)
 	if !ends(keeper, releaseWithin) {
 		return &cli.ConflictError{
 			Code: cli.ExitConflict, Quiet: r.Quiet,
@@ -217,11 +218,11 @@ func text(f *os.File) string {
 }
 
 // ends waits for the end of a process.
-func ends(s *shell, within time.Duration) bool {
+func ends(s *crew.Process, within time.Duration) bool {
 	ended := make(chan struct{})
 	go func() {
-		for !s.gone() {
-			s.await(-1)
+		for !s.Gone() {
+			s.Await(-1)
 		}
 		close(ended)
 	}()
