@@ -35,7 +35,6 @@ const (
 	Healed   Kind = "healed"    // somebody had removed the lock file of a hold; it was put back
 	Lost     Kind = "lost"      // a hold was lost while its command ran; its Hold line follows
 	Forced   Kind = "forced"    // an operator has ended a hold or removed a lock file
-	Overdue  Kind = "overdue"   // a command had used up its time
 )
 
 // Ended says how a hold, or a wait, came to its end.
@@ -43,10 +42,11 @@ type Ended string
 
 // The ends of holds (Hold), and of waits (GaveUp).
 const (
-	Exited   Ended = "exited"   // its command ended by itself: see Code
-	Signaled Ended = "signaled" // its command died of a signal: see Signal
-	Released Ended = "released" // by a program, or a shell, that had it for itself
-	LostIt   Ended = "lost"     // somebody else took it
+	Exited   Ended = "exited"     // its command ended by itself: see Code
+	Signaled Ended = "signaled"   // its command died of a signal: see Signal
+	Released Ended = "released"   // by a program, or a shell, that had it for itself
+	Late     Ended = "time-limit" // its command was ended since its time was up
+	LostIt   Ended = "lost"       // somebody else took it
 
 	TimedOut    Ended = "timed-out"   // waited as long as it would
 	Busy        Ended = "busy"        // would not wait

@@ -21,19 +21,19 @@ var ErrLine = errors.New("not a line of history")
 func Parse(line []byte) (Event, error) {
 	var e Event
 	s := scanner{rest: bytes.TrimSpace(line)}
-	s.object(func(key string) { e.member(&s, key) })
+	s.object(func(key []byte) { e.member(&s, key) })
 	if s.failed || len(s.rest) > 0 || e.Version != Version || e.Kind == "" {
 		return Event{}, ErrLine
 	}
 	return e, nil
 }
 
-func (e *Event) member(s *scanner, key string) {
-	switch key {
+func (e *Event) member(s *scanner, key []byte) {
+	switch string(key) {
 	case "v":
 		e.Version = int(s.int())
 	case "event":
-		e.Kind = Kind(s.text())
+		e.Kind = Kind(s.common(kinds))
 	case "at":
 		e.At = s.int()
 	case "token":
@@ -51,7 +51,7 @@ func (e *Event) member(s *scanner, key string) {
 	case "command":
 		e.Command = s.text()
 	case "mode":
-		e.Shared = s.text() == "shared"
+		e.Shared = s.common(modes) == modes[0]
 	case "priority":
 		e.Priority = s.text()
 	case "requested":
@@ -65,7 +65,7 @@ func (e *Event) member(s *scanner, key string) {
 	case "held_ms":
 		e.Held = s.millis()
 	case "ended":
-		e.Ended = Ended(s.text())
+		e.Ended = Ended(s.common(ends))
 	case "code":
 		e.Code = int(s.int())
 	case "signal":
@@ -74,15 +74,15 @@ func (e *Event) member(s *scanner, key string) {
 		e.Heals = int(s.int())
 	case "by":
 		var p Party
-		s.object(func(key string) { p.member(s, key) })
+		s.object(func(key []byte) { p.member(s, key) })
 		e.By = &p
 	case "ahead":
 		e.Ahead = int(s.int())
 	case "blockers":
 		s.array(func() {
 			var b Blocker
-			s.object(func(key string) {
-				if key == "ms" {
+			s.object(func(key []byte) {
+				if string(key) == "ms" {
 					b.For = s.millis()
 				} else {
 					b.member(s, key)
@@ -95,8 +95,15 @@ func (e *Event) member(s *scanner, key string) {
 	}
 }
 
-func (p *Party) member(s *scanner, key string) {
-	switch key {
+// The texts that nearly every line has, which need not be copied.
+var (
+	kinds = []string{string(Hold), string(GaveUp), string(Killed), string(TookOver), string(Healed), string(Lost), string(Forced)}
+	modes = []string{"shared", "exclusive"}
+	ends  = []string{string(Exited), string(Signaled), string(Released), string(Late), string(LostIt), string(TimedOut), string(Busy), string(Interrupted)}
+)
+
+func (p *Party) member(s *scanner, key []byte) {
+	switch string(key) {
 	case "pid":
 		p.PID = int(s.int())
 	case "uid":
@@ -167,7 +174,7 @@ func (s *scanner) list(open, end byte, item func()) {
 }
 
 // object reads an object; another value is skipped.
-func (s *scanner) object(member func(key string)) {
+func (s *scanner) object(member func(key []byte)) {
 	if s.next() != '{' {
 		s.skip()
 		return
@@ -195,7 +202,7 @@ func (s *scanner) array(item func()) {
 func (s *scanner) skip() {
 	switch s.next() {
 	case '{':
-		s.object(func(string) { s.skip() })
+		s.object(func([]byte) { s.skip() })
 	case '[':
 		s.array(s.skip)
 	case '"':
@@ -290,6 +297,27 @@ func (s *scanner) digits() (n int64, ok bool) {
 	return n, true
 }
 
+// micros reads a number with three decimals the quick way, if it is one, and returns it times
+// a thousand.
+func (s *scanner) micros() (n int64, ok bool) {
+	s.next()
+	point := bytes.IndexByte(s.rest[:min(len(s.rest), 14)], '.')
+	end := point + 4
+	if point < 1 || s.rest[0] == '0' && point > 1 || end >= len(s.rest) || s.rest[end] != ',' && s.rest[end] != '}' {
+		return 0, false
+	}
+	for i, c := range s.rest[:end] {
+		switch {
+		case c >= '0' && c <= '9':
+			n = 10*n + int64(c-'0')
+		case i != point:
+			return 0, false
+		}
+	}
+	s.rest = s.rest[end:]
+	return n, true
+}
+
 // float reads a number; another value is skipped and 0.
 func (s *scanner) float() float64 {
 	if c := s.next(); c != '-' && (c < '0' || c > '9') {
@@ -302,12 +330,18 @@ func (s *scanner) float() float64 {
 
 // millis reads a number of milliseconds.
 func (s *scanner) millis() time.Duration {
+	if us, ok := s.micros(); ok {
+		return time.Duration(us) * time.Microsecond
+	}
 	us := math.Round(s.float() * 1000)
 	return time.Duration(min(max(us, 0), 1<<53)) * time.Microsecond
 }
 
 // text reads a string; another value is skipped and empty.
-func (s *scanner) text() string {
+func (s *scanner) text() string { return s.common(nil) }
+
+// common reads a string that most likely is one of those; another value is skipped and empty.
+func (s *scanner) common(likely []string) string {
 	if s.next() != '"' {
 		s.skip()
 		return ""
@@ -316,43 +350,48 @@ func (s *scanner) text() string {
 	if !ok {
 		s.fail()
 	}
-	return t
+	for _, l := range likely {
+		if string(t) == l {
+			return l
+		}
+	}
+	return string(t)
 }
 
-// string reads a string.
-func (s *scanner) string() (string, bool) {
+// string reads a string. What it returns may be part of the line.
+func (s *scanner) string() ([]byte, bool) {
 	if !s.take('"') {
-		return "", false
+		return nil, false
 	}
 	for i, c := range s.rest {
 		switch {
 		case c == '"':
-			t := string(s.rest[:i])
+			t := s.rest[:i]
 			s.rest = s.rest[i+1:]
 			return t, true
 		case c < ' ':
-			return "", false
+			return nil, false
 		case c == '\\' || c >= utf8.RuneSelf:
 			return s.escaped(append([]byte(nil), s.rest[:i]...), i)
 		}
 	}
-	return "", false
+	return nil, false
 }
 
 // escaped reads the rest of a string, from the i-th byte on.
-func (s *scanner) escaped(t []byte, i int) (string, bool) {
+func (s *scanner) escaped(t []byte, i int) ([]byte, bool) {
 	for i < len(s.rest) {
 		c := s.rest[i]
 		switch {
 		case c == '"':
 			s.rest = s.rest[i+1:]
-			return string(t), true
+			return t, true
 		case c < ' ':
-			return "", false
+			return nil, false
 		case c == '\\':
 			r, size := unescape(s.rest[i:])
 			if size == 0 {
-				return "", false
+				return nil, false
 			}
 			t = utf8.AppendRune(t, r)
 			i += size
@@ -362,7 +401,7 @@ func (s *scanner) escaped(t []byte, i int) (string, bool) {
 			i += size
 		}
 	}
-	return "", false
+	return nil, false
 }
 
 // unescape reads an escape sequence, two of them if they are the halves of one character;

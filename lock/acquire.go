@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/dblock-dev/dblock/lock/internal/claim"
+	"github.com/dblock-dev/dblock/lock/internal/inode"
+	"github.com/dblock-dev/dblock/lock/internal/notice"
 	"github.com/dblock-dev/dblock/lock/internal/proc"
 	"github.com/dblock-dev/dblock/lock/internal/queue"
 )
@@ -31,6 +33,7 @@ func (l *Lock) acquire(ctx context.Context) (hold, error) {
 		}
 		h, waited, err := a.take(ctx, nil)
 		if err != nil {
+			a.opts.recordGivenUp(ctx, err, a.names, a.self(), a.start)
 			return nil, a.explain(ctx, err)
 		}
 		// While we waited, a symbolic link on the way to the database may have been
@@ -91,8 +94,7 @@ func (a *attempt) lean() (hold, error) {
 	if o == nil || err != nil {
 		return nil, err
 	}
-	mine := a.claims(nil)
-	g := Grant{Names: a.names, Holder: holderOf(mine.Describe()), Leaned: true, LeanedPID: o.pid}
+	g := Grant{Names: a.names, Holder: a.self(), Leaned: true, LeanedPID: o.pid}
 	g.Holder.Mode, g.Holder.Token = mode, o.token
 	return newLeaned(g, s, *o, a.succeed, !a.opts.Unattended), nil
 }
@@ -176,5 +178,12 @@ func (a *attempt) claims(patience *queue.Patience) claim.Options {
 	return claim.Options{
 		Path: a.names.Notice, Named: a.names.named(), Me: a.me, Shared: a.opts.Mode == Shared, Process: a.opts.Process, Command: a.opts.Command, Info: a.opts.Info,
 		StaleTimeout: a.opts.StaleTimeout, ByAge: a.opts.Stale == StaleAge, RetryDelay: a.opts.RetryDelay, Patience: patience, Now: a.opts.Now, Step: a.step, Delay: a.opts.OnDelay,
+		Replaced: func(state *inode.Dir, stale notice.Info) { a.opts.recordReplaced(state, stale, a.self()) },
 	}
+}
+
+// self is this process, as the notice would have it.
+func (a *attempt) self() Holder {
+	mine := a.claims(nil)
+	return holderOf(mine.Describe())
 }

@@ -99,6 +99,9 @@ func Break(ctx context.Context, db string, opts BreakOptions) (*Broken, error) {
 	}
 	b := &Broken{Report: r}
 	err = r.breakUp(ctx, opts, b)
+	if err == nil && b.Removed && !b.Restored {
+		r.recordForced(&o)
+	}
 	if err == nil && (b.Restored || r.seen == nil && !b.Removed) {
 		err = &HeldError{Path: n.Notice, Report: r}
 	}

@@ -40,6 +40,7 @@ package lock
 //	keeper.go       the keeper: when to beat and to look, and what was lost
 //	break.go        Break: removing a lock that is stuck
 //	kill_holders.go ending the processes that have it, for Break
+//	record.go       what is written into the history, and when
 //	facts.go        Facts: what else this system shows of those who hold a lock or wait
 //	inspect.go      Inspect: who holds a lock, and who waits
 //	environment.go  what a command is told of the hold that it runs under

@@ -3,6 +3,7 @@ package lock
 import (
 	"time"
 
+	"github.com/dblock-dev/dblock/history"
 	"github.com/dblock-dev/dblock/lock/internal/claim"
 	"github.com/dblock-dev/dblock/lock/internal/inode"
 	"github.com/dblock-dev/dblock/lock/internal/queue"
@@ -39,6 +40,8 @@ type hold interface {
 // looks after both.
 type held struct {
 	grant  Grant
+	opts   Options
+	since  time.Time // when it was acquired
 	place  *queue.Place
 	claim  *claim.Claim
 	keeper *keeper
@@ -48,10 +51,15 @@ type held struct {
 	intruded  bool // somebody may have come and gone while the notice was away
 	suspended bool
 	bequests  bool // others may have inherited the room, and keep it
+	heals     int  // how often the notice was put back
+
+	// Who had the lock while it was waited for, if somebody has found the time to ask.
+	blockers []history.Blocker
+	ahead    int
 }
 
 func newHeld(g Grant, opts Options, p *queue.Place, c *claim.Claim) *held {
-	h := &held{grant: g, place: p, claim: c}
+	h := &held{grant: g, opts: opts, since: time.Now(), place: p, claim: c}
 	every, crowded := lookEvery, c.Crowded()
 	if crowded {
 		every = crowdedLook
@@ -116,6 +124,9 @@ func (h *held) begin() {
 	}
 }
 
+// mourn tells the history of a loss, of which it may be long until the hold ends.
+func (h *held) mourn(lost *LostError) { h.recordDuring(history.Lost, lost.Holder) }
+
 // beat shows that we live.
 func (h *held) beat() {
 	if !h.keeper.ended && !h.suspended {
@@ -164,6 +175,7 @@ func (h *held) release() error {
 	lost := k.lost
 	k.mu.Unlock()
 
+	h.recordEnd(lost) // check: record-before-leaving
 	var err error
 	left := false
 	if h.bequests && h.place.Bequeath() {
@@ -183,5 +195,11 @@ func (h *held) release() error {
 // heal puts our notice back.
 func (h *held) heal() error {
 	h.beat()
-	return h.claim.Heal()
+	err := h.claim.Heal()
+	if err == nil {
+		if h.heals++; h.heals == 1 {
+			h.recordDuring(history.Healed, nil)
+		}
+	}
+	return err
 }

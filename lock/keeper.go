@@ -34,6 +34,7 @@ type charge interface {
 	look()                   // finds out whether the lock is still ours, and heals what can be healed
 	beat()                   // shows that we live
 	room() string            // the path of the room, if it is to be watched, else empty
+	mourn(*LostError)        // is told that the lock was lost
 	inode() (inode.ID, bool) // that of the notice, if it can be another one than it was
 }
 
@@ -235,6 +236,7 @@ func (k *keeper) idle() bool { return k.ended || k.lost != nil }
 func (k *keeper) lose(reason string, by *Holder) {
 	k.lost = &LostError{Path: k.path, Reason: reason, Holder: by}
 	close(k.lostc)
+	k.charge.mourn(k.lost)
 }
 
 // loseAs notes that the lock was lost as another hold has lost it. The mutex is locked.

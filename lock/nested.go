@@ -223,6 +223,9 @@ func (h *leaned) bequeath() {
 
 func (h *leaned) begin() {}
 
+// mourn does nothing: there was no lock of ours.
+func (h *leaned) mourn(*LostError) {}
+
 // beat does nothing: the enclosing dblock beats.
 func (h *leaned) beat() {}
 

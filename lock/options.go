@@ -128,6 +128,13 @@ type Options struct {
 	// called more than once.
 	OnDelay func()
 
+	// Outcome, if it is not nil, tells Release how the work under the lock has ended, for the
+	// history.
+	Outcome func() Outcome
+	// NoHistory keeps this lock's events out of the history in its state directory; see
+	// package history. A line is written at Release, which takes some 25 microseconds.
+	NoHistory bool
+
 	// Now is the wall clock; nil is time.Now. All waiting is measured on the
 	// monotonic clock whatever Now says.
 	Now func() time.Time

@@ -26,6 +26,7 @@ type Asking struct {
 	Priority         cli.Priority `default:"normal" placeholder:"CLASS" help:"Who goes first of those who wait: low, normal or high (${default})."`
 	Process          string       `short:"p" default:"dblock" placeholder:"LABEL" help:"The label that others see (${default})."`
 	Info             string       `placeholder:"TEXT" help:"What others are to know, in the lock file: a reason, a ticket, an address."`
+	NoHistory        bool         `help:"Do not add to the history of the lock."`
 	cli.Foreign
 
 	longer string // how one waits longer than this, for who gives up
@@ -53,7 +54,7 @@ func (a *Asking) Request(v *cli.Voice, given func(string) bool) (lock.Options, e
 		}
 	}
 	o := a.Options(a.Foreign)
-	o.Process, o.Info = a.Process, a.Info
+	o.Process, o.Info, o.NoHistory = a.Process, a.Info, a.NoHistory
 	o.Priority = lock.Priority(a.Priority)
 	o.RetryDelay = time.Duration(a.RetryDelay)
 	if a.Shared && !given("exclusive") {

@@ -27,7 +27,8 @@ type Command struct {
 
 	Argv []string `arg:"" optional:"" passthrough:"partial" name:"command" help:"The command and its arguments."`
 
-	explicit bool // the command stood behind "--"
+	explicit bool         // the command stood behind "--"
+	outcome  lock.Outcome // how it has ended
 }
 
 // Behind adds what stood behind the first "--". If a command had begun before it,
@@ -53,6 +54,7 @@ func (c *Command) options(k *kong.Context) (lock.Options, error) {
 	if err != nil {
 		return o, err
 	}
+	o.Outcome = func() lock.Outcome { return c.outcome }
 	switch {
 	case c.Command != "" && len(c.Argv) > 0:
 		return o, cli.Usage("both --command and a command are given", "give one of them")

@@ -8,6 +8,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/dblock-dev/dblock/internal/cli"
 	"github.com/dblock-dev/dblock/lock"
 	"github.com/dblock-dev/dblock/signals"
 )
@@ -31,6 +32,7 @@ func (c *Command) Run(k *kong.Context, sigs *signals.Listener) error {
 		return err
 	}
 	result := c.supervise(l, path, environment(l.Grants()), sigs)
+	c.noteOutcome(result)
 	// The attendant has told of a loss, unless there was nothing yet to attend to.
 	told := l.Err() != nil && !errors.Is(result, lock.ErrLost)
 	err = l.Release()
@@ -48,6 +50,22 @@ func (c *Command) Run(k *kong.Context, sigs *signals.Listener) error {
 		c.Tell("the lock file was not removed: %v", err)
 	}
 	return result
+}
+
+// noteOutcome keeps for the history how the command has ended. That it was late is noted where
+// it is known.
+func (c *Command) noteOutcome(result error) {
+	var exit *cli.ExitError
+	var start *StartError
+	var sig *cli.SignalError
+	switch {
+	case errors.As(result, &exit):
+		c.outcome.Code = exit.Code
+	case errors.As(result, &start):
+		c.outcome.Code = start.Code
+	case errors.As(result, &sig):
+		c.outcome.Signal = int(sig.Signal)
+	}
 }
 
 // environment is the wrapper's own, the flags' variables as the user has set them,

@@ -43,6 +43,7 @@ func (c *Command) supervise(l Holder, path string, env []string, sigs *signals.L
 		status = c.attendTo(ch, l, sigs, status)
 	}
 	if ch.wasLate() {
+		c.outcome.Late = true
 		return &cli.ExitError{Code: cli.ExitTimeLimit}
 	}
 	if status.Signaled() {

@@ -30,6 +30,7 @@ type Force struct {
 	ID        string       `name:"id" placeholder:"ID" help:"Only the lock that dblock status -v showed with this id, live or not."`
 	IfStale   bool         `help:"Only what is stale; for cron."`
 	KillAfter cli.Duration `default:"10s" placeholder:"D" help:"How long after SIGTERM to send SIGKILL (${default})."`
+	NoHistory bool         `help:"Do not add to the history of the lock."`
 	Quiet     bool         `short:"q" help:"Print nothing but errors."`
 
 	denied   error // somebody else's process would have to be ended, or lock file to be removed
@@ -43,7 +44,9 @@ func (f *Force) Run(k *kong.Context) error {
 	if err := f.CheckOne(cli.Given(k)); err != nil {
 		return err
 	}
-	opts := lock.BreakOptions{Options: f.Options(f.Foreign), IfStale: f.IfStale, ID: f.ID, KillAfter: time.Duration(f.KillAfter), Consent: f.ask, Tell: f.progress}
+	o := f.Options(f.Foreign)
+	o.NoHistory = f.NoHistory
+	opts := lock.BreakOptions{Options: o, IfStale: f.IfStale, ID: f.ID, KillAfter: time.Duration(f.KillAfter), Consent: f.ask, Tell: f.progress}
 	b, err := lock.Break(context.Background(), f.DB, opts)
 	if f.denied != nil {
 		err = f.denied

@@ -259,7 +259,7 @@ func needRoot(t *testing.T) {
 func litter(t *testing.T, dir string) []string {
 	t.Helper()
 	var found []string
-	permanent := regexp.MustCompile(`\.lock\.d(/(room|token|turnstile-(low|normal|high)))?$`)
+	permanent := regexp.MustCompile(`\.lock\.d(/(room|token|history(\.1)?\.jsonl|turnstile-(low|normal|high)))?$`)
 	err := filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
 		if strings.Contains(path, ".lock") && !permanent.MatchString(path) {
 			found = append(found, path)

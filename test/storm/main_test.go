@@ -185,7 +185,7 @@ func noticeOf(db string) string {
 	return filepath.Join(filepath.Dir(db), "."+strings.TrimSuffix(filepath.Base(db), ".db")+".lock")
 }
 
-var permanent = []string{"room", "token", "turnstile-high", "turnstile-low", "turnstile-normal"}
+var permanent = []string{"history.1.jsonl", "history.jsonl", "room", "token", "turnstile-high", "turnstile-low", "turnstile-normal"}
 
 // litter lists what dblock has left beside the database and in the state
 // directory, but for that directory's permanent files.

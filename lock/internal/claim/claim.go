@@ -40,6 +40,9 @@ type Options struct {
 	Now  func() time.Time
 	Step func(name string) // is called between two steps
 
+	// Replaced is called with a stale notice in whose place ours stands.
+	Replaced func(state *inode.Dir, stale notice.Info)
+
 	Delay func() // is called before Leave takes longer than a moment
 }
 

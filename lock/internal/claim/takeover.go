@@ -55,6 +55,9 @@ func (c *Claim) confront(ctx context.Context) (done bool, err error) {
 	if done && c.place.Locked() && seen.Info.Dblock != nil && !WasLeft(seen.Info) {
 		queue.Sweep(c.place.Dir()) // it may have been killed at anything
 	}
+	if done && !WasLeft(seen.Info) && seen.Err == nil {
+		c.opts.Replaced(c.place.Dir(), seen.Info)
+	}
 	if done && c.peersMayJudge(seen.Info) { // check: settle-after-takeover
 		// A peer that judged the same notice may be about to unlink what is
 		// at the path, not knowing that it is ours by now.

@@ -96,6 +96,18 @@ func Signs(name inode.Name) (taken, awaited bool) {
 	return having || reading, awaited
 }
 
+// Appending has all writes go to the end of the file, and returns where that is, in bytes.
+func (f *File) Appending() (size int64, err error) {
+	if _, err := unix.FcntlInt(uintptr(f.fd), unix.F_SETFL, unix.O_APPEND); err != nil {
+		return 0, f.wrap(err)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(f.fd, &st); err != nil {
+		return 0, f.wrap(err)
+	}
+	return st.Size, nil
+}
+
 // Existing opens a state file that is there.
 func Existing(name inode.Name) (*File, error) {
 	fd, err := name.Open(unix.O_RDWR, 0)
