@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"os"
 	"time"
 
@@ -77,12 +78,19 @@ func (v *visit) make(c check) {
 	snapshot := *v
 	found, ok := within(c.limit, func() []Finding { return c.found(&snapshot) })
 	if !ok {
-		found = []Finding{{c.name, Problem, "did not answer within " + c.limit.String(),
-			"Looking there takes for ever, as on a network filesystem whose server has gone; dblock would hang there, too.",
-			"see whether the filesystem answers: stat " + cli.Quote(v.dir)}}
+		found = []Finding{v.silent(c.name, c.limit)}
 		v.hung = v.hung || c.files
 	}
 	v.findings = append(v.findings, found...)
+}
+
+// silent is what is said of a check that has not ended in time.
+func (v *visit) silent(name string, limit time.Duration) Finding {
+	f := Finding{name, Problem, "did not answer within " + limit.String(), "Looking there takes for ever, as on a network filesystem whose server has gone; dblock would hang there, too.", ""}
+	if path := cmp.Or(v.dir, v.LockFile, v.DB); path != "" {
+		f.Do = "see whether the filesystem answers: stat " + cli.Quote(path)
+	}
+	return f
 }
 
 // checks are all checks, in the order in which they are shown.
@@ -122,7 +130,8 @@ func (v *visit) examine() {
 	})
 	switch {
 	case !ok:
-		v.make(check{"directory", 0, true, func(*visit) []Finding { select {} }})
+		v.hung = true
+		v.findings = append(v.findings, v.silent("directory", patience))
 	case r.err != nil:
 		v.hung = true
 		v.findings = append(v.findings, Finding{"directory", Problem, r.err.Error(), "The path does not lead to a place where something can be locked.", "look whether it is the right path, seen from this directory"})

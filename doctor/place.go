@@ -251,7 +251,7 @@ func (v *visit) namesake() string {
 		if e.Name() == filepath.Base(v.names.DB) || ext != ".db" && ext != ".sqlite" && ext != ".sqlite3" && ext != ".duckdb" {
 			continue
 		}
-		if n, err := lock.Resolve(filepath.Join(filepath.Dir(v.names.DB), e.Name()), ""); err == nil && n.Notice == v.names.Notice {
+		if n, err := lock.Resolve(filepath.Join(filepath.Dir(v.names.DB), e.Name()), ""); err == nil && n.Notice == v.names.Notice && n.DB != v.names.DB {
 			return "; " + e.Name() + " has the same lock"
 		}
 	}

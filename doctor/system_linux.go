@@ -253,10 +253,10 @@ func (v *visit) limits() []Finding {
 		warn(fmt.Sprintf("this control group has %d threads, and may have %d (pids.max)", now, most), whyProcs, "raise it: for a container --pids-limit, for a service TasksMax")
 	}
 	const whyEvents = "By the kernel's events a holder notices at once what happens to its lock file. Without them it looks every 20 ms."
-	if most, ok := sysctl("max_user_instances"); ok && most-u.instances < fewInstances {
+	if most, ok := inotify("instances"); ok && most-u.instances < fewInstances {
 		warn(fmt.Sprintf("this user has %d of %d inotify instances", u.instances, most), whyEvents, "raise it: sysctl fs.inotify.max_user_instances=1024")
 	}
-	if most, ok := sysctl("max_user_watches"); ok && most-u.watches < fewWatches {
+	if most, ok := inotify("watches"); ok && most-u.watches < fewWatches {
 		warn(fmt.Sprintf("this user has %d of %d inotify watches", u.watches, most), whyEvents, "raise it: sysctl fs.inotify.max_user_watches=65536")
 	}
 	if len(all) == 0 {
@@ -265,10 +265,15 @@ func (v *visit) limits() []Finding {
 	return all
 }
 
-func sysctl(name string) (int, bool) {
-	b, err := os.ReadFile("/proc/sys/fs/inotify/" + name)
-	n, nerr := strconv.Atoi(strings.TrimSpace(string(b)))
-	return n, err == nil && nerr == nil
+// inotify is a limit of the machine's or, where that is lower, of this user namespace's.
+func inotify(of string) (least int, ok bool) {
+	for _, path := range []string{"/proc/sys/fs/inotify/max_user_" + of, "/proc/sys/user/max_inotify_" + of} {
+		b, err := os.ReadFile(path)
+		if n, nerr := strconv.Atoi(strings.TrimSpace(string(b))); err == nil && nerr == nil && (!ok || n < least) {
+			least, ok = n, true
+		}
+	}
+	return least, ok
 }
 
 // pids is the limit of this process's control group, and how much of it is used.

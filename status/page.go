@@ -48,7 +48,9 @@ const (
 func (s style) field(name, text string) string { return s.wrap("  "+name+": ", text, "    ") }
 
 // wrap breaks what is longer than the terminal is wide between words, and indents what follows.
-func (s style) wrap(begin, text, indent string) string { return term.Wrap(begin, text, indent, s.width) }
+func (s style) wrap(begin, text, indent string) string {
+	return term.Wrap(begin, text, indent, s.width)
+}
 
 // page is what status shows.
 type page struct {

@@ -174,7 +174,35 @@ func (fs *files) openedBy(pid int, dir string) (o Opened, err error) {
 		o.Writing = o.Writing || flags&unix.O_ACCMODE != unix.O_RDONLY
 		o.Locked = o.Locked || locked(info)
 	}
+	if o.PID == 0 && err == nil {
+		fs.mappedBy(&o, pid, dir)
+	}
 	return o, err
+}
+
+// mappedBy finds out whether a process has mapped one of the files, which it need not keep open
+// for that.
+func (fs *files) mappedBy(o *Opened, pid int, dir string) {
+	b, _, _ := table(dir + "/maps")
+	for line := range strings.Lines(string(b)) {
+		// 7f0c0a1d2000-7f0c0a1d3000 rw-s 00000000 fe:01 131   /srv/app.db
+		name := ""
+		if at := strings.IndexByte(line, '/'); at >= 0 {
+			name = strings.TrimSuffix(line[at:], "\n")
+		}
+		f := strings.Fields(line)
+		if len(f) < 6 || !fs.mayBe(name) {
+			continue
+		}
+		major, minor, _ := strings.Cut(f[3], ":")
+		a, err1 := strconv.ParseUint(major, 16, 32)
+		i, err2 := strconv.ParseUint(minor, 16, 32)
+		device := strconv.FormatUint(a, 10) + ":" + strconv.FormatUint(i, 10)
+		if err1 == nil && err2 == nil && fs.are(name, f[4], device) {
+			o.PID = pid
+			o.Writing = o.Writing || f[1][1] == 'w' && f[1][3] == 's'
+		}
+	}
 }
 
 // mayBe reports whether it is worth looking closer at a descriptor with such a file.
