@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/dblock-dev/dblock/internal/cli"
@@ -167,6 +168,9 @@ func versionOf(path string, limit time.Duration) string {
 	c := exec.CommandContext(ctx, path, "--version")
 	c.Stdout = &limited{w: &out, left: 1000}
 	c.WaitDelay = limit
+	// What it has started ends with it.
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGKILL) }
 	if err := c.Run(); err != nil {
 		return "it does not tell its version"
 	}
