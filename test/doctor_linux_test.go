@@ -320,9 +320,11 @@ func TestDoctorFinds(t *testing.T) {
 			[]string{"warning openers"}, "has the database open without the lock, for writing", "start it with dblock"},
 		{"locked by flock", func(t *testing.T, dir string) {
 			need(t, "flock")
-			flock := exec.Command("flock", "x.db", "sh", "-c", "touch in; exec sleep 1000")
+			flock := exec.Command("flock", "x.db", "sh", "-c", ": >in; exec sleep 1000")
 			flock.Dir = dir
+			flock.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
 			start(t, flock)
+			t.Cleanup(func() { _ = unix.Kill(-flock.Process.Pid, unix.SIGKILL) })
 			await(t, "it has the lock", func() bool { return exists(dir, "in") })
 		}, nil, []string{"warning openers", "warning openers"}, "has the database open without the lock, and has locked it for itself", "start it with dblock"},
 		{"hot journal", func(t *testing.T, dir string) {
