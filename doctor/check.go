@@ -3,6 +3,7 @@ package doctor
 import (
 	"cmp"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -36,11 +37,12 @@ type visit struct {
 	kong    *kong.Context
 	version string
 
-	names  lock.Names   // of a directory alone only its own
-	dir    string       // of the lock
-	bare   bool         // no database is named: only the directory is looked at
-	report *lock.Report // nil if there is none
-	facts  *lock.Facts  // nil if there are none
+	names   lock.Names   // of a directory alone only its own
+	dir     string       // of the lock
+	bare    bool         // no database is named: only the directory is looked at
+	report  *lock.Report // nil if there is none
+	facts   *lock.Facts  // nil if there are none
+	barrier error        // why there is no report
 
 	findings []Finding
 	hung     bool // the filesystem has not answered
@@ -149,15 +151,27 @@ func (v *visit) examine() {
 
 // inspect finds out about the lock, which several checks want to know.
 func (v *visit) inspect() {
-	r, ok := within(patience, func() *lock.Report {
-		r, _ := lock.Inspect(v.DB, lock.Options{LockFile: v.LockFile})
-		return r
+	type inspected struct {
+		report *lock.Report
+		err    error
+	}
+	r, ok := within(patience, func() inspected {
+		r, err := lock.Inspect(v.DB, lock.Options{LockFile: v.LockFile})
+		return inspected{r, err}
 	})
-	if !ok || r == nil {
+	if !ok {
+		v.hung = true
+		v.findings = append(v.findings, v.silent("lock", patience))
 		return
 	}
-	v.report = r
-	v.facts, _ = within(patience, r.Facts)
+	if v.report, v.barrier = r.report, r.err; v.report != nil {
+		v.facts, _ = within(patience, v.report.Facts)
+	}
+}
+
+// refused reports whether no file can be made in the lock's directory, and that was said.
+func (v *visit) refused() bool {
+	return slices.ContainsFunc(v.findings, func(f Finding) bool { return f.Name == "directory" && f.Level == Problem })
 }
 
 func fine(name, found string) []Finding { return []Finding{{Name: name, Level: OK, Found: found}} }

@@ -72,8 +72,11 @@ func octal(m fs.FileMode) string {
 // lock says in which state the lock is, where that hinders.
 func (v *visit) lock() []Finding {
 	r := v.report
-	if r == nil {
+	switch {
+	case r == nil && (v.bare || v.refused() || v.barrier == nil):
 		return nil
+	case r == nil:
+		return []Finding{{"lock", Problem, "the lock file cannot be looked at: " + v.barrier.Error(), "", "see whose it is: ls -l " + cli.Quote(v.names.Notice)}}
 	}
 	f := Finding{Name: "lock", Level: OK, Why: r.Evidence}
 	selector := v.Selector()

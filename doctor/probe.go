@@ -22,6 +22,9 @@ type probing struct {
 
 // probes tries in a directory of its own, beside the lock file, all that a lock there needs.
 func (v *visit) probes() []Finding {
+	if v.refused() {
+		return nil
+	}
 	guard, err := newAssistant()
 	if err != nil {
 		return []Finding{{"flock", Problem, "no second process can be started: " + err.Error(), "Locking is between processes, and a command is one.", "see how many processes you may have: ulimit -u"}}
@@ -37,7 +40,7 @@ func (v *visit) probes() []Finding {
 		return []Finding{{"flock", Problem, "a second process cannot be talked to: " + err.Error(), "", "try again; please report it if it stays so"}}
 	}
 	if err := unix.Mkdir(path, 0o700); err != nil {
-		return nil // the directory's own check has said why
+		return []Finding{{"directory", Problem, "no directory can be made there: " + err.Error(), "The queue is a small directory beside the database.", "see whether a quota is used up, or a security module forbids it"}}
 	}
 	r, err := enter(path)
 	if err != nil {

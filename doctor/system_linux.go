@@ -146,10 +146,13 @@ func mountedAt(path string) bool {
 
 // openers finds who has the database open and does not work under the lock.
 func (v *visit) openers() []Finding {
-	if v.bare || v.names.DB == "" || v.facts == nil {
-		return nil
-	}
 	const why = "dblock keeps apart only those who take the lock. Who works on the database without it can meet a holder."
+	switch {
+	case v.report == nil || v.names.DB == "":
+		return nil
+	case v.facts == nil:
+		return []Finding{{"openers", Warning, "who has the database open could not be found out in time", why, "try again when the machine is less busy"}}
+	}
 	var all []Finding
 	for _, o := range v.facts.Openers {
 		f := Finding{"openers", Warning, cli.Name(o.Process), why, "start it with dblock, or end it before others work on the database"}
@@ -171,6 +174,8 @@ func (v *visit) openers() []Finding {
 	if len(all) == 0 {
 		found := "nobody has the database open without the lock"
 		switch n := hidden(); {
+		case hidesProcesses():
+			found += "; processes of other users are hidden"
 		case n == 1:
 			found += "; 1 process of another user could not be looked at"
 		case n > 1:

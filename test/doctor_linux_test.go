@@ -439,6 +439,20 @@ func TestDoctorLimits(t *testing.T) {
 	require.Contains(t, r.found("limits"), "a process may have 50 open files")
 
 	need(t, "unshare")
+	if os.Getuid() == 0 {
+		need(t, "setpriv", "prlimit")
+		program, err := os.ReadFile(binary)
+		require.NoError(t, err)
+		reachable := filepath.Join(dir, "dblock")
+		require.NoError(t, os.WriteFile(reachable, program, 0o755))
+		require.NoError(t, os.Chmod(filepath.Dir(dir), 0o755))
+		require.NoError(t, os.Mkdir(filepath.Join(dir, "own"), 0o755))
+		require.NoError(t, os.Chown(filepath.Join(dir, "own"), 54321, 54321))
+		r = sh(`PATH=/usr/bin:/bin exec ./dblock doctor --json -d own/x.db`, "setpriv", "--reuid", "54321", "--regid", "54321", "--clear-groups", "prlimit", "--nproc=35")
+		require.Equal(t, []string{"warning limits"}, r.bad(), "%+v", r)
+		require.Regexp(t, `this user has \d+ threads, and may have 35`, r.found("limits"))
+	}
+
 	r = sh(`echo 0 >/proc/sys/user/max_inotify_instances && exec "$0" doctor --json -d x.db`, "unshare", "--user", "--map-root-user")
 	require.Equal(t, []string{"warning events", "warning limits"}, r.bad())
 	require.Regexp(t, `this user has \d+ of 0 inotify instances`, r.found("limits"))
@@ -541,4 +555,82 @@ sys.exit(subprocess.run(sys.argv[1:], pass_fds=[fd]).returncode)`, binary, "doct
 		require.Contains(t, r.found("directory"), "did not answer within 2s")
 		require.Less(t, time.Since(begin), 10*time.Second)
 	})
+}
+
+// What a filesystem or a kernel cannot do is found: system calls fail, or do nothing.
+func TestDoctorOfFilesystemsThatCannot(t *testing.T) {
+	t.Parallel()
+	need(t, "strace")
+	for _, c := range []struct {
+		call  string
+		bad   []string
+		found string
+	}{
+		{"flock:error=EOPNOTSUPP", []string{"problem flock"}, "files cannot be locked there"},
+		{"flock:retval=0", []string{"problem flock"}, "two processes had the lock of one file at the same time"},
+		{"linkat:error=EPERM", []string{"warning link"}, "there are no hard links"},
+		{"renameat2:error=EINVAL", []string{"warning exchange", "warning noreplace"}, "cannot be exchanged in one step"},
+		{"renameat2:retval=0", []string{"warning noreplace"}, "it replaces"},
+		{"inotify_init1:error=EMFILE", []string{"warning events"}, "events are not to be had"},
+		{"inotify_add_watch:error=ENOSPC", []string{"warning events"}, "events are not to be had: no space left on device"},
+		{"inotify_add_watch:retval=1", []string{"warning events"}, "the kernel does not tell"},
+		{"mkdirat:error=EDQUOT", []string{"problem directory"}, "no directory can be made there"},
+		{"pwrite64:error=EIO", nil, ""},
+	} {
+		t.Run(c.call, func(t *testing.T) {
+			t.Parallel()
+			dir := clinic(t)
+			before := files(t, dir)
+			call, _, _ := strings.Cut(c.call, ":")
+			x := exec.Command("strace", "-f", "-o", "/dev/null", "-e", "trace="+call, "-e", "inject="+c.call, binary, "doctor", "--json", "-d", "x.db")
+			x.Dir = dir
+			out := finish(t, x)
+			if out.stdout == "" {
+				t.Skip("nothing is traced here: ", out.stderr)
+			}
+			r := report(t, out)
+			require.Equal(t, c.bad, r.bad(), "%+v", r)
+			all := ""
+			for _, check := range r.Checks {
+				all += check.Found + "\n"
+			}
+			require.Contains(t, all, c.found)
+			require.Equal(t, before, files(t, dir))
+		})
+	}
+}
+
+// In a script that holds the lock the variables are in order, and afterwards they are not.
+func TestDoctorInsideAHold(t *testing.T) {
+	t.Parallel()
+	dir := clinic(t)
+	script := `eval "$(dblock hold -d x.db)"; dblock doctor --json >inside; keep=$DBLOCK_HOLD_LOCK_FILE pid=$DBLOCK_HOLD_PID token=$DBLOCK_HOLD_TOKEN
+eval "$(dblock release)"; DBLOCK_HOLD_LOCK_FILE=$keep DBLOCK_HOLD_PID=$pid DBLOCK_HOLD_TOKEN=$token dblock doctor --json -d x.db >after`
+	sh := exec.Command("bash", "-c", script)
+	sh.Dir = dir
+	out, err := sh.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	for name, bad := range map[string][]string{"inside": nil, "after": {"warning environment"}} {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		require.NoError(t, err)
+		require.Equal(t, bad, report(t, result{stdout: string(b)}).bad(), "%s", b)
+	}
+}
+
+// Who was stopped, and what a killed dblock has left running, is named.
+func TestDoctorOfStuckLocks(t *testing.T) {
+	t.Parallel()
+	dir := clinic(t)
+	orphan(t, dir)
+	r := doctor(t, dir)
+	require.Equal(t, []string{"warning lock"}, r.bad(), "%+v", r)
+	require.Contains(t, r.found("lock"), "held by an orphaned command")
+	letGo(t, dir)
+
+	dir = clinic(t)
+	h := hold(t, dir, "-d", "x.db")
+	require.NoError(t, h.Process.Signal(unix.SIGSTOP))
+	await(t, "it is stopped", func() bool { return slices.Equal(doctor(t, dir).bad(), []string{"warning stopped"}) })
+	require.NoError(t, h.Process.Signal(unix.SIGCONT))
+	letGo(t, dir)
 }
