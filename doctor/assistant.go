@@ -161,6 +161,9 @@ type assistant struct {
 
 func newAssistant() (*assistant, error) {
 	self, err := os.Executable()
+	if err != nil { // no /proc
+		self, err = exec.LookPath(os.Args[0])
+	}
 	if err != nil {
 		return nil, err
 	}

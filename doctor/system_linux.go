@@ -150,6 +150,8 @@ func (v *visit) openers() []Finding {
 	switch {
 	case v.report == nil || v.names.DB == "":
 		return nil
+	case !seesProcesses():
+		return fine("openers", "not known: there is no /proc")
 	case v.facts == nil:
 		return []Finding{{"openers", Warning, "who has the database open could not be found out in time", why, "try again when the machine is less busy"}}
 	}
@@ -241,8 +243,17 @@ const (
 	fewWatches     = 8
 )
 
+// seesProcesses reports whether the system shows processes at all.
+func seesProcesses() bool {
+	_, err := os.Stat("/proc/self/stat")
+	return err == nil
+}
+
 // limits finds out whether this user may have the processes, files and events that locking takes.
 func (v *visit) limits() []Finding {
+	if !seesProcesses() {
+		return fine("limits", "not known: there is no /proc")
+	}
 	var all []Finding
 	warn := func(found, why, do string) { all = append(all, Finding{"limits", Warning, found, why, do}) }
 	u := used()
@@ -308,7 +319,7 @@ func (v *visit) namespaces() []Finding {
 	const why = "By its process dblock knows whether a holder lives that is none of its kind. Where it cannot be seen its age decides (--stale-timeout)."
 	var st unix.Stat_t
 	if unix.Stat("/proc/self/ns/pid", &st) != nil {
-		if _, err := os.Stat("/proc/self"); err != nil {
+		if !seesProcesses() {
 			return []Finding{{"namespaces", Warning, "there is no /proc", why + " Nor can dblock see what its command has started.", "mount it: mount -t proc proc /proc"}}
 		}
 		return nil

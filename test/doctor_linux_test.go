@@ -512,6 +512,8 @@ func TestDoctorOfMounts(t *testing.T) {
 		{"overlay", "mount -t tmpfs none m && mkdir m/a m/b m/c && cp x.db m/a && mount -t overlay none -o lowerdir=m/a,upperdir=m/b,workdir=m/c m", nil, "overlay, a container's own"},
 		{"read-only", "mount --bind m m && mount -o remount,ro,bind m", []string{"problem directory", "problem filesystem"}, "the filesystem is read-only"},
 		{"full", "mount -t tmpfs -o size=4k,nr_inodes=2 none m && touch m/x.db", []string{"problem directory"}, "no room for another file"},
+		{"no proc", "umount -l /proc", []string{"warning namespaces"}, "there is no /proc"},
+		{"queue elsewhere", "mkdir m/.x.lock.d && mount -t tmpfs none m/.x.lock.d", []string{"warning filesystem"}, "on another filesystem (tmpfs)"},
 		{"file", "touch m/x.db && mount --bind x.db m/x.db", []string{"warning names"}, "mounted here by itself"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
