@@ -9,6 +9,7 @@ import (
 const (
 	isHeld      = "held"
 	wasLost     = "lost"
+	wasLate     = "late" // held for longer than it may, and the shell told to end for that
 	wasReleased = "released"
 )
 

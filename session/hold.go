@@ -22,6 +22,7 @@ type hold struct {
 	turn   *atomic.Pointer[turn] // of the request that releases it
 
 	forfeited error // it was given up by force; guarded by the session's mutex
+	limit     limit
 
 	// The steward's:
 	attended bool
@@ -44,6 +45,7 @@ type asked struct {
 	opts           lock.Options
 	events, wanted bool
 	env            bool
+	limit          limit
 }
 
 // judging reads how foreign locks are judged.
@@ -104,6 +106,9 @@ func (s *session) understand(r *request) (a asked, p *problem) {
 				return a, p
 			}
 		}
+	}
+	if a.limit, p = s.limitOf(r); p != nil {
+		return a, p
 	}
 	a.env = true
 	for f, to := range map[field]*bool{fieldEvents: &a.events, fieldWanted: &a.wanted, fieldEnv: &a.env} {
@@ -174,7 +179,7 @@ func (s *session) acquire(t *turn, r *request) *problem {
 		s.failWith(r.id, p, func(o *object) { details(o, err) })
 		return nil
 	}
-	h := &hold{lock: l, since: time.Now(), lost: l.Lost(), over: make(chan struct{}), turn: releasing, wanted: a.wanted}
+	h := &hold{lock: l, since: time.Now(), lost: l.Lost(), over: make(chan struct{}), turn: releasing, wanted: a.wanted, limit: a.limit}
 	h.grant, _ = l.Grant()
 	s.last++
 	h.number = s.last
@@ -184,6 +189,7 @@ func (s *session) acquire(t *turn, r *request) *problem {
 	// The answer first: the program must know the hold before it hears of it.
 	s.done(r.id, func(o *object) { h.describe(o, time.Since(begin), a.env) })
 	s.steward.takeOver(h)
+	s.limit(h)
 	return nil
 }
 

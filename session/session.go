@@ -34,6 +34,7 @@ type session struct {
 	working sync.WaitGroup   // acquires and releases on their way
 
 	steward steward
+	ending  ending
 }
 
 func newSession(c *Command, pid int) *session {
@@ -49,7 +50,7 @@ func (s *session) greet() {
 	o.raw("protocols", "[1]")
 	o.text("version", s.defaults.version)
 	o.int("pid", int64(s.pid))
-	capabilities := `["shared","priority","cancel","status","force","check"`
+	capabilities := `["shared","priority","cancel","status","force","check","time_limit"`
 	if runtime.GOOS == "linux" {
 		capabilities += `,"wanted"` // elsewhere those who wait do not show it
 	}

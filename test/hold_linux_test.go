@@ -397,3 +397,66 @@ func TestHoldOnATerminalThatCloses(t *testing.T) {
 	await(t, "the lock is free", isFree(t, dir))
 	await(t, "the keeper has ended", func() bool { return gone(keeper) })
 }
+
+// A script that holds a lock for longer than it may is ended like a command, and the lock kept
+// until all of it has gone.
+func TestHoldForTooLong(t *testing.T) {
+	t.Parallel()
+	need(t, shells...)
+	const says = "has been held for 1.5s, as long as it may; the shell "
+	for _, c := range []struct {
+		flags, before, script, then string
+		signal                      syscall.Signal
+		code                        int
+	}{
+		{"", "", `sh -c 'trap "touch told; exit" TERM; touch ready; while :; do sleep 0.02; done' & sleep 60; wait`, "is being ended", unix.SIGTERM, -1},
+		{"--kill-after 0.1", `trap '' TERM; `, `sleep 60; sleep 60`, "is being ended", unix.SIGKILL, -1},
+		{"--on-time-limit kill", `trap '' TERM; `, `sleep 60; sleep 60`, "is being killed", unix.SIGKILL, -1},
+		{"--on-time-limit warn", "", staysIn + `dblock release 2> said; exit $?`, "goes on", 0, 0},
+		{"--kill-after forever", `trap 'dblock release 2> said; exit $?' TERM; `, `while :; do sleep 0.02; done`, "is being ended", 0, 124},
+	} {
+		for _, shell := range shells {
+			t.Run(shell+" "+c.flags, func(t *testing.T) {
+				t.Parallel()
+				dir := t.TempDir()
+				s := background(t, dir, shell, c.before+strings.Replace(holds, "hold ", "hold --time-limit 1.5 "+c.flags+" ", 1)+c.script)
+				keeper := keeperOf(t, dir)
+				await(t, "it is said", contains(filepath.Join(dir, "errs"), says+c.then))
+				letGo(t, dir)
+				_ = s.Wait()
+				status := s.ProcessState.Sys().(syscall.WaitStatus)
+				if c.signal != 0 {
+					require.Equal(t, c.signal, status.Signal())
+				} else {
+					require.Equal(t, c.code, status.ExitStatus())
+				}
+				if c.code == 124 {
+					require.Contains(t, read(t, dir, "said"), "has been held for 1.5s")
+				}
+				if exists(dir, "ready") {
+					await(t, "what it has started is told", func() bool { return exists(dir, "told") })
+				}
+				await(t, "the keeper has ended", func() bool { return gone(keeper) })
+				require.Empty(t, litter(t, dir))
+			})
+		}
+	}
+}
+
+// Several databases are held together, and released together.
+func TestHoldOfSeveral(t *testing.T) {
+	t.Parallel()
+	inShells(t, `eval "$(dblock hold -d y.db -d x.db)" || exit
+		for db in x.db y.db; do dblock -n -d $db -- echo nested $db; env -u DBLOCK_HOLD_LOCK_FILE -u DBLOCK_HOLD_OUTER -u DBLOCK_HOLD_PID dblock -n -q -d $db -- true; echo $?; done
+		eval "$(dblock release -d x.db)"; echo released $?
+		for db in x.db y.db; do dblock -n -d $db -- echo free $db; done
+		eval "$(dblock hold -d x.db -d y.db)" || exit; eval "$(dblock hold -d z.db)" || exit
+		eval "$(dblock release -d y.db -d z.db)"; dblock status -q --exit-code -d y.db; echo not together $?
+		eval "$(dblock release -d y.db)"; echo released $?; dblock -n -d z.db -- sh -c 'echo nested z.db; env | grep -c [xy].lock'
+		eval "$(dblock release)"; echo released $?
+		for db in x.db y.db; do dblock -n -d $db -- echo free $db; done`, func(t *testing.T, _ string, r result) {
+		free := "free x.db\nfree y.db\n"
+		require.Equal(t, "nested x.db\n75\nnested y.db\n75\nreleased 0\n"+free+"not together 1\nreleased 0\nnested z.db\n0\nreleased 0\n"+free, r.stdout)
+		require.Contains(t, r.stderr, "y.db and z.db together: there is nothing to release")
+	})
+}

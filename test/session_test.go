@@ -455,3 +455,39 @@ func TestSessionDoesNotGrow(t *testing.T) {
 	require.NoError(t, cmd.Wait())
 	require.Empty(t, litter(t, dir))
 }
+
+// A program that has a lock for longer than it may is ended with what it has started, and the
+// lock is kept until all of that has ended.
+func TestSessionEndsAProgramThatIsLate(t *testing.T) {
+	t.Parallel()
+	const stubborn = `sh -c 'trap "touch told; until [ -e go ]; do sleep 0.02; done; exit" TERM; touch ready; while :; do sleep 0.02; done' & `
+	for _, how := range []string{"term", "kill", "term, then kill"} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			program := exec.Command("sh", "-c", stubborn+`until [ -e ready ]; do sleep 0.02; done; exec 3<&0; "$0" session <&3 & wait`, binary)
+			program.Dir = dir
+			c := converseBy(t, program)
+			limit := object{"time_limit": 0.2, "on_time_limit": strings.Split(how, ",")[0]}
+			if how == "term, then kill" {
+				limit["kill_after"] = 0.1
+			}
+			c.acquire("app.db", limit)
+			err := program.Wait()
+			var exit *exec.ExitError
+			require.ErrorAs(t, err, &exit)
+			want := unix.SIGTERM
+			if how == "kill" {
+				want = unix.SIGKILL
+			}
+			require.Equal(t, want, exit.Sys().(syscall.WaitStatus).Signal())
+			if how == "term" {
+				await(t, "what it has started is told", func() bool { return exists(dir, "told") })
+				require.Equal(t, "held", statusOf(t, dir, "app.db").State)
+				letGo(t, dir)
+			}
+			await(t, "the lock is free", func() bool { return statusOf(t, dir, "app.db").State == "free" })
+			require.Empty(t, litter(t, dir))
+		})
+	}
+}

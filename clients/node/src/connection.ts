@@ -181,6 +181,9 @@ export class Connection {
       case 'wanted':
         this.grants.get(message.hold)?.want();
         break;
+      case 'overdue':
+        this.grants.get(message.hold)?.onOverdue?.();
+        break;
       case 'lost':
         this.grants.get(message.hold)?.lose(new LockLostError(message.error.message, message.error.hint));
         break;

@@ -28,6 +28,7 @@ export class Grant {
   /** Somebody else waits for it. */
   wanted = false;
   onWanted?: () => void;
+  onOverdue?: () => void;
   private listeners?: Set<(error: LockLostError) => void>;
   private referenced = true;
   private over = false;

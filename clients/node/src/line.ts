@@ -182,7 +182,10 @@ export class Line {
     this.asking = new AbortController();
     this.session.yield(this.request.db, this);
     this.session
-      .take(this.request, head.deadline - performance.now(), this.asking.signal, head.options.onWaiting, () => this.wanted())
+      .take(this.request, head.deadline - performance.now(), this.asking.signal, head.options.onWaiting, {
+        onWanted: () => this.wanted(),
+        onOverdue: () => head.options.onOverdue?.(),
+      })
       .then(
         (grant) => this.granted(grant),
         (error) => this.refused(head, error),

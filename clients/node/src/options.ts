@@ -56,6 +56,15 @@ export interface AcquireOptions extends LockOptions {
   lockFile?: string;
   /** `age` takes the lock from any program outside of dblock that is older than `staleTimeout`, alive or not. */
   stale?: 'dead' | 'age';
+  /** How long a hold may last: milliseconds, or a text such as `'90s'`. What happens then `onTimeLimit` says. */
+  timeLimit?: number | string;
+  /**
+   * `term`, the default, ends this program and what it has started, and kills them after 10 s; `kill` does that at
+   * once; with `warn` it goes on, and `onOverdue` is told.
+   */
+  onTimeLimit?: 'term' | 'kill' | 'warn';
+  /** Is told once when the hold has lasted for `timeLimit`. */
+  onOverdue?: () => void;
   /** Is told while the lock is waited for. */
   onWaiting?: (waiting: Waiting) => void;
   /** Is told once when somebody else waits for the lock that is held. */
@@ -75,6 +84,8 @@ export interface Request {
   stale_timeout?: string;
   stale?: string;
   wanted?: boolean;
+  time_limit?: number | 'forever';
+  on_time_limit?: string;
 }
 
 const units: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
@@ -122,10 +133,12 @@ export function requestOf(db: string | URL, options: AcquireOptions): Request {
   if (options.info !== undefined) request.info = options.info;
   if (options.staleTimeout !== undefined) request.stale_timeout = `${Math.max(1000, options.staleTimeout) / 1000}s`;
   if (options.stale !== undefined) request.stale = options.stale;
+  if (options.timeLimit !== undefined) request.time_limit = wireWait(milliseconds(options.timeLimit, 'timeLimit'));
+  if (options.onTimeLimit !== undefined) request.on_time_limit = options.onTimeLimit;
   return request;
 }
 
 /** keyOf is the same for requests that can use one hold after another. */
 export function keyOf(r: Request, linger: number): string {
-  return `${r.mode}\0${linger}\0${r.lock_file ?? ''}\0${r.process ?? ''}\0${r.priority ?? ''}\0${r.info ?? ''}\0${r.stale_timeout ?? ''}\0${r.stale ?? ''}`;
+  return `${r.mode}\0${linger}\0${r.lock_file ?? ''}\0${r.process ?? ''}\0${r.priority ?? ''}\0${r.info ?? ''}\0${r.stale_timeout ?? ''}\0${r.stale ?? ''}\0${r.time_limit ?? ''}\0${r.on_time_limit ?? ''}`;
 }

@@ -261,3 +261,26 @@ test('processes take turns', async () => {
   for (const p of programs) assert.equal(await p.ended(), 0);
   assert.equal(readFileSync(counter, 'utf8'), '400');
 });
+
+test('a hold that lasts too long is told of', async () => {
+  const db = `${scratch()}/app.db`;
+  for (const linger of [0, 1]) {
+    const hold = await within(
+      new Promise((resolve, reject) => {
+        const told = acquire(db, { timeLimit: 100, onTimeLimit: 'warn', linger, onOverdue: () => resolve(told) });
+        told.catch(reject);
+      }),
+    );
+    await hold.check();
+    await hold.release();
+  }
+  await assert.rejects(acquire(db, { timeLimit: 'soon' }), { code: 'usage' });
+});
+
+test('a program that holds a lock for too long is ended', async () => {
+  const dir = scratch();
+  const late = program(`await acquire('${dir}/app.db', { timeLimit: '0.2' }); await sleep(60_000);`);
+  assert.equal(await late.ended(), 'SIGTERM');
+  const hold = await acquire(`${dir}/app.db`);
+  await hold.release();
+});

@@ -122,6 +122,21 @@ class Locking(Case):
         self.assertEqual("holder", seen[0].holder["process"])
         self.assertGreater(seen[0].waited, 0.1)
 
+    def test_time_limit(self):
+        with dblock.lock(self.db, time_limit=0.1, on_time_limit="warn") as hold:
+            until(lambda: hold.overdue, "it is overdue")
+            self.assertFalse(hold.lost)
+        with dblock.lock(self.db, time_limit=60) as hold:
+            self.assertFalse(hold.overdue)
+        with self.assertRaises(dblock.UsageError):
+            dblock.lock(self.db, on_time_limit="scold").acquire()
+
+    def test_time_limit_ends_the_program(self):
+        program = self.python("with dblock.lock(sys.argv[1], time_limit=0.2): time.sleep(60)")
+        self.ends(program, -15)
+        with dblock.lock(self.db, timeout=LONG):
+            pass
+
     def test_wrong_use(self):
         for options in ({"linger": -1}, {"linger": float("nan")}, {"timeout": float("nan")}):
             with self.subTest(options), self.assertRaises(dblock.UsageError):

@@ -5,17 +5,12 @@ package watch
 
 import (
 	"os"
+	"sync"
 	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
-
-// Watcher is an inotify instance.
-//
-// Closing one waits for a grace period of the kernel, 8 ms, also when a process
-// exits: open one only for waits that are longer than that.
-type Watcher struct{ file *os.File }
 
 // What happened.
 type What uint32
@@ -26,58 +21,187 @@ const (
 	Written What = unix.IN_MODIFY
 )
 
+// Watcher watches some files.
+//
+// The first of a process opens its inotify instance, and the last closes it. That waits for
+// a grace period of the kernel, 8 ms, also when a process exits: open one only for waits
+// that are longer than that.
+type Watcher struct {
+	on     *instance
+	events chan struct{} // has an element when there is something in happened, or stopped is set
+
+	// Guarded by all.mu:
+	happened What
+	files    map[int]What // by watch descriptor
+	closed   bool
+}
+
+// instance is an inotify instance, with a goroutine that reads it. A user may have no more
+// than 128 of them, and a program may hold several hundred locks: so all watchers of a process
+// share one. Of a file that several of them watch it has one watch.
+type instance struct {
+	fd    int // of file, while there is a watcher
+	file  *os.File
+	users map[int][]*Watcher // by watch descriptor
+	all   map[*Watcher]bool
+}
+
+// all is the process's instance; nil if nobody watches.
+var all struct {
+	mu sync.Mutex
+	on *instance
+}
+
 // New opens a watcher. It fails when the system's limit is reached.
 func New() (*Watcher, error) {
-	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
-	if err != nil {
-		return nil, os.NewSyscallError("inotify_init1", err)
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	if all.on == nil {
+		fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+		if err != nil {
+			return nil, os.NewSyscallError("inotify_init1", err)
+		}
+		all.on = &instance{fd, os.NewFile(uintptr(fd), "inotify"), map[int][]*Watcher{}, map[*Watcher]bool{}}
+		go all.on.read()
 	}
-	return &Watcher{os.NewFile(uintptr(fd), "inotify")}, nil
+	w := &Watcher{on: all.on, events: make(chan struct{}, 1), files: map[int]What{}}
+	w.on.all[w] = true
+	return w, nil
 }
 
 // Add watches the file that path names now, and replaces what was watched
 // before of the same file.
 func (w *Watcher) Add(path string, what What) error {
-	// Not on the bare number: Close may come in between, and the number be
-	// somebody else's by then.
-	conn, err := w.file.SyscallConn()
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	if w.closed {
+		return os.ErrClosed
+	}
+	// An event that is read before this is done waits for the mutex.
+	wd, err := unix.InotifyAddWatch(w.on.fd, path, uint32(what)|unix.IN_DONT_FOLLOW|unix.IN_MASK_ADD)
 	if err != nil {
-		return err
+		return os.NewSyscallError("inotify_add_watch", err)
 	}
-	cerr := conn.Control(func(fd uintptr) {
-		_, err = unix.InotifyAddWatch(int(fd), path, uint32(what)|unix.IN_DONT_FOLLOW)
-	})
-	if cerr != nil {
-		return cerr
+	if _, known := w.files[wd]; !known {
+		w.on.users[wd] = append(w.on.users[wd], w)
 	}
-	return os.NewSyscallError("inotify_add_watch", err)
+	w.files[wd] = what
+	return nil
 }
 
 // Wait returns what happened since the last call, or 0 when the deadline came
 // first. Close ends it with an error.
 func (w *Watcher) Wait(deadline time.Time) (What, error) {
-	if err := w.file.SetReadDeadline(deadline); err != nil {
-		return 0, err
+	var late <-chan time.Time
+	if !deadline.IsZero() {
+		t := time.NewTimer(time.Until(deadline))
+		defer t.Stop()
+		late = t.C
 	}
-	var buf [4096]byte
-	n, err := w.file.Read(buf[:])
-	if os.IsTimeout(err) {
-		return 0, nil
+	select {
+	case <-w.events:
+	case <-late:
 	}
-	if err != nil {
-		return 0, err
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	if w.closed {
+		return 0, os.ErrClosed
 	}
-	var what What
-	for at := 0; at+unix.SizeofInotifyEvent <= n; {
-		ev := (*unix.InotifyEvent)(unsafe.Pointer(&buf[at]))
-		what |= What(ev.Mask)
-		at += unix.SizeofInotifyEvent + int(ev.Len)
-	}
+	what := w.happened
+	w.happened = 0
 	return what, nil
 }
 
+// wake ends a Wait. The mutex is locked.
+func (w *Watcher) wake() {
+	select {
+	case w.events <- struct{}{}:
+	default:
+	}
+}
+
 // Interrupt ends a Wait that is under way.
-func (w *Watcher) Interrupt() { _ = w.file.SetReadDeadline(time.Unix(1, 0)) }
+func (w *Watcher) Interrupt() { w.wake() }
 
 // Close frees the watcher and ends a Wait that is under way.
-func (w *Watcher) Close() { _ = w.file.Close() }
+func (w *Watcher) Close() {
+	if w.leaveAll() {
+		_ = w.on.file.Close()
+	}
+}
+
+// leaveAll ends all of a watcher's parts, and reports whether it was the last.
+func (w *Watcher) leaveAll() bool {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	if w.closed {
+		return false
+	}
+	w.closed = true
+	w.wake()
+	for wd := range w.files {
+		w.on.leave(wd, w)
+	}
+	delete(w.on.all, w)
+	if len(w.on.all) > 0 {
+		return false
+	}
+	all.on = nil
+	return true
+}
+
+// leave ends a watcher's part in a watch.
+func (on *instance) leave(wd int, w *Watcher) {
+	for i, other := range on.users[wd] {
+		if other == w {
+			on.users[wd] = append(on.users[wd][:i:i], on.users[wd][i+1:]...)
+			break
+		}
+	}
+	if len(on.users[wd]) == 0 {
+		delete(on.users, wd)
+		_, _ = unix.InotifyRmWatch(on.fd, uint32(wd))
+	}
+}
+
+// read hands out what happens, until the instance is closed.
+func (on *instance) read() {
+	var buf [4096]byte
+	for {
+		n, err := on.file.Read(buf[:])
+		if err != nil {
+			return
+		}
+		all.mu.Lock()
+		for at := 0; at+unix.SizeofInotifyEvent <= n; {
+			ev := (*unix.InotifyEvent)(unsafe.Pointer(&buf[at]))
+			on.tell(int(ev.Wd), What(ev.Mask))
+			at += unix.SizeofInotifyEvent + int(ev.Len)
+		}
+		all.mu.Unlock()
+	}
+}
+
+// tell hands out one event.
+func (on *instance) tell(wd int, what What) {
+	if what&unix.IN_Q_OVERFLOW != 0 { // nobody knows what has happened to which file
+		for w := range on.all {
+			w.happened |= what
+			w.wake()
+		}
+		return
+	}
+	for _, w := range on.users[wd] {
+		// Others may watch more of the same file. That a watch has ended concerns all.
+		if mine := what & (w.files[wd] | unix.IN_IGNORED); mine != 0 {
+			w.happened |= mine
+			w.wake()
+		}
+		if what&unix.IN_IGNORED != 0 {
+			delete(w.files, wd)
+		}
+	}
+	if what&unix.IN_IGNORED != 0 {
+		delete(on.users, wd)
+	}
+}

@@ -95,3 +95,62 @@ func TestAddMissing(t *testing.T) {
 	defer w.Close()
 	require.ErrorIs(t, w.Add(filepath.Join(t.TempDir(), "missing"), Moved), os.ErrNotExist)
 }
+
+// instances is how many inotify instances this process has.
+func instances(t *testing.T) (n int) {
+	t.Helper()
+	fds, err := os.ReadDir("/proc/self/fd")
+	require.NoError(t, err)
+	for _, fd := range fds {
+		if to, _ := os.Readlink("/proc/self/fd/" + fd.Name()); to == "anon_inode:inotify" {
+			n++
+		}
+	}
+	return n
+}
+
+// A program may hold hundreds of locks, and a user have 128 instances.
+func TestOneInstanceForAll(t *testing.T) {
+	t.Parallel()
+	var ws []*Watcher
+	var paths []string
+	for range 300 {
+		w, path := watched(t, Moved)
+		ws, paths = append(ws, w), append(paths, path)
+	}
+	require.Equal(t, 1, instances(t))
+	for i, w := range ws {
+		require.NoError(t, os.Remove(paths[i]))
+		must(t, w)
+	}
+}
+
+// Each of two who watch one file is told what he has asked for, for as long as he watches.
+func TestTwoWatchOneFile(t *testing.T) {
+	t.Parallel()
+	one, path := watched(t, Moved)
+	other, err := New()
+	require.NoError(t, err)
+	defer other.Close()
+	require.NoError(t, other.Add(path, Written))
+	require.NoError(t, os.WriteFile(path, []byte("y"), 0o644))
+	require.NotZero(t, must(t, other)&Written)
+	what, err := one.Wait(time.Now().Add(time.Millisecond))
+	require.NoError(t, err)
+	require.Zero(t, what)
+	other.Close()
+	require.NoError(t, os.Link(path, path+".other"))
+	require.NotZero(t, must(t, one)&Moved)
+	// The file goes, and with it the watch; another one gets its name.
+	require.NoError(t, os.Remove(path))
+	require.NoError(t, os.Remove(path+".other"))
+	must(t, one)
+	require.NoError(t, os.WriteFile(path, []byte("z"), 0o644))
+	require.NoError(t, one.Add(path, Moved))
+	for what := What(1); what != 0; {
+		what, err = one.Wait(time.Now().Add(time.Millisecond)) // the end of the old one
+		require.NoError(t, err)
+	}
+	require.NoError(t, os.Remove(path))
+	must(t, one)
+}

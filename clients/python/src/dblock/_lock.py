@@ -151,6 +151,16 @@ class Hold:
             self._lost = grant.lost
         return self._lost is not None
 
+    @property
+    def overdue(self) -> bool:
+        """Whether the hold has lasted for longer than its time_limit."""
+        if not self._grants or not self._mine():
+            return False
+        grant = self._grants[0]
+        if not grant.overdue:
+            grant.session.look()
+        return grant.overdue
+
     def check(self) -> None:
         """Look at once whether the lock is still held.
 
@@ -370,6 +380,8 @@ class _Base:
         process: Optional[str] = None,
         info: Optional[str] = None,
         priority: Optional[str] = None,
+        time_limit: Optional[float] = None,
+        on_time_limit: Optional[str] = None,
         linger: float = 0.0,
         lock_file: Optional[Path] = None,
         stale_timeout: Optional[float] = None,
@@ -391,6 +403,11 @@ class _Base:
         the name of the program. info: a word to them, at most 160 bytes.
 
         priority: "low", "normal" or "high", who goes first among those who wait.
+
+        time_limit: how long a hold may last, in seconds. Then the session does what
+        on_time_limit says: "term", which is the default, ends this program and what it
+        has started, and kills them after 10 s; "kill"; "warn" only notes it, see
+        Hold.overdue.
 
         linger: how long a hold may be kept after the work under it was done, in
         seconds since it was granted, for the next use of the same lock in this
@@ -439,6 +456,8 @@ class _Base:
             ("process", process or _process()),
             ("info", info),
             ("priority", priority),
+            ("time_limit", time_limit),
+            ("on_time_limit", on_time_limit),
             ("stale_timeout", None if stale_timeout is None else f"{stale_timeout:.3f}s"),
             ("stale", stale),
             ("wanted", True if linger else None),
