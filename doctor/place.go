@@ -196,6 +196,7 @@ func (v *visit) queue(above fs.FileInfo) (all []Finding) {
 	if err != nil {
 		return all // Barred
 	}
+	closed := false
 	for _, e := range entries {
 		file, err := e.Info()
 		if err != nil || strings.Contains(e.Name(), passing) || e.Name() == "notice" {
@@ -212,8 +213,11 @@ func (v *visit) queue(above fs.FileInfo) (all []Finding) {
 			bad(fmt.Sprintf("you may not write to %s (it belongs to user %s, mode %s)", path, cli.UserName(owner(file)), octal(file.Mode())),
 				"Who cannot open the queue's files does not get the lock (77).", "let its owner give you access: chmod to the directory's own rights")
 		case above.Mode().Perm()&0o020 != 0 && file.Mode().Perm()&0o060 != 0o060:
-			all = append(all, Finding{"queue", Warning, path + " is closed to the group (mode " + octal(file.Mode()) + "), which may write in the directory", "Others of that group do not get the lock (77).", "chmod -R g+rw " + cli.Quote(state)})
+			closed = true
 		}
+	}
+	if closed {
+		all = append(all, Finding{"queue", Warning, "files in " + shown + " are closed to the group, which may write in the directory", "Others of that group do not get the lock (77).", "chmod -R g+rwX " + cli.Quote(state)})
 	}
 	return all
 }

@@ -293,6 +293,10 @@ func TestDoctorFinds(t *testing.T) {
 			used(t, dir)
 			require.NoError(t, os.Link(filepath.Join(dir, ".x.lock.d/token"), filepath.Join(dir, "second")))
 		}, nil, []string{"problem queue"}, ".x.lock.d/token has a second name", "remove it"},
+		{"queue is closed to the group", func(t *testing.T, dir string) {
+			used(t, dir)
+			require.NoError(t, os.Chmod(dir, 0o775))
+		}, nil, []string{"warning queue"}, "files in .x.lock.d are closed to the group", "chmod -R g+rwX DIR/.x.lock.d"},
 		{"no lock file", func(t *testing.T, dir string) { write(t, dir, ".x.lock", strings.Repeat("x", 5000)) }, nil,
 			[]string{"problem lock"}, "what is at the lock file's path is no lock file", "move it away"},
 		{"dead peer", func(t *testing.T, dir string) { foreign(t, dir, deadPID(t), thisHost(t), 0) }, nil, nil, "", ""},
