@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -302,6 +303,16 @@ func TestDoctorFinds(t *testing.T) {
 		{"dead peer", func(t *testing.T, dir string) { foreign(t, dir, deadPID(t), thisHost(t), 0) }, nil, nil, "", ""},
 		{"notice of the future", func(t *testing.T, dir string) { foreign(t, dir, 1, "elsewhere", -time.Hour) }, nil,
 			[]string{"warning clock"}, "the lock file's date is in the future", "clock was set back"},
+		{"clock that was set", func(t *testing.T, dir string) {
+			used(t, dir)
+			token := filepath.Join(dir, ".x.lock.d/token")
+			b, err := os.ReadFile(token)
+			require.NoError(t, err)
+			numbers := strings.Fields(string(b))
+			booted, err := strconv.ParseInt(numbers[4], 10, 64)
+			require.NoError(t, err)
+			write(t, dir, ".x.lock.d/token", strings.Replace(string(b), numbers[4], strconv.FormatInt(booted-3600_000, 10), 1))
+		}, nil, []string{"warning clock"}, "it was set since the last hold", "nothing"},
 		{"hard links", func(t *testing.T, dir string) {
 			require.NoError(t, os.Link(filepath.Join(dir, "x.db"), filepath.Join(dir, "second")))
 		}, nil, []string{"warning names"}, "the database has 2 hard links", "-samefile DIR/x.db"},
