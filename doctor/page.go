@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"strings"
@@ -47,8 +48,9 @@ func printable(s string) string { return term.Path(s) }
 func (v *visit) page(s style, verbose bool) string {
 	wrap := func(begin, text, indent string) string { return term.Wrap(begin, text, indent, s.width) }
 	var b strings.Builder
-	if v.names.DB != "" && !v.bare {
-		b.WriteString("Database: " + printable(v.names.DB) + "\n")
+	// Where the path leads nowhere it is shown as it was given.
+	if db := cmp.Or(v.names.DB, v.DB); db != "" {
+		b.WriteString("Database: " + printable(db) + "\n")
 	}
 	if v.names.Notice != "" && !v.bare {
 		b.WriteString("Lock file: " + printable(v.names.Notice) + "\n")

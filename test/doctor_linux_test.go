@@ -562,6 +562,8 @@ if ctypes.CDLL(None, use_errno=True).mount(b"none", b"m", b"fuse", 0, b"fd=%d,ro
     sys.exit("no FUSE here")
 sys.exit(subprocess.run(sys.argv[1:], pass_fds=[fd]).returncode)`, binary, "doctor", "--json", "-d", "m/x.db")
 		x.Dir = dir
+		person := exec.Command(x.Args[0], slices.DeleteFunc(slices.Clone(x.Args[1:]), func(arg string) bool { return arg == "--json" })...)
+		person.Dir = dir
 		begin := time.Now()
 		out := finish(t, x)
 		if out.stdout == "" {
@@ -571,6 +573,7 @@ sys.exit(subprocess.run(sys.argv[1:], pass_fds=[fd]).returncode)`, binary, "doct
 		require.Equal(t, []string{"problem directory"}, r.bad(), "%+v", r)
 		require.Contains(t, r.found("directory"), "did not answer within 2s")
 		require.Less(t, time.Since(begin), 10*time.Second)
+		require.True(t, strings.HasPrefix(finish(t, person).stdout, "Database: m/x.db\n\n  problem  directory    did not answer"))
 	})
 }
 
