@@ -165,7 +165,7 @@ func (v *visit) inspect() {
 		return
 	}
 	if v.report, v.barrier = r.report, r.err; v.report != nil {
-		v.facts, _ = within(patience, v.report.Facts)
+		v.facts, _ = within(patience, v.report.AllFacts)
 	}
 }
 
