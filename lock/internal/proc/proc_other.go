@@ -53,7 +53,7 @@ func Signs(int, inode.ID, int) bool { return false }
 func SignsFrom(int, int64, ...inode.ID) int64 { return 0 }
 
 // Opening knows nothing here.
-func Opening(string) ([]Opened, bool) { return nil, false }
+func Opening(string, bool) ([]Opened, bool) { return nil, false }
 
 // Dir knows nothing here.
 func Dir(int) string { return "" }
