@@ -30,11 +30,12 @@ const releaseWithin = 10 * time.Second
 
 // Run ends a hold of the shell's: the last one, or that of the database that is named.
 func (r *Release) Run(k *kong.Context) error {
-	if given := cli.Given(k); given("db") && !given("lock-file") {
+	given := cli.Given(k)
+	if given("db") && !given("lock-file") {
 		r.LockFile = ""
 	}
 	holds := stack(present())
-	at, err := r.which(holds)
+	at, err := r.which(holds, given("db") || given("lock-file"))
 	if err != nil {
 		return err
 	}
@@ -63,7 +64,7 @@ func stack(v variables) (all []variables) {
 
 // without are the variables that a shell has after the end of one of its holds.
 func without(holds []variables, at int) variables {
-	path := holds[at][lock.EnvLockFile]
+	paths := holds[at].together()
 	left := slices.Delete(slices.Clone(holds), at, at+1)
 	var v variables
 	for i := len(left) - 1; i >= 0; i-- {
@@ -72,7 +73,7 @@ func without(holds []variables, at int) variables {
 			h[name] = value
 		}
 		if i < at {
-			h.forget(path)
+			h.forget(paths)
 		}
 		h.behind(v)
 		v = h
@@ -80,12 +81,12 @@ func without(holds []variables, at int) variables {
 	return v
 }
 
-// forget takes a lock out of those that enclose a hold.
-func (v variables) forget(path string) {
+// forget takes locks out of those that enclose a hold.
+func (v variables) forget(paths []string) {
 	var lines []string
-	for line := range strings.SplitSeq(v[lock.EnvOuter], "\n") {
-		if f := strings.SplitN(line, ":", 3); len(f) == 3 && unescape.Replace(f[2]) != path {
-			lines = append(lines, line)
+	for _, f := range v.outer() {
+		if !slices.Contains(paths, f[2]) {
+			lines = append(lines, f[0]+":"+f[1]+":"+escape.Replace(f[2]))
 		}
 	}
 	delete(v, lock.EnvOuter)
@@ -94,19 +95,35 @@ func (v variables) forget(path string) {
 	}
 }
 
-// which of the holds is to end: -1 if there is none.
-func (r *Release) which(holds []variables) (int, error) {
-	path := ""
+// which of the holds is to end: -1 if there is none. Locks that were acquired together are
+// released together: whoever names only some of them would lose the others unawares. A
+// variable names the database of a whole script, and that is all it says.
+func (r *Release) which(holds []variables, flag bool) (int, error) {
+	var paths []string
 	if r.DB != "" || r.LockFile != "" {
-		n, err := lock.Resolve(r.DB, r.LockFile)
-		if err != nil {
-			return -1, err
+		for _, db := range append([]string{r.DB}, r.More...) {
+			n, err := lock.Resolve(db, r.LockFile)
+			if err != nil {
+				return -1, err
+			}
+			paths = append(paths, n.Notice)
 		}
-		path = n.Notice
 	}
-	return slices.IndexFunc(holds, func(v variables) bool {
-		return v[envPID] != "" && (path == "" || v[lock.EnvLockFile] == path)
-	}), nil
+	at := slices.IndexFunc(holds, func(v variables) bool {
+		together := v.together()
+		return v[envPID] != "" && !slices.ContainsFunc(paths, func(path string) bool { return !slices.Contains(together, path) })
+	})
+	if at < 0 || !flag || len(paths) == 0 {
+		return at, nil
+	}
+	for _, path := range holds[at].together() {
+		if !slices.Contains(paths, path) {
+			return -1, cli.Usage(
+				fmt.Sprintf("%s is held together with what was named, and they can only be released together", term.Path(path)),
+				"name all of them, or none: `dblock release` ends the last hold")
+		}
+	}
+	return at, nil
 }
 
 // nothing says that there is nothing to release, which is no fault: a hold is over after it
@@ -114,6 +131,8 @@ func (r *Release) which(holds []variables) (int, error) {
 func (r *Release) nothing(holds []variables) {
 	switch {
 	case r.Quiet > 0:
+	case len(r.More) > 0:
+		fmt.Fprintln(say.Stderr, "dblock: this shell holds no lock of all these databases together: there is nothing to release")
 	case r.DB != "" || r.LockFile != "":
 		fmt.Fprintf(say.Stderr, "dblock: this shell does not hold %s: there is nothing to release\n", strings.TrimPrefix(strings.TrimPrefix(r.Selector(), "-d "), "--lock-file "))
 	case len(holds) > 0:

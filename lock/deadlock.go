@@ -139,8 +139,8 @@ func (d *deadlock) look() *circle {
 	v := &view{me: os.Getpid(), holders: map[string][]proc.Claim{}, waits: map[int][]proc.Flock{}, passing: map[string]bool{}}
 	locks, _ := proc.AllLocks()
 	for _, f := range locks.Flocks() {
-		if f.Waiting {
-			v.waits[f.PID] = append(v.waits[f.PID], f)
+		if pid := f.Claim.PID; f.Claim.Waiting {
+			v.waits[pid] = append(v.waits[pid], f)
 		} else {
 			v.holders[f.File] = append(v.holders[f.File], f.Claim)
 		}
@@ -194,7 +194,7 @@ func (v *view) stuckAt(w proc.Flock) (hops []hop, stuck bool) {
 	v.passing[w.File] = true
 	defer delete(v.passing, w.File)
 	for _, c := range v.holders[w.File] {
-		if c.Shared && w.Shared {
+		if c.Shared && w.Claim.Shared {
 			continue // not in the way
 		}
 		if hops, stuck = v.stuckHolder(w.File, c.PID); stuck {

@@ -103,6 +103,23 @@ func TestHold(t *testing.T) {
 			eval "$(dblock release -d x.db)"; env -i PATH="$PATH" dblock -n -d x.db -- echo x is free
 			dblock -n -d y.db -- echo y; basename "$DBLOCK_HOLD_DB"; echo "$DBLOCK_HOLD_OUTER$DBLOCK_HOLD_BEFORE"
 			eval "$(dblock release)"; env | grep DBLOCK_HOLD_; env -i PATH="$PATH" dblock -n -d y.db -- echo y is free`, "x\ny\nx is free\ny\ny.db\n\ny is free\n"},
+		"taken together": {`eval "$(dblock hold -d y.db -d x.db -d ./y.db)" || exit; basename "$DBLOCK_HOLD_DB"
+			for d in x y; do dblock -n -d $d.db -- echo $d; dblock status -q --exit-code -d $d.db || echo locked; dblock status --json -d $d.db | grep -c "\"pid\": $DBLOCK_HOLD_KEEPER,"
+				env -i PATH="$PATH" dblock -n -q -d $d.db -- echo never || echo $?; done
+			dblock -n -d x.db -d y.db -- echo both
+			eval "$(dblock hold -d z.db)"; dblock -n -d x.db -- dblock -n -d z.db -- echo all
+			dblock release -d z.db -d x.db 2>&1 >/dev/null | cat; eval "$(dblock release -d x.db -d y.db)" || exit
+			env -i PATH="$PATH" dblock -n -d x.db -d y.db -- echo free; dblock -n -d z.db -- echo nested; echo "$DBLOCK_HOLD_OUTER$DBLOCK_HOLD_BEFORE"
+			eval "$(dblock release)"; env | grep DBLOCK_HOLD_`, "y.db\nx\nlocked\n1\n75\ny\nlocked\n1\n75\nboth\nall\n" +
+			"dblock: this shell holds no lock of all these databases together: there is nothing to release\nfree\nnested\n\n"},
+		"released in part": {`eval "$(dblock hold -d x.db -d y.db)"; dblock release -d y.db 2>&1 >/dev/null; echo $?
+			eval "$(dblock release -d x.db 2>/dev/null)"; echo $?; env -i PATH="$PATH" dblock -n -q -d y.db -- echo never; dblock -n -d x.db -d y.db -- echo nested
+			DBLOCK_DB=y.db; export DBLOCK_DB; eval "$(dblock release)"; echo $?; env | grep DBLOCK_HOLD_; env -i PATH="$PATH" dblock -n -d x.db -d y.db -- echo free`,
+			"dblock: DIR/.x.lock is held together with what was named, and they can only be released together\n" +
+				"hint: name all of them, or none: `dblock release` ends the last hold\n64\n64\nnested\n0\nfree\n"},
+		"together with one that is held": {`eval "$(dblock hold -d x.db)"; eval "$(dblock hold -d x.db -d y.db)"; dblock -n -d y.db -- echo y
+			eval "$(dblock release)"; env -i PATH="$PATH" dblock -n -d y.db -- echo y is free; env -i PATH="$PATH" dblock -n -q -d x.db -- echo never; dblock -n -d x.db -- echo x
+			eval "$(dblock release)"; dblock -n -d x.db -d y.db -- echo free`, "y\ny is free\nx\nfree\n"},
 		"the same twice": {`eval "$(dblock hold -d x.db)"; first=$(env | grep DBLOCK_HOLD_ | sort)
 			eval "$(dblock hold -d x.db)"; eval "$(dblock release)"; [ "$first" = "$(env | grep DBLOCK_HOLD_ | sort)" ] && echo restored
 			env -i PATH="$PATH" dblock -n -q -d x.db -- echo never 2>/dev/null; echo $?

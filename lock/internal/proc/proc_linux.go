@@ -195,8 +195,8 @@ func (l Locks) Claims(id inode.ID) (claims []Claim) {
 
 // Flock is a line of the table that is about a flock.
 type Flock struct {
-	File string // the file as the table names it, the same in each of its lines
-	Claim
+	File  string // the file as the table names it, the same in each of its lines
+	Claim Claim
 }
 
 // Flocks lists all flocks, granted and waited for, in the kernel's order.

@@ -35,8 +35,8 @@ func (Locks) Claims(inode.ID) []Claim { return nil }
 
 // Flock is never seen here.
 type Flock struct {
-	File string
-	Claim
+	File  string
+	Claim Claim
 }
 
 // Flocks knows nothing here.
