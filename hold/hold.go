@@ -19,9 +19,11 @@ import (
 // Command is the grammar of `dblock hold`.
 type Command struct {
 	run.Asking
-	OnLost    run.OnLost   `default:"term" placeholder:"ACTION" help:"What to do with the shell, and what it has started, when the lock is lost: term, kill or warn (${default})."`
-	KillAfter cli.Duration `default:"10s" placeholder:"D" help:"How long after SIGTERM to send SIGKILL (${default})."`
-	For       PID          `placeholder:"PID" help:"The process that the lock is held for, where it is not the shell that evaluates what this prints."`
+	OnLost      run.OnLost      `default:"term" placeholder:"ACTION" help:"What to do with the shell, and what it has started, when the lock is lost: term, kill or warn (${default})."`
+	KillAfter   cli.Duration    `default:"10s" placeholder:"D" help:"How long after SIGTERM to send SIGKILL (${default})."`
+	TimeLimit   cli.Duration    `placeholder:"D" help:"How long the lock may be held: 90s, 5m. Then the shell is ended, with what it has started, and the lock is released when they have gone. 0 or nothing: as long as it takes."`
+	OnTimeLimit run.OnTimeLimit `default:"term" placeholder:"ACTION" help:"What to do with the shell when that time is over: term, kill or warn (${default})."`
+	For         PID             `placeholder:"PID" help:"The process that the lock is held for, where it is not the shell that evaluates what this prints."`
 	cli.Voice
 }
 

@@ -32,6 +32,7 @@ type keeper struct {
 	crew   crew
 
 	ending syscall.Signal // that the shell was told; 0: none
+	late   string         // why it was told, if it has held the lock for longer than it may
 }
 
 // kept is the shell of this process, if it was started as a keeper.
@@ -158,7 +159,7 @@ func (k *keeper) attend() error {
 		}
 		close(gone)
 	}()
-	lost := k.holder.Lost()
+	lost, late := k.holder.Lost(), k.overdue()
 	var kill <-chan time.Time
 	for {
 		select {
@@ -178,7 +179,14 @@ func (k *keeper) attend() error {
 			}
 		case <-lost:
 			lost = nil
-			kill = k.punish()
+			if then := k.punish(); kill == nil {
+				kill = then
+			}
+		case <-late:
+			late = nil
+			if then := k.endLate(); kill == nil {
+				kill = then
+			}
 		case <-kill:
 			k.crew.tell(unix.SIGKILL)
 		}
@@ -217,9 +225,24 @@ func (k *keeper) outlast(kill <-chan time.Time) {
 func (k *keeper) punish() (kill <-chan time.Time) {
 	text := run.Loss(k.holder.Err())
 	k.state.set(wasLost, text)
+	return k.dismiss(string(k.c.OnLost), text)
+}
+
+// endLate does what --on-time-limit says.
+func (k *keeper) endLate() (kill <-chan time.Time) {
+	text := fmt.Sprintf("%s was held for %s, as long as it may", term.Path(k.holder.Grants()[0].Names.Notice), term.Ago(time.Duration(k.c.TimeLimit)))
+	if k.c.OnTimeLimit != "warn" {
+		k.late = text
+	}
+	return k.dismiss(string(k.c.OnTimeLimit), text)
+}
+
+// dismiss has the shell end in that way, or go on, and tells who works with it why. kill is when
+// to kill what does not end.
+func (k *keeper) dismiss(how, why string) (kill <-chan time.Time) {
 	screen := complain(k.shell.pid)
 	then := "the shell goes on"
-	switch k.c.OnLost {
+	switch how {
 	case "kill":
 		k.end(unix.SIGKILL, true)
 		then = "the shell is being killed"
@@ -232,11 +255,20 @@ func (k *keeper) punish() (kill <-chan time.Time) {
 	}
 	if screen >= 0 {
 		if k.c.Quiet < cli.Silent {
-			_, _ = unix.Write(screen, fmt.Appendf(nil, "dblock: %s; %s\n", text, then))
+			_, _ = unix.Write(screen, fmt.Appendf(nil, "dblock: %s; %s\n", why, then))
 		}
 		unix.Close(screen)
 	}
 	return kill
+}
+
+// overdue tells when the lock has been held for as long as it may; never, if that is as long
+// as it takes.
+func (k *keeper) overdue() <-chan time.Time {
+	if d := time.Duration(k.c.TimeLimit); d > 0 && d != lock.Forever {
+		return time.After(d)
+	}
+	return nil
 }
 
 // release ends the hold, and leaves word for who has told it to.
@@ -247,6 +279,8 @@ func (k *keeper) release() error {
 		k.state.set(wasLost, run.Loss(err))
 	case err != nil:
 		k.state.set(wasReleased, fmt.Sprintf("the lock file was not removed: %v", err))
+	case k.late != "":
+		k.state.set(wasLate, k.late)
 	default:
 		k.state.set(wasReleased, "")
 	}

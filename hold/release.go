@@ -21,7 +21,7 @@ import (
 // Release is the grammar of `dblock release`.
 type Release struct {
 	cli.Database
-	Quiet cli.Quiet `short:"q" help:"Do not say that there was nothing to release; given twice, nor that the lock was lost."`
+	Quiet cli.Quiet `short:"q" help:"Do not say that there was nothing to release; given twice, nor that the lock was lost, or held for too long."`
 }
 
 // releaseWithin is how long a keeper may take to release the lock; a hold that leaves
@@ -178,6 +178,8 @@ func (r *Release) end(v variables) error {
 	switch n := read(text(f)); {
 	case n.word == wasLost:
 		return &cli.ConflictError{Code: cli.ExitLost, Quiet: r.Quiet, Text: n.text}
+	case n.word == wasLate:
+		return &cli.ConflictError{Code: cli.ExitTimeLimit, Quiet: r.Quiet, Text: n.text}
 	case n.word != wasReleased:
 		return r.lost(path, fmt.Sprintf("its keeper, process %d, was killed", pid))
 	case n.text != "":

@@ -10,6 +10,7 @@ const (
 	isHeld      = "held"
 	wasLost     = "lost"
 	wasReleased = "released"
+	wasLate     = "late" // released, after the shell was told to end
 )
 
 // note is what a keeper leaves in its state.

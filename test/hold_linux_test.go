@@ -308,6 +308,52 @@ func TestHoldIsLost(t *testing.T) {
 	}
 }
 
+// A shell that holds the lock for longer than it may is ended with what it has started, and the lock
+// is free when all of that has gone.
+func TestHoldForTooLong(t *testing.T) {
+	t.Parallel()
+	need(t, shells...)
+	const child = `sh -c 'trap "sleep 0.3; touch told; exit" TERM; touch ready; while :; do sleep 0.02; done' & `
+	for _, c := range []struct {
+		flags, before, script string
+		code                  int
+		then                  string
+	}{
+		{"", "", child + `sleep 60; wait`, 128 + 15, "is being ended"},
+		{"--kill-after 0.1", `trap '' TERM; `, `sleep 60; sleep 60`, 128 + 9, "is being ended"},
+		{"--on-time-limit kill", `trap '' TERM; `, `sleep 60; sleep 60`, 128 + 9, "is being killed"},
+		{"--on-time-limit warn", "", staysIn + `dblock release; exit $?`, 0, "goes on"},
+		{"--kill-after 60", `trap 'dblock release 2> said; exit $?' TERM; `, `while :; do sleep 0.02; done`, 124, "is being ended"},
+	} {
+		for _, shell := range shells {
+			t.Run(shell+" "+c.flags, func(t *testing.T) {
+				t.Parallel()
+				dir := t.TempDir()
+				s := background(t, dir, shell, c.before+strings.Replace(holds, "hold ", "hold --time-limit 1 "+c.flags+" ", 1)+c.script)
+				keeper := keeperOf(t, dir)
+				await(t, "it is said", contains(filepath.Join(dir, "errs"), "/.x.lock was held for 1s, as long as it may; the shell "+c.then))
+				letGo(t, dir)
+				_ = s.Wait()
+				require.Equal(t, c.code, result{status: s.ProcessState.Sys().(syscall.WaitStatus)}.code())
+				r := execute(t, dir, "-w", "20", "-d", "x.db", "--", "sh", "-c", "[ ! -e ready ] || [ -e told ]")
+				require.Zero(t, r.code(), "its child has gone: %s", r.stderr)
+				if c.code == 124 {
+					require.Regexp(t, `^dblock: \S+/\.x\.lock was held for 1s, as long as it may\n$`, read(t, dir, "said"))
+				}
+				await(t, "the keeper has ended", func() bool { return gone(keeper) })
+			})
+		}
+	}
+}
+
+func TestHoldForNotTooLong(t *testing.T) {
+	t.Parallel()
+	inShells(t, `for limit in 60 0 forever; do eval "$(dblock hold --time-limit $limit -d x.db)" && eval "$(dblock release)"; echo $?; done
+		eval "$(dblock hold --time-limit x -d x.db)" || echo $?`, func(t *testing.T, _ string, r result) {
+		require.Equal(t, "0\n0\n0\n64\n", r.stdout, r.stderr)
+	})
+}
+
 // A keeper that was killed is noticed by who releases its lock.
 func TestReleaseOfAKilledKeeper(t *testing.T) {
 	t.Parallel()
