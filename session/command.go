@@ -13,6 +13,7 @@ import (
 	"github.com/dblock-dev/dblock/internal/cli"
 	"github.com/dblock-dev/dblock/internal/entry"
 	"github.com/dblock-dev/dblock/lock"
+	"github.com/dblock-dev/dblock/run"
 	"github.com/dblock-dev/dblock/signals"
 )
 
@@ -24,6 +25,10 @@ type Command struct {
 	Priority cli.Priority `default:"normal" placeholder:"CLASS" help:"Who goes first of those who wait: low, normal or high (${default})."`
 	Process  string       `short:"p" default:"dblock" placeholder:"LABEL" help:"The label that others see (${default})."`
 	Info     string       `placeholder:"TEXT" help:"What others are to know, in the lock file: a reason, a ticket, an address."`
+
+	TimeLimit   cli.Duration    `placeholder:"D" help:"How long a lock may be held: 90s, 5m. Then the program is told. 0 or nothing: as long as it takes."`
+	OnTimeLimit run.OnTimeLimit `default:"warn" placeholder:"ACTION" help:"What to do with the program when that time is over: term, kill or warn (${default})."`
+	KillAfter   cli.Duration    `default:"10s" placeholder:"D" help:"How long after SIGTERM to send SIGKILL (${default})."`
 	cli.Foreign
 
 	version string
@@ -57,7 +62,8 @@ func (c *Command) Run(k *kong.Context, sigs *signals.Listener) error {
 	}
 	s.out = newWriter(1)
 	s.in = newReader(0, s.out)
-	return s.serve(watchParent(), sigs)
+	s.program = findProgram()
+	return s.serve(s.program.watch(), sigs)
 }
 
 // serve answers requests until there is a reason to end.

@@ -21,6 +21,9 @@ type hold struct {
 	over   chan struct{}         // closed when it is released
 	turn   *atomic.Pointer[turn] // of the request that releases it
 
+	limit limit       // how long it may be held
+	timer *time.Timer // until then; nil if that is as long as it takes
+
 	forfeited error // it was given up by force; guarded by the session's mutex
 
 	// The steward's:
@@ -30,7 +33,12 @@ type hold struct {
 }
 
 // end lets go of what looks after the hold.
-func (h *hold) end() { close(h.over) }
+func (h *hold) end() {
+	close(h.over)
+	if h.timer != nil {
+		h.timer.Stop()
+	}
+}
 
 // wait is an acquire on its way.
 type wait struct {
@@ -44,6 +52,7 @@ type asked struct {
 	opts           lock.Options
 	events, wanted bool
 	env            bool
+	limit          limit
 }
 
 // judging reads how foreign locks are judged.
@@ -104,6 +113,9 @@ func (s *session) understand(r *request) (a asked, p *problem) {
 				return a, p
 			}
 		}
+	}
+	if a.limit, p = s.limit(r); p != nil {
+		return a, p
 	}
 	a.env = true
 	for f, to := range map[field]*bool{fieldEvents: &a.events, fieldWanted: &a.wanted, fieldEnv: &a.env} {
@@ -176,6 +188,9 @@ func (s *session) acquire(t *turn, r *request) *problem {
 	}
 	h := &hold{lock: l, since: time.Now(), lost: l.Lost(), over: make(chan struct{}), turn: releasing, wanted: a.wanted}
 	h.grant, _ = l.Grant()
+	if h.limit = a.limit; h.limit.after > 0 {
+		h.timer = time.AfterFunc(h.limit.after, func() { s.overdue(h) })
+	}
 	s.last++
 	h.number = s.last
 	s.held[h.number] = h

@@ -53,12 +53,14 @@ const (
 	fieldIfStale
 	fieldLockID
 	fieldKillAfter
+	fieldTimeLimit
+	fieldOnTimeLimit
 	fields
 )
 
 var names = [fields]string{
 	"op", "db", "lock_file", "mode", "wait", "priority", "process", "info", "stale_timeout", "stale", "wanted", "events", "env", "hold",
-	"yes", "if_stale", "lock_id", "kill_after",
+	"yes", "if_stale", "lock_id", "kill_after", "time_limit", "on_time_limit",
 }
 
 // request is a line that was understood.

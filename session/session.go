@@ -21,6 +21,7 @@ const parentEvery = time.Second
 type session struct {
 	defaults  *Command
 	pid       int
+	program   *program
 	interrupt syscall.Signal
 	in        *reader
 	out       *writer
@@ -49,7 +50,7 @@ func (s *session) greet() {
 	o.raw("protocols", "[1]")
 	o.text("version", s.defaults.version)
 	o.int("pid", int64(s.pid))
-	capabilities := `["shared","priority","cancel","status","force","check"`
+	capabilities := `["shared","priority","cancel","status","force","check","time_limit"`
 	if runtime.GOOS == "linux" {
 		capabilities += `,"wanted"` // elsewhere those who wait do not show it
 	}

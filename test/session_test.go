@@ -455,3 +455,45 @@ func TestSessionDoesNotGrow(t *testing.T) {
 	require.NoError(t, cmd.Wait())
 	require.Empty(t, litter(t, dir))
 }
+
+// The program is ended that has held a lock for longer than it may, and others come in when it has gone.
+func TestSessionEndsAProgramThatHoldsForTooLong(t *testing.T) {
+	t.Parallel()
+	for name, limit := range map[string]object{
+		"asked to end": {"time_limit": 0.3, "on_time_limit": "term"},
+		"does not end": {"time_limit": 0.3, "on_time_limit": "term", "kill_after": 0.2},
+		"killed":       {"time_limit": 0.3, "on_time_limit": "kill"},
+		"released":     {"time_limit": 0.3, "on_time_limit": "term", "kill_after": 0.2, "lost": true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			script := `trap 'touch told; until [ -e go ]; do sleep 0.02; done; touch left; exit' TERM; exec 3<&0; "$0" session <&3 & echo > ready; wait; wait`
+			program := exec.Command("sh", "-c", script, binary)
+			program.Dir = dir
+			c := converseBy(t, program)
+			hold := c.acquire("app.db", limit)
+			require.Equal(t, limit["on_time_limit"], c.event("overdue")["action"])
+			waiter := converse(t, dir)
+			switch name {
+			case "asked to end", "released":
+				await(t, "it is told", func() bool { return exists(dir, "told") })
+				if name == "released" {
+					c.ask(object{"id": 9, "op": "release", "hold": hold})
+					require.EqualValues(t, 1, waiter.acquire("app.db"))
+					time.Sleep(300 * time.Millisecond) // longer than kill_after: it is not killed
+					require.NoError(t, os.WriteFile(filepath.Join(dir, "go"), nil, 0o644))
+					await(t, "it was left alone", func() bool { return exists(dir, "left") })
+					return
+				}
+				require.Equal(t, "held", code(waiter.ask(object{"id": 1, "op": "acquire", "db": "app.db", "wait": 0})))
+				require.NoError(t, os.WriteFile(filepath.Join(dir, "go"), nil, 0o644))
+				waiter.acquire("app.db")
+				require.True(t, exists(dir, "left"), "it had ended")
+			default:
+				waiter.acquire("app.db")
+				require.False(t, exists(dir, "left"))
+			}
+		})
+	}
+}
