@@ -101,7 +101,7 @@ export class Line {
   // to the event loop, no timer and no event would end it.
   private usable(): boolean {
     const { grant } = this;
-    return grant !== undefined && !grant.lost && !grant.wanted && performance.now() < this.until;
+    return grant !== undefined && !grant.lost && !grant.overdue && !grant.wanted && performance.now() < this.until;
   }
 
   // What is open serves several at once, and keeps them apart itself.

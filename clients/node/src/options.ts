@@ -47,6 +47,16 @@ export interface AcquireOptions extends LockOptions {
    * by the next one that wants the same. It is given up as soon as somebody else waits. Default 0.
    */
   linger?: number;
+  /**
+   * For how long the lock may be held: milliseconds since it was acquired, or a text such as `'90s'`. Then `hold.signal` is
+   * aborted and `hold.check()` rejects, with a LockOverdueError; the lock stays held until it is released.
+   */
+  timeLimit?: number | string;
+  /**
+   * `warn`, the default, is no more than that. With `term` this program is sent SIGTERM as well, and SIGKILL 10 s later; with
+   * `kill` SIGKILL at once.
+   */
+  onTimeLimit?: 'warn' | 'term' | 'kill';
   priority?: 'low' | 'normal' | 'high';
   /** The label that others see. Default: DBLOCK_PROCESS, or the name of the main script. */
   process?: string;
@@ -74,6 +84,8 @@ export interface Request {
   info?: string;
   stale_timeout?: string;
   stale?: string;
+  time_limit?: number | 'forever';
+  on_time_limit?: string;
   wanted?: boolean;
 }
 
@@ -122,10 +134,12 @@ export function requestOf(db: string | URL, options: AcquireOptions): Request {
   if (options.info !== undefined) request.info = options.info;
   if (options.staleTimeout !== undefined) request.stale_timeout = `${Math.max(1000, options.staleTimeout) / 1000}s`;
   if (options.stale !== undefined) request.stale = options.stale;
+  if (options.timeLimit !== undefined) request.time_limit = wireWait(milliseconds(options.timeLimit, 'timeLimit'));
+  if (options.onTimeLimit !== undefined) request.on_time_limit = options.onTimeLimit;
   return request;
 }
 
 /** keyOf is the same for requests that can use one hold after another. */
 export function keyOf(r: Request, linger: number): string {
-  return `${r.mode}\0${linger}\0${r.lock_file ?? ''}\0${r.process ?? ''}\0${r.priority ?? ''}\0${r.info ?? ''}\0${r.stale_timeout ?? ''}\0${r.stale ?? ''}`;
+  return `${r.mode}\0${linger}\0${r.lock_file ?? ''}\0${r.process ?? ''}\0${r.priority ?? ''}\0${r.info ?? ''}\0${r.stale_timeout ?? ''}\0${r.stale ?? ''}\0${r.time_limit ?? ''}\0${r.on_time_limit ?? ''}`;
 }

@@ -1,7 +1,7 @@
 import { findBinary } from './binary.js';
 import { Connection } from './connection.js';
 import type { Answer } from './connection.js';
-import { DblockError, errorOf, LockLostError } from './errors.js';
+import { DblockError, DblockNotFoundError, errorOf, LockLostError } from './errors.js';
 import type { Granted } from './grant.js';
 import { Grant } from './grant.js';
 import type { Hold } from './hold.js';
@@ -175,6 +175,10 @@ export class Session {
         );
         if (answer.ok) {
           const grant = new Grant(connection, answer as unknown as Granted);
+          if (request.time_limit !== undefined && !connection.can('time_limit')) {
+            await grant.finish().catch(() => {});
+            throw new DblockNotFoundError(`${connection.binary} is too old for timeLimit`);
+          }
           grant.onWanted = onWanted;
           if (!signal?.aborted) return grant;
           await grant.finish().catch(() => {});

@@ -74,7 +74,7 @@ _scan: Callable[[str, int], Tuple[Any, int]] = getattr(json.JSONDecoder(), "scan
 class Grant:
     """A hold as the session knows it. With lingering it serves one Hold after another."""
 
-    __slots__ = ("session", "number", "answer", "since", "until", "lost", "wanted", "shelf", "on_lost", "told")
+    __slots__ = ("session", "number", "answer", "since", "until", "lost", "wanted", "overdue", "shelf", "on_lost", "told")
 
     def __init__(self, session: Session, answer: Answer) -> None:
         self.session = session
@@ -84,6 +84,7 @@ class Grant:
         self.until = 0.0
         self.lost: Optional[Answer] = None
         self.wanted = False
+        self.overdue = False
         # Where it is put while nobody works under it.
         self.shelf: List[Grant] = []
         self.on_lost: Optional[Callable[[], None]] = None
@@ -390,6 +391,8 @@ class Session:
             return
         if event == "wanted":
             grant.wanted = True
+        elif event == "overdue":
+            grant.overdue = True
         elif event == "lost":
             self._lose(grant, message.get("error") or {"code": "lost", "message": "the lock is lost"})
         if grant in grant.shelf:
