@@ -497,3 +497,43 @@ func TestSessionEndsAProgramThatHoldsForTooLong(t *testing.T) {
 		})
 	}
 }
+
+// Long holds share what the system has little of, and each is told of its own loss.
+func TestSessionWatchesManyHoldsTogether(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		t.Skip("no inotify")
+	}
+	const holds = 200
+	dir := t.TempDir()
+	c := converse(t, dir)
+	numbers := map[int]bool{}
+	var pid int
+	for i := range holds {
+		a := c.ask(object{"id": i + 1, "op": "acquire", "db": fmt.Sprintf("%d.db", i)})
+		numbers[int(a["hold"].(float64))], pid = true, int(a["pid"].(float64))
+	}
+	watches := func() (instances, watches int) {
+		fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fdinfo", pid))
+		require.NoError(t, err)
+		for _, fd := range fds {
+			info, _ := os.ReadFile(fmt.Sprintf("/proc/%d/fdinfo/%s", pid, fd.Name()))
+			if n := strings.Count(string(info), "inotify wd:"); n > 0 {
+				instances, watches = instances+1, watches+n
+			}
+		}
+		return instances, watches
+	}
+	await(t, "all are watched", func() bool {
+		instances, n := watches()
+		require.LessOrEqual(t, instances, 1)
+		return n >= 2*holds // the lock file and the room
+	})
+	for i := range holds {
+		require.NoError(t, os.RemoveAll(filepath.Join(dir, fmt.Sprintf(".%d.lock.d", i))))
+		lost := c.event("lost")
+		require.Equal(t, filepath.Join(dir, fmt.Sprintf("%d.db", i)), lost["db"])
+		require.True(t, numbers[int(lost["hold"].(float64))])
+	}
+	require.Zero(t, c.end())
+}
