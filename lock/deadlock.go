@@ -103,7 +103,7 @@ func (d *deadlock) watch() {
 			d.cancel(c.error(d.attempt.names))
 			return
 		default:
-			pause = deadlockAgain
+			pause = deadlockOthers / 4
 		}
 		before = c
 	}
@@ -153,7 +153,10 @@ func (d *deadlock) look() *circle {
 		return nil
 	}
 	v.waits[v.me] = own[:1]
-	v.all = tree.All()
+	// Where not all processes can be seen, one that is at work may be among the others.
+	if v.all = tree.All(); v.process(1).PID == 0 {
+		return nil
+	}
 	hops, stuck := v.stuckAt(own[0])
 	if !stuck || len(hops) == 0 {
 		return nil
