@@ -64,28 +64,6 @@ func (v variables) before() variables {
 	return parse(lines)
 }
 
-// together are the lock files of a hold: that of the first database, and of those that its
-// keeper has acquired with it.
-func (v variables) together() []string {
-	paths := []string{v[lock.EnvLockFile]}
-	for _, line := range v.outer() {
-		if line[1] == v[envPID] && !slices.Contains(paths, line[2]) {
-			paths = append(paths, line[2])
-		}
-	}
-	return paths
-}
-
-// outer are the lines of lock.EnvOuter: a token, a pid and the path of a lock file each.
-func (v variables) outer() (lines [][3]string) {
-	for line := range strings.SplitSeq(v[lock.EnvOuter], "\n") {
-		if f := strings.SplitN(line, ":", 3); len(f) == 3 {
-			lines = append(lines, [3]string{f[0], f[1], unescape.Replace(f[2])})
-		}
-	}
-	return lines
-}
-
 // behind makes another hold the one before this one.
 func (v variables) behind(before variables) {
 	delete(v, envBefore)

@@ -9,17 +9,14 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/dblock-dev/dblock/internal/cli"
+	"github.com/dblock-dev/dblock/internal/crew"
 	"github.com/dblock-dev/dblock/internal/entry"
 	"github.com/dblock-dev/dblock/signals"
 )
-
-// lookEvery is how often one looks at a process where nothing tells of its end.
-const lookEvery = 250 * time.Millisecond
 
 // envKeeper tells a keeper that it is one. It has the number of the descriptor by which the
 // shell is known, or -1.
@@ -44,7 +41,7 @@ const (
 // front is what a user calls: it starts the keeper, waits until that has the lock, and prints
 // what the shell is to evaluate.
 type front struct {
-	shell *shell
+	shell *crew.Process
 	sigs  *signals.Listener
 
 	keeper int      // its pid
@@ -93,13 +90,13 @@ func (f *front) start() error {
 	if entry.Closed(2) {
 		files[2] = null.Fd()
 	}
-	fd := f.shell.descriptor()
+	fd := f.shell.Descriptor()
 	if fd >= 0 {
 		files, fd = append(files, uintptr(fd)), shellFD
 	}
 	inheritNothing()
 	f.link = os.NewFile(uintptr(ends[0]), "keeper")
-	args := append([]string{"dblock", "hold", "--for", strconv.Itoa(f.shell.pid)}, os.Args[2:]...)
+	args := append([]string{"dblock", "hold", "--for", strconv.Itoa(f.shell.PID)}, os.Args[2:]...)
 	env := append(os.Environ(), envKeeper+"="+strconv.Itoa(fd))
 	f.keeper, err = syscall.ForkExec(program(), args, &syscall.ProcAttr{Env: env, Files: files})
 	if err != nil {

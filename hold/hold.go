@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dblock-dev/dblock/internal/cli"
+	"github.com/dblock-dev/dblock/internal/crew"
 	"github.com/dblock-dev/dblock/run"
 	"github.com/dblock-dev/dblock/signals"
 )
@@ -21,8 +22,8 @@ type Command struct {
 	run.Asking
 	OnLost      run.OnLost      `default:"term" placeholder:"ACTION" help:"What to do with the shell, and what it has started, when the lock is lost: term, kill or warn (${default})."`
 	KillAfter   cli.Duration    `default:"10s" placeholder:"D" help:"How long after SIGTERM to send SIGKILL (${default})."`
-	TimeLimit   cli.Duration    `placeholder:"D" help:"How long the lock may be held: 90s, 5m. Then the shell is ended, with what it has started, and the lock is released when they have gone. 0 or nothing: as long as it takes."`
-	OnTimeLimit run.OnTimeLimit `default:"term" placeholder:"ACTION" help:"What to do with the shell when that time is over: term, kill or warn (${default})."`
+	TimeLimit   cli.Duration    `placeholder:"D" help:"How long the lock may be held: 90s, 5m. Then the shell is ended with all that it has started. 0 or nothing: as long as it takes."`
+	OnTimeLimit run.OnTimeLimit `default:"term" placeholder:"ACTION" help:"What to do with the shell, and what it has started, when that time is up: term, kill or warn (${default})."`
 	For         PID             `placeholder:"PID" help:"The process that the lock is held for, where it is not the shell that evaluates what this prints."`
 	cli.Voice
 }
@@ -77,13 +78,13 @@ func (c *Command) Run(k *kong.Context, sigs *signals.Listener) error {
 	if err != nil {
 		return err
 	}
-	defer s.close()
+	defer s.Close()
 	f := &front{shell: s, sigs: sigs}
 	return f.run()
 }
 
 // find finds the process that the lock is to be held for.
-func (c *Command) find() (*shell, error) {
+func (c *Command) find() (*crew.Process, error) {
 	if !evaluable() {
 		return nil, cli.Usage("what this prints is for a shell to evaluate", example)
 	}
@@ -100,13 +101,13 @@ func (c *Command) find() (*shell, error) {
 	case unix.EPERM:
 		return nil, cli.Usage(fmt.Sprintf("--for: process %d belongs to another user", pid), "")
 	}
-	s, err := open(pid)
+	s, err := crew.Open(pid)
 	if err != nil {
 		return nil, err
 	}
 	// What had that number when it was found may have ended before it was opened.
 	if c.For == 0 && !above(pid) {
-		s.close()
+		s.Close()
 		return nil, cli.Usage(fmt.Sprintf("the shell, process %d, has ended", pid), "")
 	}
 	return s, nil

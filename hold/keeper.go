@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dblock-dev/dblock/internal/cli"
+	"github.com/dblock-dev/dblock/internal/crew"
 	"github.com/dblock-dev/dblock/internal/say"
 	"github.com/dblock-dev/dblock/internal/term"
 	"github.com/dblock-dev/dblock/lock"
@@ -24,19 +25,19 @@ import (
 // uses (no terminal, pipe, directory), and ends with it.
 type keeper struct {
 	c     *Command
-	shell *shell
+	shell *crew.Process
 	sigs  *signals.Listener
 
 	holder run.Holder
 	state  *state
-	crew   crew
+	crew   crew.Crew
 
 	ending syscall.Signal // that the shell was told; 0: none
-	late   string         // why it was told, if it has held the lock for longer than it may
+	late   string         // why it was told that, if its time was up
 }
 
 // kept is the shell of this process, if it was started as a keeper.
-func kept(pid int) (s *shell, keeps bool) {
+func kept(pid int) (s *crew.Process, keeps bool) {
 	value, keeps := os.LookupEnv(envKeeper)
 	if !keeps {
 		return nil, false
@@ -47,7 +48,7 @@ func kept(pid int) (s *shell, keeps bool) {
 		return nil, false
 	}
 	unix.CloseOnExec(frontFD)
-	return inherited(pid, fd), true
+	return crew.Inherited(pid, fd), true
 }
 
 // errAlone says that nobody is left for whom the lock would be.
@@ -56,14 +57,14 @@ var errAlone = errors.New("the shell has ended")
 // run gets the lock, tells the front, and keeps the lock until the shell has ended or
 // releases it.
 func (k *keeper) run(opts lock.Options) error {
-	opts.For = k.shell.pid
+	opts.For = k.shell.PID
 	ctx, cancel := context.WithCancelCause(context.Background())
 	go func() {
-		k.shell.await(frontFD)
+		k.shell.Await(frontFD)
 		cancel(errAlone)
 	}()
 	undone := "it is not held"
-	if name := lock.Program(k.shell.pid); name != "" {
+	if name := lock.Program(k.shell.PID); name != "" {
 		undone += " for " + term.Clean(name)
 	}
 	l, err := k.c.Acquire(ctx, k.c.Voice, opts, undone, k.sigs)
@@ -101,7 +102,7 @@ func (k *keeper) handOver() error {
 		}
 	}
 	grants := k.holder.Grants()
-	say.Stderr.Flush(lookEvery)
+	say.Stderr.Flush(crew.LookEvery)
 	detach()
 	k.state = newState(grants[0].Names.Notice)
 	var answer strings.Builder
@@ -120,8 +121,8 @@ func (k *keeper) handOver() error {
 	var b [len(taken)]byte
 	for have := 0; have < len(b); {
 		// Until then nothing but the end of one of them can come.
-		k.shell.await(frontFD)
-		if k.shell.gone() {
+		k.shell.Await(frontFD)
+		if k.shell.Gone() {
 			return errAlone
 		}
 		n, err := unix.Read(frontFD, b[have:])
@@ -151,15 +152,15 @@ func detach() {
 // shell is what works under the lock: who tells the keeper to end means that, and the lock
 // is kept until it has.
 func (k *keeper) attend() error {
-	k.crew.shell = k.shell
+	k.crew.Leader = k.shell
 	gone := make(chan struct{})
 	go func() {
-		for !k.shell.gone() {
-			k.shell.await(-1)
+		for !k.shell.Gone() {
+			k.shell.Await(-1)
 		}
 		close(gone)
 	}()
-	lost, late := k.holder.Lost(), k.overdue()
+	lost, late := k.holder.Lost(), k.timeIsUp()
 	var kill <-chan time.Time
 	for {
 		select {
@@ -188,7 +189,7 @@ func (k *keeper) attend() error {
 				kill = then
 			}
 		case <-kill:
-			k.crew.tell(unix.SIGKILL)
+			k.crew.Tell(unix.SIGKILL)
 		}
 	}
 }
@@ -197,21 +198,21 @@ func (k *keeper) attend() error {
 // all of that has gone.
 func (k *keeper) end(by syscall.Signal, all bool) {
 	k.ending = by
-	k.crew.look()
+	k.crew.Look()
 	if all {
-		k.crew.tell(by)
+		k.crew.Tell(by)
 	} else {
-		k.shell.send(by)
+		k.shell.Send(by)
 	}
 }
 
 // outlast waits for what the shell has left that was told to end.
 func (k *keeper) outlast(kill <-chan time.Time) {
-	k.crew.tell(k.ending)
-	for pause := firstPause; len(k.crew.living()) > 0; pause = min(2*pause, lookEvery) {
+	k.crew.Tell(k.ending)
+	for pause := crew.FirstPause; k.crew.Lives(); pause = min(2*pause, crew.LookEvery) {
 		select {
 		case <-kill:
-			k.crew.tell(unix.SIGKILL)
+			k.crew.Tell(unix.SIGKILL)
 		case sig := <-k.sigs.C():
 			if sig.Signal == releases {
 				return
@@ -221,26 +222,36 @@ func (k *keeper) outlast(kill <-chan time.Time) {
 	}
 }
 
-// punish does what --on-lost says, and tells who works with the shell.
+// punish does what --on-lost says.
 func (k *keeper) punish() (kill <-chan time.Time) {
 	text := run.Loss(k.holder.Err())
 	k.state.set(wasLost, text)
-	return k.dismiss(string(k.c.OnLost), text)
+	return k.act(string(k.c.OnLost), text)
+}
+
+// timeIsUp tells when the lock has been held for as long as it may; never, if that is as long
+// as it takes.
+func (k *keeper) timeIsUp() <-chan time.Time {
+	if d := time.Duration(k.c.TimeLimit); d > 0 && d != lock.Forever {
+		return time.After(d)
+	}
+	return nil
 }
 
 // endLate does what --on-time-limit says.
 func (k *keeper) endLate() (kill <-chan time.Time) {
-	text := fmt.Sprintf("%s was held for %s, as long as it may", term.Path(k.holder.Grants()[0].Names.Notice), term.Ago(time.Duration(k.c.TimeLimit)))
+	text := fmt.Sprintf("%s has been held for %s, as long as it may", term.Path(k.holder.Grants()[0].Names.Notice), term.Ago(time.Duration(k.c.TimeLimit)))
 	if k.c.OnTimeLimit != "warn" {
 		k.late = text
+		k.state.set(wasLate, text)
 	}
-	return k.dismiss(string(k.c.OnTimeLimit), text)
+	return k.act(string(k.c.OnTimeLimit), text)
 }
 
-// dismiss has the shell end in that way, or go on, and tells who works with it why. kill is when
-// to kill what does not end.
-func (k *keeper) dismiss(how, why string) (kill <-chan time.Time) {
-	screen := complain(k.shell.pid)
+// act ends the shell that way, or does not, tells who works with it, and says when to kill
+// what has not ended.
+func (k *keeper) act(how, text string) (kill <-chan time.Time) {
+	screen := complain(k.shell.PID)
 	then := "the shell goes on"
 	switch how {
 	case "kill":
@@ -255,20 +266,11 @@ func (k *keeper) dismiss(how, why string) (kill <-chan time.Time) {
 	}
 	if screen >= 0 {
 		if k.c.Quiet < cli.Silent {
-			_, _ = unix.Write(screen, fmt.Appendf(nil, "dblock: %s; %s\n", why, then))
+			_, _ = unix.Write(screen, fmt.Appendf(nil, "dblock: %s; %s\n", text, then))
 		}
 		unix.Close(screen)
 	}
 	return kill
-}
-
-// overdue tells when the lock has been held for as long as it may; never, if that is as long
-// as it takes.
-func (k *keeper) overdue() <-chan time.Time {
-	if d := time.Duration(k.c.TimeLimit); d > 0 && d != lock.Forever {
-		return time.After(d)
-	}
-	return nil
 }
 
 // release ends the hold, and leaves word for who has told it to.

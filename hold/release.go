@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dblock-dev/dblock/internal/cli"
+	"github.com/dblock-dev/dblock/internal/crew"
 	"github.com/dblock-dev/dblock/internal/say"
 	"github.com/dblock-dev/dblock/internal/term"
 	"github.com/dblock-dev/dblock/lock"
@@ -21,7 +22,7 @@ import (
 // Release is the grammar of `dblock release`.
 type Release struct {
 	cli.Database
-	Quiet cli.Quiet `short:"q" help:"Do not say that there was nothing to release; given twice, nor that the lock was lost, or held for too long."`
+	Quiet cli.Quiet `short:"q" help:"Do not say that there was nothing to release; given twice, nor that the lock was lost."`
 }
 
 // releaseWithin is how long a keeper may take to release the lock; a hold that leaves
@@ -30,12 +31,11 @@ const releaseWithin = 10 * time.Second
 
 // Run ends a hold of the shell's: the last one, or that of the database that is named.
 func (r *Release) Run(k *kong.Context) error {
-	given := cli.Given(k)
-	if given("db") && !given("lock-file") {
+	if given := cli.Given(k); given("db") && !given("lock-file") {
 		r.LockFile = ""
 	}
 	holds := stack(present())
-	at, err := r.which(holds, given("db") || given("lock-file"))
+	at, err := r.which(holds)
 	if err != nil {
 		return err
 	}
@@ -64,7 +64,7 @@ func stack(v variables) (all []variables) {
 
 // without are the variables that a shell has after the end of one of its holds.
 func without(holds []variables, at int) variables {
-	paths := holds[at].together()
+	paths := holds[at].paths()
 	left := slices.Delete(slices.Clone(holds), at, at+1)
 	var v variables
 	for i := len(left) - 1; i >= 0; i-- {
@@ -84,9 +84,9 @@ func without(holds []variables, at int) variables {
 // forget takes locks out of those that enclose a hold.
 func (v variables) forget(paths []string) {
 	var lines []string
-	for _, f := range v.outer() {
-		if !slices.Contains(paths, f[2]) {
-			lines = append(lines, f[0]+":"+f[1]+":"+escape.Replace(f[2]))
+	for line := range strings.SplitSeq(v[lock.EnvOuter], "\n") {
+		if f := strings.SplitN(line, ":", 3); len(f) == 3 && !slices.Contains(paths, unescape.Replace(f[2])) {
+			lines = append(lines, line)
 		}
 	}
 	delete(v, lock.EnvOuter)
@@ -95,35 +95,40 @@ func (v variables) forget(paths []string) {
 	}
 }
 
-// which of the holds is to end: -1 if there is none. Locks that were acquired together are
-// released together: whoever names only some of them would lose the others unawares. A
-// variable names the database of a whole script, and that is all it says.
-func (r *Release) which(holds []variables, flag bool) (int, error) {
+// which of the holds is to end: -1 if there is none. Several locks that were taken together
+// are one hold, and released together.
+func (r *Release) which(holds []variables) (int, error) {
 	var paths []string
-	if r.DB != "" || r.LockFile != "" {
-		for _, db := range append([]string{r.DB}, r.More...) {
-			n, err := lock.Resolve(db, r.LockFile)
-			if err != nil {
-				return -1, err
-			}
-			paths = append(paths, n.Notice)
+	for i, db := range append([]string{r.DB}, r.More...) {
+		lockFile := ""
+		if i == 0 {
+			lockFile = r.LockFile
+		}
+		if db == "" && lockFile == "" {
+			continue
+		}
+		n, err := lock.Resolve(db, lockFile)
+		if err != nil {
+			return -1, err
+		}
+		paths = append(paths, n.Notice)
+	}
+	return slices.IndexFunc(holds, func(v variables) bool {
+		own := v.paths()
+		return v[envPID] != "" && !slices.ContainsFunc(paths, func(path string) bool { return !slices.Contains(own, path) })
+	}), nil
+}
+
+// paths are the lock files of a hold: of one that has several, the others are among those
+// that enclose it, with the same holder.
+func (v variables) paths() []string {
+	all := []string{v[lock.EnvLockFile]}
+	for line := range strings.SplitSeq(v[lock.EnvOuter], "\n") {
+		if f := strings.SplitN(line, ":", 3); len(f) == 3 && f[1] == v[envPID] {
+			all = append(all, unescape.Replace(f[2]))
 		}
 	}
-	at := slices.IndexFunc(holds, func(v variables) bool {
-		together := v.together()
-		return v[envPID] != "" && !slices.ContainsFunc(paths, func(path string) bool { return !slices.Contains(together, path) })
-	})
-	if at < 0 || !flag || len(paths) == 0 {
-		return at, nil
-	}
-	for _, path := range holds[at].together() {
-		if !slices.Contains(paths, path) {
-			return -1, cli.Usage(
-				fmt.Sprintf("%s is held together with what was named, and they can only be released together", term.Path(path)),
-				"name all of them, or none: `dblock release` ends the last hold")
-		}
-	}
-	return at, nil
+	return all
 }
 
 // nothing says that there is nothing to release, which is no fault: a hold is over after it
@@ -131,15 +136,25 @@ func (r *Release) which(holds []variables, flag bool) (int, error) {
 func (r *Release) nothing(holds []variables) {
 	switch {
 	case r.Quiet > 0:
-	case len(r.More) > 0:
-		fmt.Fprintln(say.Stderr, "dblock: this shell holds no lock of all these databases together: there is nothing to release")
 	case r.DB != "" || r.LockFile != "":
-		fmt.Fprintf(say.Stderr, "dblock: this shell does not hold %s: there is nothing to release\n", strings.TrimPrefix(strings.TrimPrefix(r.Selector(), "-d "), "--lock-file "))
+		fmt.Fprintf(say.Stderr, "dblock: this shell does not hold %s: there is nothing to release\n", r.named())
 	case len(holds) > 0:
 		fmt.Fprintf(say.Stderr, "dblock: the lock is held by the dblock that runs this (pid %s): it is released when that has ended\n", term.Clean(holds[0][lock.EnvPID]))
 	default:
 		fmt.Fprintln(say.Stderr, "dblock: this shell holds no lock: there is nothing to release")
 	}
+}
+
+// named is what was named, for people.
+func (r *Release) named() string {
+	s := strings.TrimPrefix(strings.TrimPrefix(r.Selector(), "-d "), "--lock-file ")
+	for _, db := range r.More {
+		s += " and " + cli.Quote(db)
+	}
+	if len(r.More) > 0 {
+		s += " together"
+	}
+	return s
 }
 
 // end has a keeper release its lock, and waits until it has.
@@ -149,11 +164,11 @@ func (r *Release) end(v variables) error {
 	if err != nil || pid <= 1 {
 		return r.lost(path, "no process keeps it")
 	}
-	keeper, err := open(pid)
+	keeper, err := crew.Open(pid)
 	if err != nil {
 		return r.lost(path, fmt.Sprintf("its keeper, process %d, has ended before: it was released by then, or the keeper was killed", pid))
 	}
-	defer keeper.close()
+	defer keeper.Close()
 	// The handle comes first: what is seen afterwards is true of the process that it refers
 	// to, or that one has ended and no signal reaches anybody.
 	f := stateOf(pid)
@@ -163,8 +178,8 @@ func (r *Release) end(v variables) error {
 	if served := lock.KeptFor(pid); f != nil && read(text(f)).path != path || served != 0 && !above(served) || served == 0 && len(ancestors()) > 0 {
 		return r.lost(path, fmt.Sprintf("process %d does not keep it for this shell: it was released before, or its keeper was killed", pid))
 	}
-	keeper.send(releases)
-	keeper.send(unix.SIGCONT)
+	keeper.Send(releases)
+	keeper.Send(unix.SIGCONT)
 	if !ends(keeper, releaseWithin) {
 		return &cli.ConflictError{
 			Code: cli.ExitConflict, Quiet: r.Quiet,
@@ -203,11 +218,11 @@ func text(f *os.File) string {
 }
 
 // ends waits for the end of a process.
-func ends(s *shell, within time.Duration) bool {
+func ends(s *crew.Process, within time.Duration) bool {
 	ended := make(chan struct{})
 	go func() {
-		for !s.gone() {
-			s.await(-1)
+		for !s.Gone() {
+			s.Await(-1)
 		}
 		close(ended)
 	}()

@@ -6,11 +6,8 @@ import (
 	"math"
 	"os"
 	"strconv"
-	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/dblock-dev/dblock/internal/tree"
 )
 
 // reads reports whether a process has the other end of the pipe that is our standard
@@ -37,81 +34,6 @@ func reads(pid int) (bool, error) {
 		}
 	}
 	return false, err
-}
-
-// shell is the process that a lock is held for, and no later one with its number.
-type shell struct {
-	pid     int
-	fd      int    // a pidfd; -1 if the kernel has none, before 5.3
-	started uint64 // clock ticks since boot
-}
-
-// open gets hold of a process.
-func open(pid int) (*shell, error) {
-	fd, err := unix.PidfdOpen(pid, 0)
-	if err == unix.ENOSYS || err == unix.EPERM {
-		fd, err = -1, nil
-	}
-	if err != nil {
-		return nil, os.NewSyscallError("pidfd_open", err)
-	}
-	p, _ := tree.Look(pid)
-	return &shell{pid: pid, fd: fd, started: p.Started}, nil
-}
-
-// inherited is the process that the front has got hold of.
-func inherited(pid, fd int) *shell {
-	if fd >= 0 {
-		unix.CloseOnExec(fd)
-	}
-	p, _ := tree.Look(pid)
-	return &shell{pid: pid, fd: fd, started: p.Started}
-}
-
-// gone reports whether the process has ended.
-func (s *shell) gone() bool {
-	if s.fd >= 0 {
-		n, _ := unix.Poll([]unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLIN}}, 0)
-		return n > 0
-	}
-	p, ok := tree.Look(s.pid)
-	return !ok || p.Started != s.started
-}
-
-// await waits until the process has ended, or the descriptor, which may be -1, has something
-// to read or has lost its other end.
-func (s *shell) await(fd int) {
-	for {
-		ms := -1
-		if s.fd < 0 {
-			ms = int(lookEvery / time.Millisecond)
-		}
-		fds := []unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLIN}, {Fd: int32(fd), Events: unix.POLLIN}}
-		n, err := unix.Poll(fds, ms)
-		if err == nil && n > 0 || s.gone() {
-			return
-		}
-	}
-}
-
-// send sends the process a signal.
-func (s *shell) send(sig unix.Signal) {
-	if s.fd < 0 {
-		if !s.gone() {
-			_ = unix.Kill(s.pid, sig)
-		}
-		return
-	}
-	_ = unix.PidfdSendSignal(s.fd, sig, nil, 0)
-}
-
-// descriptor is an open file by which a keeper knows the process; -1 if there is none.
-func (s *shell) descriptor() int { return s.fd }
-
-func (s *shell) close() {
-	if s.fd >= 0 {
-		unix.Close(s.fd)
-	}
 }
 
 // inheritNothing keeps what this process has inherited, except the first three descriptors, from

@@ -9,8 +9,8 @@ import (
 const (
 	isHeld      = "held"
 	wasLost     = "lost"
+	wasLate     = "late" // held for longer than it may, and the shell told to end for that
 	wasReleased = "released"
-	wasLate     = "late" // released, after the shell was told to end
 )
 
 // note is what a keeper leaves in its state.

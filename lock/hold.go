@@ -107,8 +107,14 @@ func (h *held) wanted() bool {
 	return !h.keeper.idle() && (h.place.Awaited() || claim.Polls(h.reads))
 }
 
-// begin lets those come who wait at the turnstiles that are still closed behind us.
-func (h *held) begin() { h.place.OpenLower() }
+// begin lets those come who wait at the turnstiles that are still closed behind us, and
+// ends what taking the lock has left to do.
+func (h *held) begin() {
+	h.place.OpenLower()
+	if !h.keeper.ended {
+		_ = h.claim.Tidy()
+	}
+}
 
 // beat shows that we live.
 func (h *held) beat() {

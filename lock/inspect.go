@@ -105,6 +105,8 @@ type Report struct {
 
 	seen  *notice.Sighting
 	alien bool // what is at the path is no lock file
+
+	table func() (all proc.Locks, known bool) // the kernel's table of locks
 }
 
 // Locked reports whether somebody has the lock.
@@ -172,7 +174,7 @@ func inspect(n Names, opts Options) (*Report, error) {
 }
 
 func look(n Names, opts Options) (*Report, error) {
-	r := &Report{Names: n, KeptBy: -1}
+	r := &Report{Names: n, KeptBy: -1, table: proc.AllLocks}
 	queued := r.lookAtQueue()
 	seen, err := notice.Read(n.Notice)
 	begin := time.Now()
@@ -415,21 +417,39 @@ func (r *Report) nameReader() {
 
 // lookAtQueue lists who waits, in order, and returns who is in the room.
 func (r *Report) lookAtQueue() (inRoom []proc.Claim) {
-	r.Waiters, r.Stopped, r.WaitersKnown = nil, nil, true
 	dir, err := inode.OpenDir(r.Names.State)
 	if err != nil {
-		r.WaitersKnown = inode.IsGone(err)
+		r.Waiters, r.Stopped, r.WaitersKnown = nil, nil, inode.IsGone(err)
 		if errors.Is(err, fs.ErrPermission) {
 			r.Barred = err
 		}
 		return nil
 	}
 	defer dir.Close()
-	all, known := proc.AllLocks()
+	// The kernel's table can leave out a line while others lock and unlock. The signs say
+	// that somebody is there, though not who: for that the table is read again.
+	for again := 0; ; again++ {
+		inRoom, whole := r.readQueue(dir)
+		if whole || again == tableReadings {
+			return inRoom
+		}
+	}
+}
+
+// tableReadings is how often the kernel's table is read again that lacks what the signs show.
+// In another pid namespace it always does.
+const tableReadings = 2
+
+// readQueue does that with one reading of the kernel's table; whole is false if somebody
+// who shows a sign is not in it.
+func (r *Report) readQueue(dir *inode.Dir) (inRoom []proc.Claim, whole bool) {
+	r.Waiters, r.Stopped, r.WaitersKnown = nil, nil, true
+	all, known := r.table()
 	if !known {
 		r.WaitersKnown = false
-		return nil
+		return nil, true
 	}
+	whole = true
 	for _, at := range []struct {
 		name string
 		p    Priority
@@ -438,9 +458,11 @@ func (r *Report) lookAtQueue() (inRoom []proc.Claim) {
 		if err != nil {
 			continue
 		}
+		has, waits := false, false
 		// A table that changes while it is read can show a line twice.
 		for _, c := range all.Claims(id) {
 			r.noteStopped(c)
+			has, waits = has || !c.Waiting, waits || c.Waiting
 			switch {
 			case c.Waiting && !slices.ContainsFunc(r.Waiters, func(p Process) bool { return p.PID == c.PID }):
 				p := describe(c.PID)
@@ -455,8 +477,10 @@ func (r *Report) lookAtQueue() (inRoom []proc.Claim) {
 				inRoom = append(inRoom, c)
 			}
 		}
+		taken, awaited := queue.Signs(dir.At(at.name))
+		whole = whole && (has || !taken) && (waits || !awaited) // check: table-again: (has || -> true || (has ||
 	}
-	return inRoom
+	return inRoom, whole
 }
 
 // noteStopped lists one that has locked a file of the queue and does not run.

@@ -370,3 +370,31 @@ func TestBreakElsewhere(t *testing.T) {
 	require.True(t, b.Removed)
 	require.NoFileExists(t, n.Notice)
 }
+
+// The kernel's table of locks can leave out a line.
+func TestInspectATableThatLacksALine(t *testing.T) {
+	t.Parallel()
+	db, n := database(t)
+	h := holding(t, config{DB: db})
+	background(t, New(db, Options{Wait: Forever}))
+	waiting(t, n, 1)
+	for _, lacking := range []int{0, 1, tableReadings} {
+		readings := 0
+		r := &Report{Names: n, table: func() (proc.Locks, bool) {
+			if readings++; readings <= lacking {
+				return proc.Locks{}, true
+			}
+			return proc.AllLocks()
+		}}
+		// On its way from one turnstile to the next the waiter is nowhere for an instant.
+		require.True(t, eventually(func() bool {
+			readings = 0
+			inRoom := r.lookAtQueue()
+			return len(inRoom) == 1 && inRoom[0].PID == h.Process.Pid && len(r.Waiters) == 1
+		}), "%d readings without it", lacking)
+	}
+	readings := 0
+	r := &Report{Names: n, table: func() (proc.Locks, bool) { readings++; return proc.Locks{}, true }}
+	require.Empty(t, r.lookAtQueue())
+	require.Equal(t, 1+tableReadings, readings, "no more often")
+}

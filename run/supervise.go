@@ -140,13 +140,14 @@ func (c *Command) attend(ch *child, l Holder, sigs *signals.Listener, stopped <-
 }
 
 // pause stops dblock itself, with a notice that outlives the stop, unless it is to go on
-// already.
+// already. That is so as well when the command runs again: on a busy machine the SIGCONT that
+// continued both may not have been told of yet, and nobody sends a second one.
 func (c *Command) pause(ch *child, l Holder, sigs *signals.Listener, sig syscall.Signal) (paused bool) {
 	l.Suspend()
 	defer l.Resume()
 	signals.Stop(sig, func() bool {
 		paused = !ch.continues(sigs)
-		return !paused
+		return !paused || !ch.gone() && !ch.isStopped()
 	})
 	return paused
 }

@@ -25,9 +25,8 @@ type Command struct {
 	Priority cli.Priority `default:"normal" placeholder:"CLASS" help:"Who goes first of those who wait: low, normal or high (${default})."`
 	Process  string       `short:"p" default:"dblock" placeholder:"LABEL" help:"The label that others see (${default})."`
 	Info     string       `placeholder:"TEXT" help:"What others are to know, in the lock file: a reason, a ticket, an address."`
-
-	TimeLimit   cli.Duration    `placeholder:"D" help:"How long a lock may be held: 90s, 5m. Then the program is told. 0 or nothing: as long as it takes."`
-	OnTimeLimit run.OnTimeLimit `default:"warn" placeholder:"ACTION" help:"What to do with the program when that time is over: term, kill or warn (${default})."`
+	TimeLimit   cli.Duration    `placeholder:"D" help:"How long a lock may be held: 90s, 5m. Then the program is ended with all that it has started. 0 or nothing: as long as it takes."`
+	OnTimeLimit run.OnTimeLimit `default:"term" placeholder:"ACTION" help:"What to do with the program, and what it has started, when that time is up: term, kill or warn (${default})."`
 	KillAfter   cli.Duration    `default:"10s" placeholder:"D" help:"How long after SIGTERM to send SIGKILL (${default})."`
 	cli.Foreign
 
@@ -62,8 +61,7 @@ func (c *Command) Run(k *kong.Context, sigs *signals.Listener) error {
 	}
 	s.out = newWriter(1)
 	s.in = newReader(0, s.out)
-	s.program = findProgram()
-	return s.serve(s.program.watch(), sigs)
+	return s.serve(watchParent(), sigs)
 }
 
 // serve answers requests until there is a reason to end.
@@ -74,10 +72,12 @@ func (s *session) serve(orphaned <-chan struct{}, sigs *signals.Listener) error 
 		select {
 		case <-s.ended:
 			// Whoever has only closed our input may read on.
+			s.outlast()
 			s.finish()
 			s.out.flush(lastWords)
 			return nil
 		case <-orphaned:
+			s.outlast()
 			s.finish()
 			return nil
 		case sig := <-sigs.C():

@@ -21,10 +21,8 @@ type hold struct {
 	over   chan struct{}         // closed when it is released
 	turn   *atomic.Pointer[turn] // of the request that releases it
 
-	limit limit       // how long it may be held
-	timer *time.Timer // until then; nil if that is as long as it takes
-
 	forfeited error // it was given up by force; guarded by the session's mutex
+	limit     limit
 
 	// The steward's:
 	attended bool
@@ -33,12 +31,7 @@ type hold struct {
 }
 
 // end lets go of what looks after the hold.
-func (h *hold) end() {
-	close(h.over)
-	if h.timer != nil {
-		h.timer.Stop()
-	}
-}
+func (h *hold) end() { close(h.over) }
 
 // wait is an acquire on its way.
 type wait struct {
@@ -114,7 +107,7 @@ func (s *session) understand(r *request) (a asked, p *problem) {
 			}
 		}
 	}
-	if a.limit, p = s.limit(r); p != nil {
+	if a.limit, p = s.limitOf(r); p != nil {
 		return a, p
 	}
 	a.env = true
@@ -186,11 +179,8 @@ func (s *session) acquire(t *turn, r *request) *problem {
 		s.failWith(r.id, p, func(o *object) { details(o, err) })
 		return nil
 	}
-	h := &hold{lock: l, since: time.Now(), lost: l.Lost(), over: make(chan struct{}), turn: releasing, wanted: a.wanted}
+	h := &hold{lock: l, since: time.Now(), lost: l.Lost(), over: make(chan struct{}), turn: releasing, wanted: a.wanted, limit: a.limit}
 	h.grant, _ = l.Grant()
-	if h.limit = a.limit; h.limit.after > 0 {
-		h.timer = time.AfterFunc(h.limit.after, func() { s.overdue(h) })
-	}
 	s.last++
 	h.number = s.last
 	s.held[h.number] = h
@@ -199,6 +189,7 @@ func (s *session) acquire(t *turn, r *request) *problem {
 	// The answer first: the program must know the hold before it hears of it.
 	s.done(r.id, func(o *object) { h.describe(o, time.Since(begin), a.env) })
 	s.steward.takeOver(h)
+	s.limit(h)
 	return nil
 }
 

@@ -1,77 +1,132 @@
 package session
 
 import (
+	"os"
+	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dblock-dev/dblock/internal/crew"
 	"github.com/dblock-dev/dblock/lock"
 	"github.com/dblock-dev/dblock/run"
 )
 
-// limit is how long a hold may take, and what happens then.
+// limit is for how long a hold may be kept, and what happens then to the program.
 type limit struct {
-	after time.Duration   // 0: as long as it takes
-	then  run.OnTimeLimit // what is done with the program
-	kill  time.Duration   // how long after SIGTERM
+	after     time.Duration // 0: for as long as it takes
+	then      run.OnTimeLimit
+	killAfter time.Duration
 }
 
-// limit reads how long a lock may be held.
-func (s *session) limit(r *request) (l limit, p *problem) {
-	after, kill := s.defaults.TimeLimit, s.defaults.KillAfter
+// limitOf is the limit that a request asks for.
+func (s *session) limitOf(r *request) (l limit, p *problem) {
+	after, killAfter := s.defaults.TimeLimit, s.defaults.KillAfter
 	l.then = s.defaults.OnTimeLimit
-	if p = r.as(fieldTimeLimit, &after); p != nil {
+	if p := r.as(fieldTimeLimit, &after); p != nil {
 		return l, p
 	}
-	if r.has(fieldOnTimeLimit) {
-		if p = r.as(fieldOnTimeLimit, &l.then); p != nil {
-			return l, p
-		}
-	}
-	if p = r.as(fieldKillAfter, &kill); p != nil {
+	if p := r.as(fieldKillAfter, &killAfter); p != nil {
 		return l, p
 	}
-	if l.after = time.Duration(after); l.after == time.Duration(lock.Forever) {
+	if p := r.as(fieldOnTimeLimit, &l.then); p != nil {
+		return l, p
+	}
+	if l.after = time.Duration(after); l.after == lock.Forever {
 		l.after = 0
 	}
-	l.kill = time.Duration(kill)
-	if l.after > 0 && (l.then == "term" || l.then == "kill") && !s.program.known() {
-		return l, &problem{codeUsage, `"on_time_limit": the program that has started this session cannot be told from here`, `give "warn", and have the program end itself`}
-	}
+	l.killAfter = time.Duration(killAfter)
 	return l, nil
 }
 
-// known reports whether there is a process that can be told.
-func (p *program) known() bool { return p != nil && p.pid != 0 }
-
-// overdue tells the program that it has held a lock for as long as it may, and ends it if it
-// has said so. The lock stays with it until it releases it, or has ended: it may be writing.
-func (s *session) overdue(h *hold) {
-	s.mu.Lock()
-	held := s.held[h.number] == h && h.forfeited == nil
-	s.mu.Unlock()
-	if !held {
+// limit sees to it that the program is told, or ended, when it has had a hold for as long as it
+// may.
+func (s *session) limit(h *hold) {
+	if h.limit.after == 0 {
 		return
 	}
+	go func() {
+		if h.lasts(h.limit.after) {
+			s.overdue(h)
+		}
+	}()
+}
+
+// lasts waits for that long, and reports whether the hold is not over by then.
+func (h *hold) lasts(d time.Duration) bool {
+	if d == lock.Forever {
+		return false
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-h.over:
+		return false
+	}
+}
+
+// overdue tells the program that its time is up, and ends it if that was asked for. The lock is
+// kept until it has ended, or releases it.
+func (s *session) overdue(h *hold) {
 	o := event(nil, "overdue")
 	o.int("hold", h.number)
 	o.text("db", h.grant.Names.DB)
 	o.text("lock_file", h.grant.Names.Notice)
-	o.ms("held_ms", time.Since(h.since))
-	o.text("action", string(h.limit.then))
+	o.ms("time_limit_ms", h.limit.after)
 	s.out.write(o.line())
-	switch h.limit.then {
-	case "term":
-		s.program.signal(unix.SIGTERM)
-		if h.limit.kill == lock.Forever {
+	if h.limit.then == "warn" {
+		return
+	}
+	program, err := crew.Open(os.Getppid())
+	if err != nil || program.PID <= 1 {
+		return
+	}
+	s.end(&crew.Crew{Leader: program}, h)
+}
+
+// end ends the program and what it has started.
+func (s *session) end(c *crew.Crew, h *hold) {
+	tell := func(sig unix.Signal) {
+		s.ending.mu.Lock()
+		defer s.ending.mu.Unlock()
+		c.Tell(sig)
+		s.ending.crews = append(s.ending.crews, c)
+	}
+	if h.limit.then == "term" {
+		tell(unix.SIGTERM)
+		if h.limit.killAfter == lock.Forever {
 			return
 		}
-		select {
-		case <-time.After(h.limit.kill):
-			s.program.signal(unix.SIGKILL)
-		case <-h.over:
+		// The hold's end is not what is waited for: that comes with the program's own end.
+		for until := time.Now().Add(h.limit.killAfter); time.Now().Before(until); time.Sleep(crew.LookEvery) {
+			if c.Leader.Gone() && !s.outlasts() {
+				return
+			}
 		}
-	case "kill":
-		s.program.signal(unix.SIGKILL)
+	}
+	tell(unix.SIGKILL)
+}
+
+// ending is whom the session has told to end.
+type ending struct {
+	mu    sync.Mutex
+	crews []*crew.Crew
+}
+
+// outlasts reports whether any of those who were told to end, and work with the program, has
+// not ended.
+func (s *session) outlasts() bool {
+	s.ending.mu.Lock()
+	defer s.ending.mu.Unlock()
+	return slices.ContainsFunc(s.ending.crews, (*crew.Crew).Lives)
+}
+
+// outlast keeps the locks until all of those have ended.
+func (s *session) outlast() {
+	for pause := crew.FirstPause; s.outlasts(); pause = min(2*pause, crew.LookEvery) {
+		time.Sleep(pause)
 	}
 }

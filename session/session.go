@@ -21,7 +21,6 @@ const parentEvery = time.Second
 type session struct {
 	defaults  *Command
 	pid       int
-	program   *program
 	interrupt syscall.Signal
 	in        *reader
 	out       *writer
@@ -35,6 +34,7 @@ type session struct {
 	working sync.WaitGroup   // acquires and releases on their way
 
 	steward steward
+	ending  ending
 }
 
 func newSession(c *Command, pid int) *session {

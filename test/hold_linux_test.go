@@ -103,23 +103,6 @@ func TestHold(t *testing.T) {
 			eval "$(dblock release -d x.db)"; env -i PATH="$PATH" dblock -n -d x.db -- echo x is free
 			dblock -n -d y.db -- echo y; basename "$DBLOCK_HOLD_DB"; echo "$DBLOCK_HOLD_OUTER$DBLOCK_HOLD_BEFORE"
 			eval "$(dblock release)"; env | grep DBLOCK_HOLD_; env -i PATH="$PATH" dblock -n -d y.db -- echo y is free`, "x\ny\nx is free\ny\ny.db\n\ny is free\n"},
-		"taken together": {`eval "$(dblock hold -d y.db -d x.db -d ./y.db)" || exit; basename "$DBLOCK_HOLD_DB"
-			for d in x y; do dblock -n -d $d.db -- echo $d; dblock status -q --exit-code -d $d.db || echo locked; dblock status --json -d $d.db | grep -c "\"pid\": $DBLOCK_HOLD_KEEPER,"
-				env -i PATH="$PATH" dblock -n -q -d $d.db -- echo never || echo $?; done
-			dblock -n -d x.db -d y.db -- echo both
-			eval "$(dblock hold -d z.db)"; dblock -n -d x.db -- dblock -n -d z.db -- echo all
-			dblock release -d z.db -d x.db 2>&1 >/dev/null | cat; eval "$(dblock release -d x.db -d y.db)" || exit
-			env -i PATH="$PATH" dblock -n -d x.db -d y.db -- echo free; dblock -n -d z.db -- echo nested; echo "$DBLOCK_HOLD_OUTER$DBLOCK_HOLD_BEFORE"
-			eval "$(dblock release)"; env | grep DBLOCK_HOLD_`, "y.db\nx\nlocked\n1\n75\ny\nlocked\n1\n75\nboth\nall\n" +
-			"dblock: this shell holds no lock of all these databases together: there is nothing to release\nfree\nnested\n\n"},
-		"released in part": {`eval "$(dblock hold -d x.db -d y.db)"; dblock release -d y.db 2>&1 >/dev/null; echo $?
-			eval "$(dblock release -d x.db 2>/dev/null)"; echo $?; env -i PATH="$PATH" dblock -n -q -d y.db -- echo never; dblock -n -d x.db -d y.db -- echo nested
-			DBLOCK_DB=y.db; export DBLOCK_DB; eval "$(dblock release)"; echo $?; env | grep DBLOCK_HOLD_; env -i PATH="$PATH" dblock -n -d x.db -d y.db -- echo free`,
-			"dblock: DIR/.x.lock is held together with what was named, and they can only be released together\n" +
-				"hint: name all of them, or none: `dblock release` ends the last hold\n64\n64\nnested\n0\nfree\n"},
-		"together with one that is held": {`eval "$(dblock hold -d x.db)"; eval "$(dblock hold -d x.db -d y.db)"; dblock -n -d y.db -- echo y
-			eval "$(dblock release)"; env -i PATH="$PATH" dblock -n -d y.db -- echo y is free; env -i PATH="$PATH" dblock -n -q -d x.db -- echo never; dblock -n -d x.db -- echo x
-			eval "$(dblock release)"; dblock -n -d x.db -d y.db -- echo free`, "y\ny is free\nx\nfree\n"},
 		"the same twice": {`eval "$(dblock hold -d x.db)"; first=$(env | grep DBLOCK_HOLD_ | sort)
 			eval "$(dblock hold -d x.db)"; eval "$(dblock release)"; [ "$first" = "$(env | grep DBLOCK_HOLD_ | sort)" ] && echo restored
 			env -i PATH="$PATH" dblock -n -q -d x.db -- echo never 2>/dev/null; echo $?
@@ -308,52 +291,6 @@ func TestHoldIsLost(t *testing.T) {
 	}
 }
 
-// A shell that holds the lock for longer than it may is ended with what it has started, and the lock
-// is free when all of that has gone.
-func TestHoldForTooLong(t *testing.T) {
-	t.Parallel()
-	need(t, shells...)
-	const child = `sh -c 'trap "sleep 0.3; touch told; exit" TERM; touch ready; while :; do sleep 0.02; done' & `
-	for _, c := range []struct {
-		flags, before, script string
-		code                  int
-		then                  string
-	}{
-		{"", "", child + `sleep 60; wait`, 128 + 15, "is being ended"},
-		{"--kill-after 0.1", `trap '' TERM; `, `sleep 60; sleep 60`, 128 + 9, "is being ended"},
-		{"--on-time-limit kill", `trap '' TERM; `, `sleep 60; sleep 60`, 128 + 9, "is being killed"},
-		{"--on-time-limit warn", "", staysIn + `dblock release; exit $?`, 0, "goes on"},
-		{"--kill-after 60", `trap 'dblock release 2> said; exit $?' TERM; `, `while :; do sleep 0.02; done`, 124, "is being ended"},
-	} {
-		for _, shell := range shells {
-			t.Run(shell+" "+c.flags, func(t *testing.T) {
-				t.Parallel()
-				dir := t.TempDir()
-				s := background(t, dir, shell, c.before+strings.Replace(holds, "hold ", "hold --time-limit 1 "+c.flags+" ", 1)+c.script)
-				keeper := keeperOf(t, dir)
-				await(t, "it is said", contains(filepath.Join(dir, "errs"), "/.x.lock was held for 1s, as long as it may; the shell "+c.then))
-				letGo(t, dir)
-				_ = s.Wait()
-				require.Equal(t, c.code, result{status: s.ProcessState.Sys().(syscall.WaitStatus)}.code())
-				r := execute(t, dir, "-w", "20", "-d", "x.db", "--", "sh", "-c", "[ ! -e ready ] || [ -e told ]")
-				require.Zero(t, r.code(), "its child has gone: %s", r.stderr)
-				if c.code == 124 {
-					require.Regexp(t, `^dblock: \S+/\.x\.lock was held for 1s, as long as it may\n$`, read(t, dir, "said"))
-				}
-				await(t, "the keeper has ended", func() bool { return gone(keeper) })
-			})
-		}
-	}
-}
-
-func TestHoldForNotTooLong(t *testing.T) {
-	t.Parallel()
-	inShells(t, `for limit in 60 0 forever; do eval "$(dblock hold --time-limit $limit -d x.db)" && eval "$(dblock release)"; echo $?; done
-		eval "$(dblock hold --time-limit x -d x.db)" || echo $?`, func(t *testing.T, _ string, r result) {
-		require.Equal(t, "0\n0\n0\n64\n", r.stdout, r.stderr)
-	})
-}
-
 // A keeper that was killed is noticed by who releases its lock.
 func TestReleaseOfAKilledKeeper(t *testing.T) {
 	t.Parallel()
@@ -459,4 +396,67 @@ func TestHoldOnATerminalThatCloses(t *testing.T) {
 	require.NoError(t, c.Process.Kill())
 	await(t, "the lock is free", isFree(t, dir))
 	await(t, "the keeper has ended", func() bool { return gone(keeper) })
+}
+
+// A script that holds a lock for longer than it may is ended like a command, and the lock kept
+// until all of it has gone.
+func TestHoldForTooLong(t *testing.T) {
+	t.Parallel()
+	need(t, shells...)
+	const says = "has been held for 1.5s, as long as it may; the shell "
+	for _, c := range []struct {
+		flags, before, script, then string
+		signal                      syscall.Signal
+		code                        int
+	}{
+		{"", "", `sh -c 'trap "touch told; exit" TERM; touch ready; while :; do sleep 0.02; done' & sleep 60; wait`, "is being ended", unix.SIGTERM, -1},
+		{"--kill-after 0.1", `trap '' TERM; `, `sleep 60; sleep 60`, "is being ended", unix.SIGKILL, -1},
+		{"--on-time-limit kill", `trap '' TERM; `, `sleep 60; sleep 60`, "is being killed", unix.SIGKILL, -1},
+		{"--on-time-limit warn", "", staysIn + `dblock release 2> said; exit $?`, "goes on", 0, 0},
+		{"--kill-after forever", `trap 'dblock release 2> said; exit $?' TERM; `, `while :; do sleep 0.02; done`, "is being ended", 0, 124},
+	} {
+		for _, shell := range shells {
+			t.Run(shell+" "+c.flags, func(t *testing.T) {
+				t.Parallel()
+				dir := t.TempDir()
+				s := background(t, dir, shell, c.before+strings.Replace(holds, "hold ", "hold --time-limit 1.5 "+c.flags+" ", 1)+c.script)
+				keeper := keeperOf(t, dir)
+				await(t, "it is said", contains(filepath.Join(dir, "errs"), says+c.then))
+				letGo(t, dir)
+				_ = s.Wait()
+				status := s.ProcessState.Sys().(syscall.WaitStatus)
+				if c.signal != 0 {
+					require.Equal(t, c.signal, status.Signal())
+				} else {
+					require.Equal(t, c.code, status.ExitStatus())
+				}
+				if c.code == 124 {
+					require.Contains(t, read(t, dir, "said"), "has been held for 1.5s")
+				}
+				if exists(dir, "ready") {
+					await(t, "what it has started is told", func() bool { return exists(dir, "told") })
+				}
+				await(t, "the keeper has ended", func() bool { return gone(keeper) })
+				require.Empty(t, litter(t, dir))
+			})
+		}
+	}
+}
+
+// Several databases are held together, and released together.
+func TestHoldOfSeveral(t *testing.T) {
+	t.Parallel()
+	inShells(t, `eval "$(dblock hold -d y.db -d x.db)" || exit
+		for db in x.db y.db; do dblock -n -d $db -- echo nested $db; env -u DBLOCK_HOLD_LOCK_FILE -u DBLOCK_HOLD_OUTER -u DBLOCK_HOLD_PID dblock -n -q -d $db -- true; echo $?; done
+		eval "$(dblock release -d x.db)"; echo released $?
+		for db in x.db y.db; do dblock -n -d $db -- echo free $db; done
+		eval "$(dblock hold -d x.db -d y.db)" || exit; eval "$(dblock hold -d z.db)" || exit
+		eval "$(dblock release -d y.db -d z.db)"; dblock status -q --exit-code -d y.db; echo not together $?
+		eval "$(dblock release -d y.db)"; echo released $?; dblock -n -d z.db -- sh -c 'echo nested z.db; env | grep -c [xy].lock'
+		eval "$(dblock release)"; echo released $?
+		for db in x.db y.db; do dblock -n -d $db -- echo free $db; done`, func(t *testing.T, _ string, r result) {
+		free := "free x.db\nfree y.db\n"
+		require.Equal(t, "nested x.db\n75\nnested y.db\n75\nreleased 0\n"+free+"not together 1\nreleased 0\nnested z.db\n0\nreleased 0\n"+free, r.stdout)
+		require.Contains(t, r.stderr, "y.db and z.db together: there is nothing to release")
+	})
 }

@@ -456,84 +456,38 @@ func TestSessionDoesNotGrow(t *testing.T) {
 	require.Empty(t, litter(t, dir))
 }
 
-// The program is ended that has held a lock for longer than it may, and others come in when it has gone.
-func TestSessionEndsAProgramThatHoldsForTooLong(t *testing.T) {
+// A program that has a lock for longer than it may is ended with what it has started, and the
+// lock is kept until all of that has ended.
+func TestSessionEndsAProgramThatIsLate(t *testing.T) {
 	t.Parallel()
-	for name, limit := range map[string]object{
-		"asked to end": {"time_limit": 0.3, "on_time_limit": "term"},
-		"does not end": {"time_limit": 0.3, "on_time_limit": "term", "kill_after": 0.2},
-		"killed":       {"time_limit": 0.3, "on_time_limit": "kill"},
-		"released":     {"time_limit": 0.3, "on_time_limit": "term", "kill_after": 0.2, "lost": true},
-	} {
-		t.Run(name, func(t *testing.T) {
+	const stubborn = `sh -c 'trap "touch told; until [ -e go ]; do sleep 0.02; done; exit" TERM; touch ready; while :; do sleep 0.02; done' & `
+	for _, how := range []string{"term", "kill", "term, then kill"} {
+		t.Run(how, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			script := `trap 'touch told; until [ -e go ]; do sleep 0.02; done; touch left; exit' TERM; exec 3<&0; "$0" session <&3 & echo > ready; wait; wait`
-			program := exec.Command("sh", "-c", script, binary)
+			program := exec.Command("sh", "-c", stubborn+`until [ -e ready ]; do sleep 0.02; done; exec 3<&0; "$0" session <&3 & wait`, binary)
 			program.Dir = dir
 			c := converseBy(t, program)
-			hold := c.acquire("app.db", limit)
-			require.Equal(t, limit["on_time_limit"], c.event("overdue")["action"])
-			waiter := converse(t, dir)
-			switch name {
-			case "asked to end", "released":
-				await(t, "it is told", func() bool { return exists(dir, "told") })
-				if name == "released" {
-					c.ask(object{"id": 9, "op": "release", "hold": hold})
-					require.EqualValues(t, 1, waiter.acquire("app.db"))
-					time.Sleep(300 * time.Millisecond) // longer than kill_after: it is not killed
-					require.NoError(t, os.WriteFile(filepath.Join(dir, "go"), nil, 0o644))
-					await(t, "it was left alone", func() bool { return exists(dir, "left") })
-					return
-				}
-				require.Equal(t, "held", code(waiter.ask(object{"id": 1, "op": "acquire", "db": "app.db", "wait": 0})))
-				require.NoError(t, os.WriteFile(filepath.Join(dir, "go"), nil, 0o644))
-				waiter.acquire("app.db")
-				require.True(t, exists(dir, "left"), "it had ended")
-			default:
-				waiter.acquire("app.db")
-				require.False(t, exists(dir, "left"))
+			limit := object{"time_limit": 0.2, "on_time_limit": strings.Split(how, ",")[0]}
+			if how == "term, then kill" {
+				limit["kill_after"] = 0.1
 			}
+			c.acquire("app.db", limit)
+			err := program.Wait()
+			var exit *exec.ExitError
+			require.ErrorAs(t, err, &exit)
+			want := unix.SIGTERM
+			if how == "kill" {
+				want = unix.SIGKILL
+			}
+			require.Equal(t, want, exit.Sys().(syscall.WaitStatus).Signal())
+			if how == "term" {
+				await(t, "what it has started is told", func() bool { return exists(dir, "told") })
+				require.Equal(t, "held", statusOf(t, dir, "app.db").State)
+				letGo(t, dir)
+			}
+			await(t, "the lock is free", func() bool { return statusOf(t, dir, "app.db").State == "free" })
+			require.Empty(t, litter(t, dir))
 		})
 	}
-}
-
-// Long holds share what the system has little of, and each is told of its own loss.
-func TestSessionWatchesManyHoldsTogether(t *testing.T) {
-	t.Parallel()
-	if runtime.GOOS != "linux" {
-		t.Skip("no inotify")
-	}
-	const holds = 200
-	dir := t.TempDir()
-	c := converse(t, dir)
-	numbers := map[int]bool{}
-	var pid int
-	for i := range holds {
-		a := c.ask(object{"id": i + 1, "op": "acquire", "db": fmt.Sprintf("%d.db", i)})
-		numbers[int(a["hold"].(float64))], pid = true, int(a["pid"].(float64))
-	}
-	watches := func() (instances, watches int) {
-		fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fdinfo", pid))
-		require.NoError(t, err)
-		for _, fd := range fds {
-			info, _ := os.ReadFile(fmt.Sprintf("/proc/%d/fdinfo/%s", pid, fd.Name()))
-			if n := strings.Count(string(info), "inotify wd:"); n > 0 {
-				instances, watches = instances+1, watches+n
-			}
-		}
-		return instances, watches
-	}
-	await(t, "all are watched", func() bool {
-		instances, n := watches()
-		require.LessOrEqual(t, instances, 1)
-		return n >= 2*holds // the lock file and the room
-	})
-	for i := range holds {
-		require.NoError(t, os.RemoveAll(filepath.Join(dir, fmt.Sprintf(".%d.lock.d", i))))
-		lost := c.event("lost")
-		require.Equal(t, filepath.Join(dir, fmt.Sprintf("%d.db", i)), lost["db"])
-		require.True(t, numbers[int(lost["hold"].(float64))])
-	}
-	require.Zero(t, c.end())
 }

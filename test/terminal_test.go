@@ -176,7 +176,7 @@ func TestWaitingLine(t *testing.T) {
 		h := hold(t, dir, "-d", "x.db", "-p", "größe-with-a-label-that-is-far-too-long-for-forty-columns")
 		tm := newTerminal(t, dir, c.columns, c.env...)
 		tm.typed("dblock -d x.db -- echo out-of-the-command\n")
-		tm.expect(`\r(dblock: )?waiting 0\.`)
+		tm.expect(`\r(dblock: )?waiting \d`)
 		tm.expect(`\r(dblock: )?waiting 1\.`) // it is live
 		letGo(t, dir)
 		tm.expect(`\r\x1b\[Kout-of-the-command\r\n`)

@@ -33,7 +33,6 @@ export class Connection {
   private readonly pending = new Map<number, Pending>();
   private readonly grants = new Map<number, Grant>();
   private greeted = false;
-  private capabilities: string[] = [];
   private rest = '';
   private complaint = '';
   private lastID = 0;
@@ -42,7 +41,7 @@ export class Connection {
   private greeting?: NodeJS.Timeout;
 
   constructor(
-    readonly binary: string,
+    private readonly binary: string,
     args: readonly string[],
   ) {
     this.ended = new Promise((resolve) => (this.end = resolve));
@@ -74,11 +73,6 @@ export class Connection {
 
   get pid(): number | undefined {
     return this.child.pid;
-  }
-
-  /** Whether the session can do something, as it has said in its first line: before it has answered anything. */
-  can(capability: string): boolean {
-    return this.capabilities.includes(capability);
   }
 
   /** While somebody waits for an answer, or holds a lock, the program stays alive. */
@@ -169,7 +163,6 @@ export class Connection {
     switch (message.event) {
       case 'hello':
         this.greeted = true;
-        this.capabilities = message.capabilities ?? [];
         clearTimeout(this.greeting);
         if (!message.protocols?.includes(1)) {
           this.die(new DblockNotFoundError(`${this.binary} speaks another protocol than this package (${message.version})`));
@@ -189,7 +182,7 @@ export class Connection {
         this.grants.get(message.hold)?.want();
         break;
       case 'overdue':
-        this.grants.get(message.hold)?.expire();
+        this.grants.get(message.hold)?.onOverdue?.();
         break;
       case 'lost':
         this.grants.get(message.hold)?.lose(new LockLostError(message.error.message, message.error.hint));

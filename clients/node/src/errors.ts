@@ -96,13 +96,6 @@ export class LockLostError extends DatabaseLockError {
   }
 }
 
-/** The lock is held for longer than `timeLimit`. It is held all the same: nobody else is in. */
-export class LockOverdueError extends DatabaseLockError {
-  constructor(message: string) {
-    super('overdue', message);
-  }
-}
-
 /** There is no dblock binary, or none that can serve. */
 export class DblockNotFoundError extends DblockError {
   constructor(problem: string, cause?: unknown) {

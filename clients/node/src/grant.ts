@@ -1,5 +1,5 @@
 import type { LockInfo, Problem } from './errors.js';
-import { errorOf, LockLostError, LockOverdueError } from './errors.js';
+import { errorOf, LockLostError } from './errors.js';
 import type { Connection } from './connection.js';
 import type { Mode } from './options.js';
 
@@ -28,10 +28,7 @@ export class Grant {
   /** Somebody else waits for it. */
   wanted = false;
   onWanted?: () => void;
-  /** It is held for longer than it may be. */
-  overdue?: LockOverdueError;
-  /** Are called when it becomes overdue. */
-  readonly onOverdue = new Set<(error: LockOverdueError) => void>();
+  onOverdue?: () => void;
   private listeners?: Set<(error: LockLostError) => void>;
   private referenced = true;
   private over = false;
@@ -67,12 +64,6 @@ export class Grant {
     if (listeners) for (const listener of listeners) listener(error);
   }
 
-  expire(): void {
-    if (this.overdue || this.lost || this.over) return;
-    this.overdue = new LockOverdueError(`${this.answer.lock_file} is held for longer than it may be`);
-    for (const listener of this.onOverdue) listener(this.overdue);
-  }
-
   want(): void {
     if (this.wanted || this.over) return;
     this.wanted = true;
@@ -97,7 +88,6 @@ export class Grant {
     if (this.lost) throw this.lost;
     const answer = await this.connection.request('check', { hold: this.answer.hold });
     if (!answer.ok) throw this.fail(answer.error);
-    if (this.overdue) throw this.overdue;
   }
 
   /** finish gives the lock back. It is over in any case; the error tells that it had been lost before. */

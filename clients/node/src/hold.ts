@@ -1,4 +1,4 @@
-import type { LockInfo, LockLostError, LockOverdueError } from './errors.js';
+import type { LockInfo, LockLostError } from './errors.js';
 import type { Grant } from './grant.js';
 import type { Mode } from './options.js';
 
@@ -91,25 +91,16 @@ export class Hold {
     return (this.losing ??= new Promise((resolve) => this.onLost(resolve)));
   }
 
-  /** Whether it is held for longer than `timeLimit`. It is held all the same. */
-  get overdue(): boolean {
-    return this.grant.overdue !== undefined;
-  }
-
-  /**
-   * Is aborted when the lock is lost while it is held, or is held for longer than `timeLimit`; its reason is the LockLostError or
-   * the LockOverdueError.
-   */
+  /** Is aborted when the lock is lost while it is held; its reason is the LockLostError. */
   get signal(): AbortSignal {
     if (!this.abort) {
       const abort = (this.abort = new AbortController());
       this.onLost((error) => abort.abort(error));
-      this.onOverdue((error) => abort.abort(error));
     }
     return this.abort.signal;
   }
 
-  /** Looks at once whether the lock is still held; rejects with a LockLostError if not, or a LockOverdueError if for too long. */
+  /** Looks at once whether the lock is still held; rejects with a LockLostError if not. */
   check(): Promise<void> {
     return this.grant.check();
   }
@@ -143,15 +134,6 @@ export class Hold {
     this.grant.whenLost((error) => {
       if (!this.done) listener(error);
     });
-  }
-
-  private onOverdue(listener: (error: LockOverdueError) => void): void {
-    const { grant } = this;
-    if (grant.overdue) listener(grant.overdue);
-    else
-      grant.onOverdue.add((error) => {
-        if (!this.done) listener(error);
-      });
   }
 
   [Symbol.asyncDispose](): Promise<void> {

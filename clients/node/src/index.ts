@@ -12,7 +12,6 @@ export {
   DblockNotFoundError,
   LockHeldError,
   LockLostError,
-  LockOverdueError,
 } from './errors.js';
 export type { Holder, LockInfo } from './errors.js';
 export type { AcquireOptions, LockOptions, Mode, Waiting } from './options.js';

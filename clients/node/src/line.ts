@@ -101,7 +101,7 @@ export class Line {
   // to the event loop, no timer and no event would end it.
   private usable(): boolean {
     const { grant } = this;
-    return grant !== undefined && !grant.lost && !grant.overdue && !grant.wanted && performance.now() < this.until;
+    return grant !== undefined && !grant.lost && !grant.wanted && performance.now() < this.until;
   }
 
   // What is open serves several at once, and keeps them apart itself.
@@ -182,7 +182,10 @@ export class Line {
     this.asking = new AbortController();
     this.session.yield(this.request.db, this);
     this.session
-      .take(this.request, head.deadline - performance.now(), this.asking.signal, head.options.onWaiting, () => this.wanted())
+      .take(this.request, head.deadline - performance.now(), this.asking.signal, head.options.onWaiting, {
+        onWanted: () => this.wanted(),
+        onOverdue: () => head.options.onOverdue?.(),
+      })
       .then(
         (grant) => this.granted(grant),
         (error) => this.refused(head, error),

@@ -47,16 +47,6 @@ export interface AcquireOptions extends LockOptions {
    * by the next one that wants the same. It is given up as soon as somebody else waits. Default 0.
    */
   linger?: number;
-  /**
-   * For how long the lock may be held: milliseconds since it was acquired, or a text such as `'90s'`. Then `hold.signal` is
-   * aborted and `hold.check()` rejects, with a LockOverdueError; the lock stays held until it is released.
-   */
-  timeLimit?: number | string;
-  /**
-   * `warn`, the default, is no more than that. With `term` this program is sent SIGTERM as well, and SIGKILL 10 s later; with
-   * `kill` SIGKILL at once.
-   */
-  onTimeLimit?: 'warn' | 'term' | 'kill';
   priority?: 'low' | 'normal' | 'high';
   /** The label that others see. Default: DBLOCK_PROCESS, or the name of the main script. */
   process?: string;
@@ -66,6 +56,15 @@ export interface AcquireOptions extends LockOptions {
   lockFile?: string;
   /** `age` takes the lock from any program outside of dblock that is older than `staleTimeout`, alive or not. */
   stale?: 'dead' | 'age';
+  /** How long a hold may last: milliseconds, or a text such as `'90s'`. What happens then `onTimeLimit` says. */
+  timeLimit?: number | string;
+  /**
+   * `term`, the default, ends this program and what it has started, and kills them after 10 s; `kill` does that at
+   * once; with `warn` it goes on, and `onOverdue` is told.
+   */
+  onTimeLimit?: 'term' | 'kill' | 'warn';
+  /** Is told once when the hold has lasted for `timeLimit`. */
+  onOverdue?: () => void;
   /** Is told while the lock is waited for. */
   onWaiting?: (waiting: Waiting) => void;
   /** Is told once when somebody else waits for the lock that is held. */
@@ -84,9 +83,9 @@ export interface Request {
   info?: string;
   stale_timeout?: string;
   stale?: string;
+  wanted?: boolean;
   time_limit?: number | 'forever';
   on_time_limit?: string;
-  wanted?: boolean;
 }
 
 const units: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };

@@ -1,7 +1,7 @@
 import { findBinary } from './binary.js';
 import { Connection } from './connection.js';
 import type { Answer } from './connection.js';
-import { DblockError, DblockNotFoundError, errorOf, LockLostError } from './errors.js';
+import { DblockError, errorOf, LockLostError } from './errors.js';
 import type { Granted } from './grant.js';
 import { Grant } from './grant.js';
 import type { Hold } from './hold.js';
@@ -107,7 +107,7 @@ export class Session {
     const { linger } = options;
     if (linger) return this.line(request, linger).enter(options);
     this.yield(request.db);
-    const grant = await this.take(request, waitOf(options), options.signal, options.onWaiting, options.onWanted);
+    const grant = await this.take(request, waitOf(options), options.signal, options.onWaiting, options);
     return new Use(grant, () => grant.finish()).hold();
   }
 
@@ -151,7 +151,7 @@ export class Session {
     wait: number,
     signal?: AbortSignal,
     onWaiting?: (waiting: Waiting) => void,
-    onWanted?: () => void,
+    told: Pick<AcquireOptions, 'onWanted' | 'onOverdue'> = {},
   ): Promise<Grant> {
     const deadline = performance.now() + wait;
     for (let attempt = 1; ; attempt++) {
@@ -164,7 +164,7 @@ export class Session {
           {
             ...request,
             wait: wireWait(attempt === 1 ? wait : deadline - performance.now()),
-            ...(onWanted && { wanted: true }),
+            ...(told.onWanted && { wanted: true }),
             ...(onWaiting && { events: true }),
           },
           (given) => {
@@ -175,11 +175,8 @@ export class Session {
         );
         if (answer.ok) {
           const grant = new Grant(connection, answer as unknown as Granted);
-          if (request.time_limit !== undefined && !connection.can('time_limit')) {
-            await grant.finish().catch(() => {});
-            throw new DblockNotFoundError(`${connection.binary} is too old for timeLimit`);
-          }
-          grant.onWanted = onWanted;
+          grant.onWanted = told.onWanted;
+          grant.onOverdue = told.onOverdue;
           if (!signal?.aborted) return grant;
           await grant.finish().catch(() => {});
         }

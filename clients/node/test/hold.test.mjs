@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import test from 'node:test';
-import { acquire, DatabaseLock, DatabaseLockError, LockHeldError, LockOverdueError, Session, withDatabaseLock } from 'dblock';
+import { acquire, DatabaseLock, DatabaseLockError, LockHeldError, Session, withDatabaseLock } from 'dblock';
 import { program, scratch, waits, within } from './helpers.mjs';
 
 test('a lock is held from acquire to release', async () => {
@@ -71,44 +71,6 @@ test('waits are milliseconds or a text', async () => {
   for (const wait of [-1, NaN, 'soon', '5 apples']) {
     await assert.rejects(acquire(db, { wait }), { code: 'usage' });
   }
-});
-
-test('who holds it for too long is told', async () => {
-  const db = `${scratch()}/app.db`;
-  const hold = await acquire(db, { timeLimit: 100 });
-  await within(new Promise((resolve) => hold.signal.addEventListener('abort', resolve)), 'overdue');
-  assert.ok(hold.signal.reason instanceof LockOverdueError);
-  assert.equal(hold.signal.reason.code, 'overdue');
-  assert.equal(hold.overdue, true);
-  assert.equal(hold.isLost, false);
-  await assert.rejects(hold.check(), LockOverdueError);
-  assert.equal((await new DatabaseLock(db).isLocked()).locked, true);
-  await hold.release();
-  const next = await acquire(db, { timeLimit: '1h', wait: 0 });
-  await next.check();
-  await next.release();
-  await assert.rejects(acquire(db, { timeLimit: 'soon' }), { code: 'usage' });
-  await assert.rejects(acquire(db, { timeLimit: 100, onTimeLimit: 'cry' }), { code: 'usage' });
-});
-
-test('who holds it for too long can be ended', async () => {
-  const db = `${scratch()}/app.db`;
-  const child = program(`await acquire(args[0], { timeLimit: 100, onTimeLimit: 'term' }); setInterval(() => {}, 1000);`, [db]);
-  assert.equal(await child.ended(), 'SIGTERM');
-  await (await acquire(db)).release();
-});
-
-test('what is held for too long does not linger', async () => {
-  const db = `${scratch()}/app.db`;
-  const options = { timeLimit: 100, linger: 60_000 };
-  const hold = await acquire(db, options);
-  await within(new Promise((resolve) => hold.signal.addEventListener('abort', resolve)), 'overdue');
-  await hold.release();
-  const next = await acquire(db, options);
-  assert.notEqual(next.token, hold.token);
-  assert.equal(next.overdue, false);
-  await next.release();
-  await Session.shared().close();
 });
 
 test('a wait can be aborted', async () => {
@@ -298,4 +260,27 @@ test('processes take turns', async () => {
   const programs = Array.from({ length: 4 }, () => program(code, [`${dir}/app.db`, counter]));
   for (const p of programs) assert.equal(await p.ended(), 0);
   assert.equal(readFileSync(counter, 'utf8'), '400');
+});
+
+test('a hold that lasts too long is told of', async () => {
+  const db = `${scratch()}/app.db`;
+  for (const linger of [0, 1]) {
+    const hold = await within(
+      new Promise((resolve, reject) => {
+        const told = acquire(db, { timeLimit: 100, onTimeLimit: 'warn', linger, onOverdue: () => resolve(told) });
+        told.catch(reject);
+      }),
+    );
+    await hold.check();
+    await hold.release();
+  }
+  await assert.rejects(acquire(db, { timeLimit: 'soon' }), { code: 'usage' });
+});
+
+test('a program that holds a lock for too long is ended', async () => {
+  const dir = scratch();
+  const late = program(`await acquire('${dir}/app.db', { timeLimit: '0.2' }); await sleep(60_000);`);
+  assert.equal(await late.ended(), 'SIGTERM');
+  const hold = await acquire(`${dir}/app.db`);
+  await hold.release();
 });

@@ -47,43 +47,6 @@ class Locking(Case):
         with dblock.lock(self.db, timeout=LONG) as hold:
             self.assertGreaterEqual(hold.waited, 0)
 
-    def test_held_for_too_long(self):
-        with dblock.lock(self.db, time_limit=0.1) as hold:
-            self.assertFalse(hold.overdue)
-            until(lambda: hold.overdue, "it is overdue")
-            with self.assertRaises(dblock.LockOverdue) as caught:
-                hold.check()
-            self.assertEqual("overdue", caught.exception.code)
-            self.assertFalse(hold.lost)
-            self.assertTrue(dblock.status(self.db)["locked"])
-        self.free()
-        with dblock.lock(self.db, time_limit=LONG) as hold:
-            hold.check()
-        for wrong in ({"time_limit": 0}, {"time_limit": -1}, {"time_limit": float("nan")}):
-            with self.assertRaises(dblock.UsageError):
-                dblock.lock(self.db, **wrong)
-        with self.assertRaises(dblock.UsageError):
-            dblock.lock(self.db, time_limit=1, on_time_limit="cry").acquire()
-
-    def test_ended_for_holding_too_long(self):
-        holder = self.python(
-            "with dblock.lock(sys.argv[1], time_limit=0.1, on_time_limit='term') as hold:\n"
-            "    print('held', flush=True)\n"
-            "    sys.stdin.read()\n"
-        )
-        self.says(holder, "held")
-        self.assertEqual(-15, holder.wait(LONG))
-        self.free()
-
-    def test_not_lingering_for_too_long(self):
-        lock = dblock.lock(self.db, time_limit=0.1, linger=LONG)
-        with lock as hold:
-            token = hold.token
-            until(lambda: hold.overdue, "it is overdue")
-        with lock as hold:
-            self.assertNotEqual(token, hold.token)
-            self.assertFalse(hold.overdue)
-
     def test_reentrant(self):
         lock = dblock.lock(self.db)
         with lock as one:
@@ -158,6 +121,21 @@ class Locking(Case):
             pass
         self.assertEqual("holder", seen[0].holder["process"])
         self.assertGreater(seen[0].waited, 0.1)
+
+    def test_time_limit(self):
+        with dblock.lock(self.db, time_limit=0.1, on_time_limit="warn") as hold:
+            until(lambda: hold.overdue, "it is overdue")
+            self.assertFalse(hold.lost)
+        with dblock.lock(self.db, time_limit=60) as hold:
+            self.assertFalse(hold.overdue)
+        with self.assertRaises(dblock.UsageError):
+            dblock.lock(self.db, on_time_limit="scold").acquire()
+
+    def test_time_limit_ends_the_program(self):
+        program = self.python("with dblock.lock(sys.argv[1], time_limit=0.2): time.sleep(60)")
+        self.ends(program, -15)
+        with dblock.lock(self.db, timeout=LONG):
+            pass
 
     def test_wrong_use(self):
         for options in ({"linger": -1}, {"linger": float("nan")}, {"timeout": float("nan")}):

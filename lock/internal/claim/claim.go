@@ -65,12 +65,13 @@ type Claim struct {
 	opts  Options
 	place *queue.Place
 
-	ledger ledger.Ledger
-	id     string       // the identity of this hold
-	info   notice.Info  // what our notice says
-	file   *notice.File // our notice, complete, under the spare name
-	spare  string       // that name
-	linked bool         // it exists
+	ledger   ledger.Ledger
+	id       string       // the identity of this hold
+	info     notice.Info  // what our notice says
+	file     *notice.File // our notice, complete, under the spare name
+	spare    string       // that name
+	linked   bool         // it exists
+	replaced inode.ID     // of the notice whose place ours has taken, while it still has that name
 
 	seen       *notice.Sighting // the foreign notice we wait for
 	since      time.Time        // since when it has had these bytes, on the monotonic clock
@@ -130,6 +131,7 @@ func (c *Claim) Withdraw() {
 	if id, err := c.spareFile().Identify(); err == nil && id == c.file.ID() {
 		_ = c.spareFile().Remove()
 	}
+	_ = c.dropReplaced()
 	c.file.Close()
 	c.file = nil
 }

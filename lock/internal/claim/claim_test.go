@@ -121,3 +121,49 @@ func TestLook(t *testing.T) {
 	require.NoError(t, c.Heal())
 	require.Equal(t, Ours, look())
 }
+
+// inherits makes the claim one that has taken over what a predecessor has left for it.
+func inherits(t *testing.T) *Claim {
+	t.Helper()
+	c := ready(t)
+	i := c.describe()
+	i.PID, i.Dblock.ID = 0, "00000000000000aa"
+	left, err := notice.Create(inode.Path(c.opts.Path), i)
+	require.NoError(t, err)
+	left.Close()
+	done, err := c.takeOver(seenAt(t, c.opts.Path))
+	require.NoError(t, err)
+	require.True(t, done)
+	require.Equal(t, left.ID(), inodeOf(t, filepath.Join(c.opts.Path+".d", Spare)), "that it goes is not worth a wait")
+	return c
+}
+
+// What a hand-over leaves behind goes when there is time for it, or at the latest with
+// the hold.
+func TestWhatWasReplacedGoes(t *testing.T) {
+	t.Parallel()
+	spareOf := func(c *Claim) string { return filepath.Join(c.opts.Path+".d", Spare) }
+
+	c := inherits(t)
+	require.NoError(t, c.Tidy())
+	require.Equal(t, c.Inode(), inodeOf(t, spareOf(c)))
+
+	for name, leave := range map[string]func(c *Claim){
+		"removed":   func(c *Claim) { require.NoError(t, c.removeNotice()) },
+		"left":      (*Claim).leaveNotice,
+		"withdrawn": (*Claim).Withdraw,
+		"forgotten": (*Claim).Close,
+	} {
+		c := inherits(t)
+		leave(c)
+		require.NoFileExists(t, spareOf(c), name)
+	}
+
+	c = inherits(t)
+	require.NoError(t, os.Remove(c.opts.Path))
+	require.NoError(t, c.Heal())
+	require.Equal(t, c.Inode(), inodeOf(t, c.opts.Path))
+	require.Equal(t, c.Inode(), inodeOf(t, spareOf(c)), "the spare name is ours now")
+	require.NoError(t, c.Tidy())
+	require.Equal(t, c.Inode(), inodeOf(t, spareOf(c)))
+}

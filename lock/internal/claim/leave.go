@@ -36,7 +36,10 @@ func RemoveLeft(path string, room *queue.File) {
 }
 
 // Close forgets our notice, which stays at the path.
-func (c *Claim) Close() { c.file.Close() }
+func (c *Claim) Close() {
+	_ = c.dropReplaced()
+	c.file.Close()
+}
 
 // Leave takes our notice away, if nobody stays in the room with whom we share it. It
 // leaves the path free for a while, for peers that poll, if that is their due; or it
@@ -81,6 +84,7 @@ func (c *Claim) leaveNotice() {
 	if c.linked {
 		_ = c.spareFile().Remove()
 	}
+	_ = c.dropReplaced()
 }
 
 // removeNotice unlinks the notice while the room is still locked: unlocked
@@ -94,5 +98,6 @@ func (c *Claim) removeNotice() error {
 	if id, ierr := c.spareFile().Identify(); ierr == nil && id == c.file.ID() {
 		_ = c.spareFile().Remove()
 	}
+	_ = c.dropReplaced()
 	return err
 }

@@ -91,8 +91,22 @@ func (c *Claim) takeOver(judged *notice.Sighting) (bool, error) {
 	if err != nil || !out.Same(judged) { // check: compare-and-swap
 		return false, c.putBack()
 	}
-	if err := c.spareFile().Remove(); err != nil {
-		return true, err
+	c.replaced = out.ID
+	if c.opts.Shared || !WasLeft(out.Info) {
+		return true, c.Tidy()
+	}
+	// That was the hand-over. The rest can wait until the command has been started.
+	return true, nil
+}
+
+// Tidy gives the spare name to our notice, where a takeover has left it to the one that was
+// replaced. In between a notice that somebody unlinks is healed by a new file.
+func (c *Claim) Tidy() error {
+	if c.replaced == (inode.ID{}) {
+		return nil
+	}
+	if err := c.dropReplaced(); err != nil {
+		return err
 	}
 	if moved, err := inode.Link(c.noticeFile(), c.spareFile()); err == nil && !moved {
 		id, err := c.spareFile().Identify()
@@ -101,7 +115,20 @@ func (c *Claim) takeOver(judged *notice.Sighting) (bool, error) {
 			_ = c.spareFile().Remove()
 		}
 	}
-	return true, nil
+	return nil
+}
+
+// dropReplaced removes the notice that was replaced, if it is still there.
+func (c *Claim) dropReplaced() error {
+	replaced := c.replaced
+	c.replaced = inode.ID{}
+	if replaced == (inode.ID{}) {
+		return nil
+	}
+	if id, err := c.spareFile().Identify(); err != nil || id != replaced {
+		return nil
+	}
+	return c.spareFile().Remove()
 }
 
 // putBack gives the path back to a notice that came in between. What comes out must

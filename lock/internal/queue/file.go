@@ -82,6 +82,20 @@ func Open(name inode.Name) (*File, error) {
 	return nil, &fs.PathError{Op: "open", Path: name.String(), Err: unix.ENOENT}
 }
 
+// Signs reports whether anybody shows that he has the lock of a state file, and whether
+// anybody shows that he waits for it.
+func Signs(name inode.Name) (taken, awaited bool) {
+	f, err := Existing(name)
+	if err != nil {
+		return false, false
+	}
+	defer f.Close()
+	having, _ := f.Shown(Having)
+	reading, _ := f.Shown(Reading)
+	awaited, _ = f.Shown(Waiting)
+	return having || reading, awaited
+}
+
 // Existing opens a state file that is there.
 func Existing(name inode.Name) (*File, error) {
 	fd, err := name.Open(unix.O_RDWR, 0)

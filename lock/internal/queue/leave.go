@@ -78,8 +78,11 @@ const sweepAfter = 5 * wakeUp
 // kernel's queue and does not come: then nobody would remove what was left for it.
 func (p *Place) lookBack() {
 	p.wants.Step("left")
-	pause := 50 * time.Microsecond
-	for begin := time.Now(); time.Since(begin) < sweepAfter; pause = min(2*pause, time.Millisecond) {
+	const pause = 50 * time.Microsecond
+	begin := time.Now()
+	// He may have been woken on this very processor: it is his before anything else.
+	nap(pause)
+	for pause := pause; time.Since(begin) < sweepAfter; pause = min(2*pause, time.Millisecond) {
 		// In this order: the successor shows that it has the room, and then no longer
 		// that it waits.
 		waits, known := p.room.Shown(Waiting)

@@ -12,22 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Watcher tells one who waits what happens to his files. All watchers of a process share one
-// inotify instance, of which a user has 128 as a rule.
-//
-// Closing the last one waits for a grace period of the kernel, 8 ms, also when a process
-// exits: open one only for waits that are longer than that.
-type Watcher struct {
-	instance *instance
-	news     chan struct{} // has room for one
-	closed   chan struct{}
-
-	// Guarded by the package's mutex:
-	what  What
-	files map[int32]What // what is to be told of each, by its watch descriptor
-	over  bool
-}
-
 // What happened.
 type What uint32
 
@@ -37,125 +21,71 @@ const (
 	Written What = unix.IN_MODIFY
 )
 
-// always is told whatever was asked for: the kernel has lost events, or watches no more.
-const always What = unix.IN_Q_OVERFLOW | unix.IN_IGNORED | unix.IN_UNMOUNT
+// Watcher watches some files.
+//
+// The first of a process opens its inotify instance, and the last closes it. That waits for
+// a grace period of the kernel, 8 ms, also when a process exits: open one only for waits
+// that are longer than that.
+type Watcher struct {
+	on     *instance
+	events chan struct{} // has an element when there is something in happened, or stopped is set
 
-// instance is an inotify instance. Its watchers are guarded by the mutex.
-type instance struct {
-	file     *os.File
-	watchers map[*Watcher]struct{}
+	// Guarded by all.mu:
+	happened What
+	files    map[int]What // by watch descriptor
+	closed   bool
 }
 
-var (
-	mu     sync.Mutex
-	common *instance // nil while nobody watches
-)
+// instance is an inotify instance, with a goroutine that reads it. A user may have no more
+// than 128 of them, and a program may hold several hundred locks: so all watchers of a process
+// share one. Of a file that several of them watch it has one watch.
+type instance struct {
+	fd    int // of file, while there is a watcher
+	file  *os.File
+	users map[int][]*Watcher // by watch descriptor
+	all   map[*Watcher]bool
+}
 
-// New opens a watcher. It fails when the system's limit is reached and no other watcher of this
-// process is open.
+// all is the process's instance; nil if nobody watches.
+var all struct {
+	mu sync.Mutex
+	on *instance
+}
+
+// New opens a watcher. It fails when the system's limit is reached.
 func New() (*Watcher, error) {
-	mu.Lock()
-	defer mu.Unlock()
-	if common == nil {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	if all.on == nil {
 		fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 		if err != nil {
 			return nil, os.NewSyscallError("inotify_init1", err)
 		}
-		common = &instance{os.NewFile(uintptr(fd), "inotify"), map[*Watcher]struct{}{}}
-		go common.read()
+		all.on = &instance{fd, os.NewFile(uintptr(fd), "inotify"), map[int][]*Watcher{}, map[*Watcher]bool{}}
+		go all.on.read()
 	}
-	w := &Watcher{instance: common, news: make(chan struct{}, 1), closed: make(chan struct{}), files: map[int32]What{}}
-	common.watchers[w] = struct{}{}
+	w := &Watcher{on: all.on, events: make(chan struct{}, 1), files: map[int]What{}}
+	w.on.all[w] = true
 	return w, nil
-}
-
-// read tells the watchers what happens, until the instance is closed.
-func (i *instance) read() {
-	var buf [4096]byte
-	for {
-		n, err := i.file.Read(buf[:])
-		if err != nil {
-			i.fail()
-			return
-		}
-		for at := 0; at+unix.SizeofInotifyEvent <= n; {
-			ev := (*unix.InotifyEvent)(unsafe.Pointer(&buf[at]))
-			i.tell(ev.Wd, What(ev.Mask))
-			at += unix.SizeofInotifyEvent + int(ev.Len)
-		}
-	}
-}
-
-// tell tells those who watch a file; what the kernel has lost may concern everybody. The mutex keeps
-// an event from coming before Add has noted whose it is.
-func (i *instance) tell(wd int32, what What) {
-	mu.Lock()
-	defer mu.Unlock()
-	for w := range i.watchers {
-		asked, watches := w.files[wd]
-		if what&unix.IN_IGNORED != 0 {
-			delete(w.files, wd)
-		}
-		if what&unix.IN_Q_OVERFLOW != 0 || watches && what&(asked|always) != 0 {
-			w.what |= what
-			w.wake()
-		}
-	}
-}
-
-// fail ends all waits: nothing will be told any more. The next watcher has another instance.
-func (i *instance) fail() {
-	mu.Lock()
-	defer mu.Unlock()
-	if common == i {
-		common = nil
-		_ = i.file.Close()
-	}
-	for w := range i.watchers {
-		w.end()
-	}
-}
-
-func (w *Watcher) wake() {
-	select {
-	case w.news <- struct{}{}:
-	default:
-	}
-}
-
-// end ends a wait for good. The mutex is locked.
-func (w *Watcher) end() {
-	if !w.over {
-		w.over = true
-		close(w.closed)
-	}
 }
 
 // Add watches the file that path names now, and replaces what was watched
 // before of the same file.
 func (w *Watcher) Add(path string, what What) error {
-	mu.Lock()
-	defer mu.Unlock()
-	if w.over {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	if w.closed {
 		return os.ErrClosed
 	}
-	var wd int
-	var err error
-	conn, cerr := w.instance.file.SyscallConn()
-	if cerr != nil {
-		return cerr
-	}
-	// Others may watch the same file for something else.
-	cerr = conn.Control(func(fd uintptr) {
-		wd, err = unix.InotifyAddWatch(int(fd), path, uint32(what)|unix.IN_DONT_FOLLOW|unix.IN_MASK_ADD)
-	})
-	if cerr != nil {
-		return cerr
-	}
+	// An event that is read before this is done waits for the mutex.
+	wd, err := unix.InotifyAddWatch(w.on.fd, path, uint32(what)|unix.IN_DONT_FOLLOW|unix.IN_MASK_ADD)
 	if err != nil {
 		return os.NewSyscallError("inotify_add_watch", err)
 	}
-	w.files[int32(wd)] = what
+	if _, known := w.files[wd]; !known {
+		w.on.users[wd] = append(w.on.users[wd], w)
+	}
+	w.files[wd] = what
 	return nil
 }
 
@@ -169,16 +99,25 @@ func (w *Watcher) Wait(deadline time.Time) (What, error) {
 		late = t.C
 	}
 	select {
-	case <-w.closed:
-		return 0, os.ErrClosed
-	case <-w.news:
+	case <-w.events:
 	case <-late:
 	}
-	mu.Lock()
-	defer mu.Unlock()
-	what := w.what
-	w.what = 0
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	if w.closed {
+		return 0, os.ErrClosed
+	}
+	what := w.happened
+	w.happened = 0
 	return what, nil
+}
+
+// wake ends a Wait. The mutex is locked.
+func (w *Watcher) wake() {
+	select {
+	case w.events <- struct{}{}:
+	default:
+	}
 }
 
 // Interrupt ends a Wait that is under way.
@@ -186,48 +125,83 @@ func (w *Watcher) Interrupt() { w.wake() }
 
 // Close frees the watcher and ends a Wait that is under way.
 func (w *Watcher) Close() {
-	if file := w.leave(); file != nil {
-		_ = file.Close()
+	if w.leaveAll() {
+		_ = w.on.file.Close()
 	}
 }
 
-// leave takes the watcher from its instance, which is to be closed if it was the last.
-func (w *Watcher) leave() *os.File {
-	mu.Lock()
-	defer mu.Unlock()
-	i := w.instance
-	w.end()
-	if _, there := i.watchers[w]; !there {
-		return nil
+// leaveAll ends all of a watcher's parts, and reports whether it was the last.
+func (w *Watcher) leaveAll() bool {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	if w.closed {
+		return false
 	}
-	delete(i.watchers, w)
-	if common != i {
-		return nil // it has failed
+	w.closed = true
+	w.wake()
+	for wd := range w.files {
+		w.on.leave(wd, w)
 	}
-	if len(i.watchers) == 0 {
-		common = nil
-		return i.file
+	delete(w.on.all, w)
+	if len(w.on.all) > 0 {
+		return false
 	}
-	conn, err := i.file.SyscallConn()
-	if err != nil {
-		return nil
-	}
-	_ = conn.Control(func(fd uintptr) {
-		for wd := range w.files {
-			if !i.watches(wd) {
-				_, _ = unix.InotifyRmWatch(int(fd), uint32(wd))
-			}
-		}
-	})
-	return nil
+	all.on = nil
+	return true
 }
 
-// watches reports whether anybody watches a file.
-func (i *instance) watches(wd int32) bool {
-	for w := range i.watchers {
-		if _, yes := w.files[wd]; yes {
-			return true
+// leave ends a watcher's part in a watch.
+func (on *instance) leave(wd int, w *Watcher) {
+	for i, other := range on.users[wd] {
+		if other == w {
+			on.users[wd] = append(on.users[wd][:i:i], on.users[wd][i+1:]...)
+			break
 		}
 	}
-	return false
+	if len(on.users[wd]) == 0 {
+		delete(on.users, wd)
+		_, _ = unix.InotifyRmWatch(on.fd, uint32(wd))
+	}
+}
+
+// read hands out what happens, until the instance is closed.
+func (on *instance) read() {
+	var buf [4096]byte
+	for {
+		n, err := on.file.Read(buf[:])
+		if err != nil {
+			return
+		}
+		all.mu.Lock()
+		for at := 0; at+unix.SizeofInotifyEvent <= n; {
+			ev := (*unix.InotifyEvent)(unsafe.Pointer(&buf[at]))
+			on.tell(int(ev.Wd), What(ev.Mask))
+			at += unix.SizeofInotifyEvent + int(ev.Len)
+		}
+		all.mu.Unlock()
+	}
+}
+
+// tell hands out one event.
+func (on *instance) tell(wd int, what What) {
+	if what&unix.IN_Q_OVERFLOW != 0 { // nobody knows what has happened to which file
+		for w := range on.all {
+			w.happened |= what
+			w.wake()
+		}
+		return
+	}
+	for _, w := range on.users[wd] {
+		// Others may watch more of the same file. That a watch has ended concerns all.
+		if mine := what & (w.files[wd] | unix.IN_IGNORED); mine != 0 {
+			w.happened |= mine
+			w.wake()
+		}
+		if what&unix.IN_IGNORED != 0 {
+			delete(w.files, wd)
+		}
+	}
+	if what&unix.IN_IGNORED != 0 {
+		delete(on.users, wd)
+	}
 }

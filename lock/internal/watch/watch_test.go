@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 )
 
 const patience = 20 * time.Second
@@ -97,63 +96,61 @@ func TestAddMissing(t *testing.T) {
 	require.ErrorIs(t, w.Add(filepath.Join(t.TempDir(), "missing"), Moved), os.ErrNotExist)
 }
 
-// instances counts the inotify instances of this process.
+// instances is how many inotify instances this process has.
 func instances(t *testing.T) (n int) {
 	t.Helper()
 	fds, err := os.ReadDir("/proc/self/fd")
 	require.NoError(t, err)
 	for _, fd := range fds {
-		if name, err := os.Readlink("/proc/self/fd/" + fd.Name()); err == nil && name == "anon_inode:inotify" {
+		if to, _ := os.Readlink("/proc/self/fd/" + fd.Name()); to == "anon_inode:inotify" {
 			n++
 		}
 	}
 	return n
 }
 
-// Many watchers share one instance, and each hears of its own files and for what it has asked,
-// also where several watch one file, and after one of these has been closed.
-func TestWatchersShareAnInstance(t *testing.T) {
+// A program may hold hundreds of locks, and a user have 128 instances.
+func TestOneInstanceForAll(t *testing.T) {
 	t.Parallel()
-	var all []*Watcher
+	var ws []*Watcher
 	var paths []string
-	for range 200 {
+	for range 300 {
 		w, path := watched(t, Moved)
-		all, paths = append(all, w), append(paths, path)
+		ws, paths = append(ws, w), append(paths, path)
 	}
-	require.LessOrEqual(t, instances(t), 2, "others may just be closing theirs")
-	both, err := New()
-	require.NoError(t, err)
-	require.NoError(t, both.Add(paths[0], Written))
-	require.NoError(t, os.WriteFile(paths[0], []byte("y"), 0o644))
-	require.NotZero(t, must(t, both)&Written)
-	both.Close()
-	for i, w := range all {
-		what, err := w.Wait(time.Now().Add(-time.Second))
-		require.NoError(t, err)
-		require.Zero(t, what, "%d", i)
-	}
-	for i, path := range paths {
-		require.NoError(t, os.Remove(path))
-		require.NotZero(t, must(t, all[i]))
+	require.Equal(t, 1, instances(t))
+	for i, w := range ws {
+		require.NoError(t, os.Remove(paths[i]))
+		must(t, w)
 	}
 }
 
-// When the kernel has lost events, everybody must look.
-func TestLostEventsConcernEverybody(t *testing.T) { // not beside the other tests, which would hear of it
-	one, _ := watched(t, Moved)
-	other, _ := watched(t, Moved)
-	one.instance.tell(-1, unix.IN_Q_OVERFLOW)
-	require.NotZero(t, must(t, one))
-	require.NotZero(t, must(t, other))
-}
-
-func TestInterruptEndsAWaitOnce(t *testing.T) {
+// Each of two who watch one file is told what he has asked for, for as long as he watches.
+func TestTwoWatchOneFile(t *testing.T) {
 	t.Parallel()
-	w, _ := watched(t, Moved)
-	w.Interrupt()
-	what, err := w.Wait(time.Now().Add(patience))
+	one, path := watched(t, Moved)
+	other, err := New()
+	require.NoError(t, err)
+	defer other.Close()
+	require.NoError(t, other.Add(path, Written))
+	require.NoError(t, os.WriteFile(path, []byte("y"), 0o644))
+	require.NotZero(t, must(t, other)&Written)
+	what, err := one.Wait(time.Now().Add(time.Millisecond))
 	require.NoError(t, err)
 	require.Zero(t, what)
-	w.Close()
-	w.Close()
+	other.Close()
+	require.NoError(t, os.Link(path, path+".other"))
+	require.NotZero(t, must(t, one)&Moved)
+	// The file goes, and with it the watch; another one gets its name.
+	require.NoError(t, os.Remove(path))
+	require.NoError(t, os.Remove(path+".other"))
+	must(t, one)
+	require.NoError(t, os.WriteFile(path, []byte("z"), 0o644))
+	require.NoError(t, one.Add(path, Moved))
+	for what := What(1); what != 0; {
+		what, err = one.Wait(time.Now().Add(time.Millisecond)) // the end of the old one
+		require.NoError(t, err)
+	}
+	require.NoError(t, os.Remove(path))
+	must(t, one)
 }

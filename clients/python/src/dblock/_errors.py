@@ -60,12 +60,6 @@ class LockLost(DblockError):
     code = "lost"
 
 
-class LockOverdue(DblockError):
-    """The lock is held for longer than time_limit. It is held all the same: nobody else is in."""
-
-    code = "overdue"
-
-
 class LockCancelled(DblockError):
     """The wait was ended by the program itself."""
 

@@ -14,7 +14,7 @@ import weakref
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Tuple, Type, TypeVar, Union, cast
 
-from ._errors import DblockError, DblockNotFound, LockLost, LockOverdue, SessionEnded, UsageError, from_answer
+from ._errors import DblockError, LockLost, SessionEnded, UsageError, from_answer
 from ._session import ENDED_LOST, Answer, Grant, Session, session_for
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class Hold:
 
     @property
     def overdue(self) -> bool:
-        """Whether the lock is held for longer than time_limit; costs as much as lost."""
+        """Whether the hold has lasted for longer than its time_limit."""
         if not self._grants or not self._mine():
             return False
         grant = self._grants[0]
@@ -162,10 +162,10 @@ class Hold:
         return grant.overdue
 
     def check(self) -> None:
-        """Look at once whether the lock is still held, and not for too long.
+        """Look at once whether the lock is still held.
 
         Raises LockLost if it is not, was released, or belongs to the process that
-        this one was forked from; LockOverdue if it is held for longer than time_limit.
+        this one was forked from.
         """
         session, grant = self._checkable()
         self._checked(grant, session.call(_check(grant)))
@@ -186,8 +186,6 @@ class Hold:
 
     def _checked(self, grant: Grant, answer: Answer) -> None:
         if answer["ok"]:
-            if grant.overdue:
-                raise LockOverdue(f"{self.lock_file} is held for longer than it may be")
             return
         error = answer["error"]
         if error["code"] in ("lost", "no-hold", "ended"):
@@ -382,12 +380,12 @@ class _Base:
         process: Optional[str] = None,
         info: Optional[str] = None,
         priority: Optional[str] = None,
+        time_limit: Optional[float] = None,
+        on_time_limit: Optional[str] = None,
         linger: float = 0.0,
         lock_file: Optional[Path] = None,
         stale_timeout: Optional[float] = None,
         stale: Optional[str] = None,
-        time_limit: Optional[float] = None,
-        on_time_limit: Optional[str] = None,
         on_lost: Optional[Callable[[Hold], Any]] = None,
         on_waiting: Optional[Callable[[Waiting], Any]] = None,
         thread_local: bool = True,
@@ -406,6 +404,11 @@ class _Base:
 
         priority: "low", "normal" or "high", who goes first among those who wait.
 
+        time_limit: how long a hold may last, in seconds. Then the session does what
+        on_time_limit says: "term", which is the default, ends this program and what it
+        has started, and kills them after 10 s; "kill"; "warn" only notes it, see
+        Hold.overdue.
+
         linger: how long a hold may be kept after the work under it was done, in
         seconds since it was granted, for the next use of the same lock in this
         program. That one costs nothing then. If somebody else waits, the lock is
@@ -416,11 +419,6 @@ class _Base:
         lock_file: the lock file, where it is not beside the database.
         stale_timeout, in seconds, and stale, "dead" or "age": when the lock of a
         program that knows the lock file only counts as abandoned; see dblock(1).
-
-        time_limit: for how long the lock may be held, in seconds since it was granted.
-        Then hold.overdue is true and hold.check() raises LockOverdue; the lock stays held.
-        on_time_limit: "warn", by default, is no more than that; with "term" this program
-        is sent SIGTERM as well, and SIGKILL 10 s later, with "kill" SIGKILL at once.
 
         on_lost: called with the hold once the lock is lost, in a thread of this
         package; for a hold of a coroutine, in its event loop.
@@ -443,9 +441,6 @@ class _Base:
 
         if linger < 0 or not math.isfinite(linger):
             raise UsageError(f"linger={linger} is no number of seconds")
-        if time_limit is not None and not time_limit > 0:
-            raise UsageError(f"time_limit={time_limit} is no number of seconds")
-        self.time_limit = time_limit
         path = db if db is not None else os.environ.get("DBLOCK_DB") or None
         if path is None and lock_file is None:
             # Inside a hold of dblock's it is the database of that one.
@@ -461,10 +456,10 @@ class _Base:
             ("process", process or _process()),
             ("info", info),
             ("priority", priority),
+            ("time_limit", time_limit),
+            ("on_time_limit", on_time_limit),
             ("stale_timeout", None if stale_timeout is None else f"{stale_timeout:.3f}s"),
             ("stale", stale),
-            ("time_limit", "forever" if time_limit == math.inf else time_limit),
-            ("on_time_limit", on_time_limit),
             ("wanted", True if linger else None),
             ("events", True if on_waiting is not None else None),
         ]
@@ -540,8 +535,6 @@ class _Base:
 
     def _prepare(self, hold: Hold, session: Session, wait: bytes) -> Optional[bytes]:
         """The request that is to be sent, or nothing: a hold that has lingered is taken."""
-        if self.time_limit is not None and "time_limit" not in session.hello.get("capabilities", ()):
-            raise DblockNotFound(f"{session.binary} is too old for time_limit", hint="install a newer dblock")
         if self.linger:
             shelf = session.shelf(self._key)
             if shelf:
@@ -551,7 +544,7 @@ class _Base:
                     pass
                 if hold._grants:
                     grant = hold._grants[0]
-                    if grant.lost is None and not grant.wanted and not grant.overdue and self._begin(hold, grant):
+                    if grant.lost is None and not grant.wanted and self._begin(hold, grant):
                         return None
                     session.discard(hold._grants)
         session.clear_others(self._key)

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -33,4 +34,10 @@ func wake(thread int, sig syscall.Signal) {
 	if thread != 0 {
 		_ = unix.Tgkill(unix.Getpid(), thread, sig)
 	}
+}
+
+// nap gives the processor up for d, or less, without what the runtime does before that.
+func nap(d time.Duration) {
+	t := unix.NsecToTimespec(d.Nanoseconds())
+	_ = unix.Nanosleep(&t, nil)
 }

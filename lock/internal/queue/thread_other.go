@@ -2,7 +2,10 @@
 
 package queue
 
-import "syscall"
+import (
+	"syscall"
+	"time"
+)
 
 // blockSignals does nothing: masks of single threads are not to be had from
 // Go here, and a signal may cost a waiter its place in the queue.
@@ -12,3 +15,5 @@ func threadID() int { return 0 }
 
 // wake does nothing: no single thread can be signalled here.
 func wake(int, syscall.Signal) {}
+
+func nap(d time.Duration) { time.Sleep(d) }
