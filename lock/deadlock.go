@@ -29,10 +29,10 @@ import (
 const (
 	// firstDeadlockLook is how long one waits before one looks for the first time: most
 	// waits are over by then. Whoever closes a circle is the last one to begin to wait, so
-	// the others have little to find: they look less and less often.
+	// the others have little to find: they look less often.
 	firstDeadlockLook = 50 * time.Millisecond
 	nextDeadlockLook  = time.Second
-	lastDeadlockLook  = 8 * time.Second
+	lastDeadlockLook  = 2 * time.Second
 	// deadlockAgain is after how long the same must be seen again.
 	deadlockAgain = 100 * time.Millisecond
 	// deadlockOthers is how long whoever began to wait later has to give up. One is enough,
@@ -86,6 +86,7 @@ func (d *deadlock) found() (e *DeadlockError) {
 func (d *deadlock) watch() {
 	var before *circle
 	var since time.Time
+	missed := false
 	next := nextDeadlockLook
 	for pause := firstDeadlockLook; ; {
 		select {
@@ -95,6 +96,10 @@ func (d *deadlock) watch() {
 		}
 		c := d.look()
 		switch {
+		case c == nil && before != nil && !missed:
+			// The tables change while they are read, and may show too much or too little.
+			missed, pause = true, deadlockAgain
+			continue
 		case c == nil:
 			pause, next = next, min(2*next, lastDeadlockLook)
 		case before == nil || c.mark != before.mark:
@@ -105,7 +110,7 @@ func (d *deadlock) watch() {
 		default:
 			pause = deadlockOthers / 4
 		}
-		before = c
+		before, missed = c, false
 	}
 }
 
@@ -140,7 +145,9 @@ func (d *deadlock) look() *circle {
 	locks, _ := proc.AllLocks()
 	for _, f := range locks.Flocks() {
 		if pid := f.Claim.PID; f.Claim.Waiting {
-			v.waits[pid] = append(v.waits[pid], f)
+			if !slices.Contains(v.waits[pid], f) { // a line may be shown twice
+				v.waits[pid] = append(v.waits[pid], f)
+			}
 		} else {
 			v.holders[f.File] = append(v.holders[f.File], f.Claim)
 		}

@@ -138,3 +138,37 @@ func TestDeadlockOfOthers(t *testing.T) {
 	require.Zero(t, all[2].code(), all[2].stderr)
 	require.ElementsMatch(t, []int{0, 75}, codes(all[:2]))
 }
+
+// Where the one that is to give up does not look, since it does not know what it runs under, another
+// one gives up in its place.
+func TestDeadlockWithOneThatDoesNotLook(t *testing.T) {
+	t.Parallel()
+	all := meeting(t, t.TempDir(),
+		`"$0" -d a.db -- sh -c 'MEET; sh -c "touch first; exec \"\$0\" -w 60 -d b.db -- echo done" "$0" || exit; true' "$0"`,
+		`"$0" -d b.db -- sh -c 'MEET; until [ -e first ]; do sleep 0.01; done; env -i "$0" -w 60 -d a.db -- /bin/echo done || exit; true' "$0"`)
+	require.Equal(t, []int{75, 0}, codes(all), "%s%s", all[0].stderr, all[1].stderr)
+	require.Contains(t, all[0].stderr, "dblock: deadlock: this command holds a.db and waits for b.db; pid ")
+	require.Equal(t, "done\n", all[1].stdout)
+}
+
+// A program under a lock is told by its session that what it waits for waits for it.
+func TestDeadlockOfASession(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	other := exec.Command("sh", "-c", `"$0" -d b.db -- sh -c '"$0" -w 60 -d a.db -- echo done; exit' "$0"`, binary)
+	other.Dir = dir
+	program := exec.Command(binary, "-d", "a.db", "--", "sh", "-c", `exec 3<&0; "$0" session <&3 & wait`, binary)
+	program.Dir = dir
+	c := converseBy(t, program)
+	ended := make(chan result, 1)
+	go func() { ended <- finish(t, other) }()
+	await(t, "the other one waits", func() bool { return len(statusOf(t, dir, "a.db").Waiting) == 1 })
+	a := c.ask(object{"id": 1, "op": "acquire", "db": "b.db", "wait": 60})
+	require.Equal(t, "held", code(a))
+	e := a["error"].(map[string]any)
+	require.Equal(t, true, e["deadlock"])
+	require.Contains(t, e["message"], "deadlock: this command holds a.db and waits for b.db; pid ")
+	c.end()
+	r := <-ended
+	require.Zero(t, r.code(), r.stderr)
+}
