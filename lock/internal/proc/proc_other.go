@@ -33,6 +33,18 @@ func AllLocks() (Locks, bool) { return Locks{}, false }
 // Claims knows nothing here.
 func (Locks) Claims(inode.ID) []Claim { return nil }
 
+// Flock is never seen here.
+type Flock struct {
+	File  string
+	Claim Claim
+}
+
+// Flocks knows nothing here.
+func (Locks) Flocks() []Flock { return nil }
+
+// Is knows nothing here.
+func Is(string, inode.ID) bool { return false }
+
 // Claims knows nothing here.
 func Claims(inode.ID) ([]Claim, bool) { return nil, false }
 
