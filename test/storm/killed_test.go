@@ -60,7 +60,7 @@ exit "$code"
 				}
 				for _, line := range lines[:len(lines)-1] {
 					code, message, _ := strings.Cut(line, "\t")
-					if !slices.Contains([]string{"lost", "ended", "session", "not-found"}, code) || !killed || message == "" {
+					if !slices.Contains([]string{"check: lost", "lost", "ended", "session", "not-found"}, code) || !killed || message == "" {
 						t.Errorf("%s, the %d. time, killed %t: the client was told %q", call, n, killed, line)
 					}
 					told[code]++

@@ -9,7 +9,10 @@ kept = dblock.Lock(os.environ["KILLED_DB"], timeout=20, linger=0.005)
 for lock in (plain, kept, kept, plain, kept):
     try:
         with lock as hold:
-            hold.check()
+            try:
+                hold.check()
+            except dblock.DblockError as error:
+                print("check: " + error.code, error, sep="\t")
     except dblock.DblockError as error:
         print(error.code, error, sep="\t")
 try:
