@@ -21,10 +21,10 @@ import (
 type Command struct {
 	cli.Database
 
-	Wait     cli.Duration `short:"w" default:"5s" placeholder:"D" help:"How long to wait for a lock: seconds (2.5), 90s, 5m, 0 (do not wait), forever (${default})."`
-	Priority cli.Priority `default:"normal" placeholder:"CLASS" help:"Who goes first of those who wait: low, normal or high (${default})."`
-	Process  string       `short:"p" default:"dblock" placeholder:"LABEL" help:"The label that others see (${default})."`
-	Info     string       `placeholder:"TEXT" help:"What others are to know, in the lock file: a reason, a ticket, an address."`
+	Wait        cli.Duration    `short:"w" default:"5s" placeholder:"D" help:"How long to wait for a lock: seconds (2.5), 90s, 5m, 0 (do not wait), forever (${default})."`
+	Priority    cli.Priority    `default:"normal" placeholder:"CLASS" help:"Who goes first of those who wait: low, normal or high (${default})."`
+	Process     string          `short:"p" default:"dblock" placeholder:"LABEL" help:"The label that others see (${default})."`
+	Info        string          `placeholder:"TEXT" help:"What others are to know, in the lock file: a reason, a ticket, an address."`
 	TimeLimit   cli.Duration    `placeholder:"D" help:"How long a lock may be held: 90s, 5m. Then the program is ended with all that it has started. 0 or nothing: as long as it takes."`
 	OnTimeLimit run.OnTimeLimit `default:"term" placeholder:"ACTION" help:"What to do with the program, and what it has started, when that time is up: term, kill or warn (${default})."`
 	KillAfter   cli.Duration    `default:"10s" placeholder:"D" help:"How long after SIGTERM to send SIGKILL (${default})."`

@@ -1,3 +1,4 @@
+#!/bin/sh
 # One of the programs of the mixed storm: counts under the lock until its input ends. The
 # first argument says how it has the lock.
 
@@ -28,6 +29,7 @@ while read -r _; do
 		work "$id"
 		"$MIXED_DBLOCK" release -q 2>/dev/null
 		code=$?
+		# shellcheck disable=SC2046 # a word for each name
 		unset $(env | sed -n 's/^\(DBLOCK_HOLD_[A-Z_]*\)=.*/\1/p')
 	else
 		"$MIXED_DBLOCK" -q -d "$MIXED_DB" -w 60 -- sh "$0" work "$id" 2>/dev/null &
