@@ -32,6 +32,7 @@ package lock
 // lock file's format, inode files by what they are, proc and watch what the system tells.
 //
 //	set.go          Set: several locks together
+//	guard.go        Guard: a value that is used under a lock only
 //	lock.go         Lock, With: what others call
 //	acquire.go      one Acquire on its way, from the names to a hold
 //	deadlock.go     while we wait under a hold: does that wait for us
