@@ -231,7 +231,7 @@ func (v *view) stuckHolder(file string, holder int) (hops []hop, stuck bool) {
 	if served := proc.Serves(holder); served != 0 {
 		under = append(under, v.process(served))
 	}
-	under = slices.DeleteFunc(under, func(p tree.Process) bool { return p.PID == holder })
+	under = slices.DeleteFunc(under, func(p tree.Process) bool { return p.PID == holder || isWitness(p) })
 	for _, p := range under {
 		if p.PID == v.me {
 			v.noteWaiter(p.PID)
@@ -257,6 +257,13 @@ func (v *view) stuckHolder(file string, holder int) (hops []hop, stuck bool) {
 		fmt.Fprintf(&v.mark, "%d %d %d;", p.PID, p.Started, p.Ran)
 	}
 	return hops, len(under) > 0
+}
+
+// isWitness reports whether a process is the second one of a session or a keeper, which has been
+// forked by it, runs nothing else, and waits for its end.
+func isWitness(p tree.Process) bool {
+	argv := proc.Command(p.PID)
+	return len(argv) > 1 && filepath.Base(argv[0]) == "dblock" && (argv[1] == "session" || argv[1] == "hold") && slices.Equal(argv, proc.Command(p.Parent))
 }
 
 // noteWaiter makes a process, and what it waits for, a part of the mark: the next look must find it so.

@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 drivers still have what is deprecated
+
 package sqllock
 
 import (

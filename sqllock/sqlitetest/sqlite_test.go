@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 
 // open opens a database that does not wait for anybody: who meets somebody fails.
 func open(path string) (*sql.DB, error) {
-	c, err := sqllock.Connector(&sqlite.Driver{}, "file:" + path + "?_pragma=busy_timeout(0)")
+	c, err := sqllock.Connector(&sqlite.Driver{}, "file:"+path+"?_pragma=busy_timeout(0)")
 	if err != nil {
 		return nil, err
 	}
@@ -216,7 +216,7 @@ func BenchmarkUpdate(b *testing.B) {
 	for _, locked := range []bool{false, true} {
 		b.Run(fmt.Sprint("locked=", locked), func(b *testing.B) {
 			path := filepath.Join(b.TempDir(), "app.db")
-			c, err := sqllock.Connector(&sqlite.Driver{}, "file:" + path + "?_pragma=synchronous(off)")
+			c, err := sqllock.Connector(&sqlite.Driver{}, "file:"+path+"?_pragma=synchronous(off)")
 			require.NoError(b, err)
 			if locked {
 				c = sqllock.Wrap(c, path, sqllock.Options{})
