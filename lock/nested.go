@@ -57,7 +57,7 @@ func (s *surroundings) live(o *outer) (Mode, bool) {
 			o.hidden = d.PIDNS != s.me.PIDNS // its number is that of another process here
 		}
 	}
-	if o.hidden || !o.around {
+	if o.hidden || !o.around { // check: still-around: !o.around -> true
 		around, known := enclosed(s.worker(), o.pid)
 		if o.hidden || !known && proc.Complete {
 			return s.inherited(o, seen, d)
