@@ -4,12 +4,14 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -79,6 +81,10 @@ func TestMain(m *testing.M) {
 	// The tests may themselves run under a dblock.
 	for _, name := range []string{EnvToken, EnvPID, EnvLockFile, EnvMode, EnvOuter} {
 		_ = os.Unsetenv(name)
+	}
+	// Most tests wait for a clock or a process. (-parallel goes before.)
+	if err := flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0))); err != nil {
+		panic(err)
 	}
 	os.Exit(m.Run())
 }

@@ -78,6 +78,7 @@ exit "$code"
 	}
 	for name, command := range map[string][]string{"Node": {"node", "testdata/killed.mjs"}, "Python": {"python3", "testdata/killed.py"}} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			told := map[string]int{}
 			runs, died := 0, 0
 			shoot := func(call string, n int) bool {
@@ -112,7 +113,7 @@ exit "$code"
 				return killed
 			}
 			for _, call := range []string{"flock", "linkat", "unlinkat", "pwrite64", "renameat2", "mkdirat", "openat", "fcntl", "write", "read", "ppoll"} {
-				step := 5
+				step := 9
 				if *full {
 					step = 1
 				}
