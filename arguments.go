@@ -6,6 +6,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/dblock-dev/dblock/doctor"
 	"github.com/dblock-dev/dblock/internal/cli"
 	"github.com/dblock-dev/dblock/run"
 	"github.com/dblock-dev/dblock/signals"
@@ -17,6 +18,9 @@ var helps = []string{"help", "--help", "-h"}
 // dispatch parses the arguments. What stands behind the first "--" is the
 // command's, whatever it looks like; kong would take it for flags or commands.
 func dispatch(args []string, sigs *signals.Listener) error {
+	if len(args) == 2 && args[0] == "doctor" && args[1] == doctor.Assistant {
+		return doctor.Assist()
+	}
 	own, rest := args, []string(nil)
 	if at := slices.Index(args, "--"); at >= 0 {
 		own, rest = args[:at], args[at:]
@@ -48,6 +52,8 @@ func dispatch(args []string, sigs *signals.Listener) error {
 	g.Force.Unescape()
 	g.Session.Unescape()
 	g.Session.Called(number())
+	g.Doctor.Unescape()
+	g.Doctor.Called(number())
 	g.Hold.Unescape()
 	g.Release.Unescape()
 	g.Run.Behind(rest)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/dblock-dev/dblock/doctor"
 	"github.com/dblock-dev/dblock/hold"
 	"github.com/dblock-dev/dblock/internal/cli"
 	"github.com/dblock-dev/dblock/internal/entry"
@@ -32,11 +33,12 @@ type grammar struct {
 	Hold    hold.Command     `cmd:"" help:"Hold the lock in a shell script: eval \"$(dblock hold -d PATH)\"."`
 	Release hold.Release     `cmd:"" help:"Release what this shell holds."`
 	Session session.Command  `cmd:"" help:"Serve a program in any language, by lines of JSON."`
+	Doctor  doctor.Command   `cmd:"" help:"Find out whether locking works here."`
 	Version kong.VersionFlag `help:"Print the version."`
 }
 
 // deaf are the subcommands that a signal does to what it does to any program.
-var deaf = []string{"status", "force", "release"}
+var deaf = []string{"status", "force", "release", "doctor"}
 
 func main() {
 	var sigs *signals.Listener

@@ -42,6 +42,7 @@ const (
 // what the shell is to evaluate.
 type front struct {
 	shell *crew.Process
+	reads bool // it is the one that reads what is printed
 	sigs  *signals.Listener
 
 	keeper int      // its pid
@@ -59,6 +60,9 @@ func (f *front) run() error {
 	env, err := f.await()
 	if err != nil {
 		return err
+	}
+	if f.reads && !stillReads(f.shell.PID) {
+		return errNotRead
 	}
 	// From here on the keeper does not give up when this process ends: the other order would
 	// have a shell that believes in a lock which was released.

@@ -79,7 +79,7 @@ func (c *Command) Run(k *kong.Context, sigs *signals.Listener) error {
 		return err
 	}
 	defer s.Close()
-	f := &front{shell: s, sigs: sigs}
+	f := &front{shell: s, reads: c.For == 0, sigs: sigs}
 	return f.run()
 }
 

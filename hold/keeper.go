@@ -16,6 +16,7 @@ import (
 	"github.com/dblock-dev/dblock/internal/crew"
 	"github.com/dblock-dev/dblock/internal/say"
 	"github.com/dblock-dev/dblock/internal/term"
+	"github.com/dblock-dev/dblock/internal/witness"
 	"github.com/dblock-dev/dblock/lock"
 	"github.com/dblock-dev/dblock/run"
 	"github.com/dblock-dev/dblock/signals"
@@ -31,6 +32,8 @@ type keeper struct {
 	holder run.Holder
 	state  *state
 	crew   crew.Crew
+
+	witness witness.Witness
 
 	ending syscall.Signal // that the shell was told; 0: none
 	late   string         // why it was told that, if its time was up
@@ -135,6 +138,7 @@ func (k *keeper) handOver() error {
 		have += n
 	}
 	unix.Close(frontFD)
+	k.witness = witness.Attest(k.shell.PID, false)
 	return nil
 }
 
@@ -276,6 +280,7 @@ func (k *keeper) act(how, text string) (kill <-chan time.Time) {
 // release ends the hold, and leaves word for who has told it to.
 func (k *keeper) release() error {
 	err := k.holder.Release()
+	k.witness.Dismiss()
 	switch {
 	case errors.Is(err, lock.ErrLost):
 		k.state.set(wasLost, run.Loss(err))

@@ -203,11 +203,32 @@ func (r *Release) end(v variables) error {
 	return nil
 }
 
-// lost is the error of a hold that had ended before.
+// lost is the error of a hold that had ended before. If its keeper was killed somebody else keeps
+// the lock until the shell ends, or says, as now, that it knows.
 func (r *Release) lost(path, why string) error {
+	dismiss(path)
 	return &cli.ConflictError{
 		Code: cli.ExitLost, Quiet: r.Quiet,
 		Text: fmt.Sprintf("%s was not held any more: %s", term.Path(path), why),
+	}
+}
+
+// dismiss ends the witness of a keeper that was killed, if it was for this shell.
+func dismiss(path string) {
+	report, err := lock.Inspect("", lock.Options{LockFile: path})
+	if err != nil || report.State != lock.StateOrphaned {
+		return
+	}
+	for _, p := range report.Left {
+		w, err := crew.Open(p.PID)
+		if err != nil {
+			continue
+		}
+		if served := lock.KeptFor(p.PID); served != 0 && above(served) {
+			w.Send(unix.SIGTERM)
+			ends(w, releaseWithin)
+		}
+		w.Close()
 	}
 }
 

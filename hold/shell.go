@@ -29,11 +29,26 @@ func reader() (pid int, err error) {
 		}
 		hidden = hidden || err != nil
 	}
-	const hint = "in a shell: `eval \"$(dblock hold -d PATH)\"`; elsewhere, name the process with --for"
 	if hidden {
-		return 0, cli.Usage("the shell that reads what this prints cannot be seen", hint)
+		return 0, cli.Usage("the shell that reads what this prints cannot be seen", howItIsRead)
 	}
-	return 0, cli.Usage("no process that has started this one reads what it prints", hint)
+	return 0, errNotRead
+}
+
+const howItIsRead = "in a shell: `eval \"$(dblock hold -d PATH)\"`; elsewhere, name the process with --for"
+
+var errNotRead = cli.Usage("no process that has started this one reads what it prints", howItIsRead)
+
+// stillReads reports whether the process that was found to evaluate what this one prints has
+// the other end of the pipe still: in a pipeline a shell has it for a moment, too, until it has
+// started the next part.
+func stillReads(pid int) bool {
+	var st unix.Stat_t
+	if unix.Fstat(unix.Stdout, &st) != nil || st.Mode&unix.S_IFMT == unix.S_IFREG || len(ancestors()) == 0 {
+		return true
+	}
+	yes, err := reads(pid)
+	return yes || err != nil
 }
 
 // ancestors are the parent of this process, its parent, and so on; nobody where the system

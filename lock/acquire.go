@@ -31,7 +31,13 @@ func (l *Lock) acquire(ctx context.Context) (hold, error) {
 		if h, err := a.lean(); h != nil || err != nil {
 			return h, err
 		}
-		h, waited, err := a.take(ctx, nil)
+		watched, d := a.heedDeadlock(ctx)
+		h, waited, err := a.take(watched, nil)
+		d.stop()
+		if found := d.found(); err != nil && found != nil && ctx.Err() == nil {
+			found.Waited = time.Since(a.start)
+			return nil, found
+		}
 		if err != nil {
 			a.opts.recordGivenUp(ctx, err, a.names, a.self(), a.start)
 			return nil, a.explain(ctx, err)

@@ -32,8 +32,10 @@ package lock
 // lock file's format, inode files by what they are, proc and watch what the system tells.
 //
 //	set.go          Set: several locks together
+//	guard.go        Guard: a value that is used under a lock only
 //	lock.go         Lock, With: what others call
 //	acquire.go      one Acquire on its way, from the names to a hold
+//	deadlock.go     while we wait under a hold: does that wait for us
 //	nested.go       the hold that leans on an enclosing dblock's
 //	hold.go         the hold of our own: a place in the queue, a claim, a keeper
 //	lost.go         is the lock still ours: what is found at the path, and putting our notice back

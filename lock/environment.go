@@ -35,6 +35,9 @@ type outer struct {
 	pid   int
 	path  string
 
+	around  bool   // it was seen that it is around us
+	started uint64 // when its process was, in clock ticks since boot, if that was seen
+
 	hidden bool // its process cannot be seen from here
 	seen   bool // its notice was there, in this mode
 	mode   Mode

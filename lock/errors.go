@@ -3,6 +3,7 @@ package lock
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/dblock-dev/dblock/lock/internal/judge"
@@ -21,6 +22,9 @@ var (
 	// ErrOrphan: the enclosing dblock was killed, and what it left running, this
 	// process included, keeps its lock. Waiting for it would be waiting for itself.
 	ErrOrphan = errors.New("the enclosing dblock was killed, and what it ran, this included, still has its lock")
+	// ErrDeadlock: the lock is held by somebody who waits, perhaps by way of others, for a
+	// lock that this process runs under.
+	ErrDeadlock = errors.New("deadlock")
 	// ErrNotRegular: something that is not a regular file is where the lock
 	// file should be. It is neither read nor removed.
 	ErrNotRegular = notice.ErrNotRegular
@@ -50,6 +54,39 @@ func (e *HeldError) Error() string {
 
 // Unwrap returns ErrHeld.
 func (e *HeldError) Unwrap() error { return ErrHeld }
+
+// DeadlockError says who waits for whom. It unwraps to ErrDeadlock and to ErrHeld.
+type DeadlockError struct {
+	Path   string // the lock file of the lock that was waited for
+	Waited time.Duration
+	// Cycle is who holds what the one before waits for, and the last one waits for what the
+	// first one holds. The first one is this process, with the hold that it runs under.
+	Cycle []Deadlocked
+}
+
+// Deadlocked is a hold of one database, under which another one is waited for. The databases
+// are paths; where one cannot be known it is that of its lock file, or empty.
+type Deadlocked struct {
+	Holder Process // the process that has the lock, as in a Report
+	Holds  string
+	Waits  string
+}
+
+func (e *DeadlockError) Error() string {
+	var b strings.Builder
+	b.WriteString("deadlock")
+	for i, d := range e.Cycle {
+		sep, who := "; ", fmt.Sprintf("process %d", d.Holder.PID)
+		if i == 0 {
+			sep, who = ": ", "this process"
+		}
+		fmt.Fprintf(&b, "%s%s holds %s and waits for %s", sep, who, d.Holds, d.Waits)
+	}
+	return b.String()
+}
+
+// Unwrap returns ErrDeadlock and ErrHeld.
+func (e *DeadlockError) Unwrap() []error { return []error{ErrDeadlock, ErrHeld} }
 
 // LostError says what became of a lock that was held. It unwraps to ErrLost.
 type LostError struct {

@@ -141,3 +141,65 @@ func ExampleBreak() {
 	fmt.Println(b.Report.State, b.Report.Holder.Process, b.Removed)
 	// Output: stale migration true
 }
+
+// Several databases at once, in one order for everybody.
+func ExampleSet() {
+	dir, remove := scratch()
+	defer remove()
+	s, err := lock.NewSet([]string{filepath.Join(dir, "orders.db"), filepath.Join(dir, "customers.db")}, lock.Options{}, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := s.Acquire(context.Background()); err != nil {
+		log.Fatal(err)
+	}
+	for _, g := range s.Grants() {
+		fmt.Println(filepath.Base(g.Names.DB))
+	}
+	if err := s.Release(); err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+	// orders.db
+	// customers.db
+}
+
+// Whoever writes for long looks whether the lock is still there.
+func ExampleLock_Lost() {
+	dir, remove := scratch()
+	defer remove()
+	l := lock.New(filepath.Join(dir, "app.db"), lock.Options{})
+	if err := l.Acquire(context.Background()); err != nil {
+		log.Fatal(err)
+	}
+	// A program that does not cooperate removes everything.
+	_ = os.RemoveAll(filepath.Join(dir, ".app.lock.d"))
+	<-l.Lost()
+	fmt.Println(errors.Is(l.Err(), lock.ErrLost))
+	fmt.Println(errors.Is(l.Release(), lock.ErrLost))
+	// Output:
+	// true
+	// true
+}
+
+type store struct{ rows int }
+
+// A value that is used under the lock only.
+func ExampleGuard() {
+	dir, remove := scratch()
+	defer remove()
+	orders := lock.NewGuard(filepath.Join(dir, "orders.db"), lock.Options{Process: "shop"}, &store{})
+	ctx := context.Background()
+	err := orders.Use(ctx, func(ctx context.Context, s *store) error {
+		s.rows++
+		// Inside of a use another one does not wait.
+		return orders.Read(ctx, func(_ context.Context, s *store) error {
+			fmt.Println(s.rows, "row")
+			return nil
+		})
+	})
+	fmt.Println(err)
+	// Output:
+	// 1 row
+	// <nil>
+}

@@ -51,7 +51,13 @@ type Opener struct {
 
 // Facts looks at all processes for what a Report leaves out. Like Inspect it touches
 // nothing, and it asks no filesystem but the database's own.
-func (r *Report) Facts() *Facts {
+func (r *Report) Facts() *Facts { return r.facts(false) }
+
+// AllFacts is Facts, and among the openers also has who has mapped the database and does not keep
+// it open, as those may who write to it through memory. It takes twice as long.
+func (r *Report) AllFacts() *Facts { return r.facts(true) }
+
+func (r *Report) facts(mapped bool) *Facts {
 	f := &Facts{Running: r.Running(), Deadlines: map[int]time.Time{}, Inside: r.Inside()}
 	holders, sure := r.holders()
 	f.HoldersKnown = sure
@@ -69,7 +75,7 @@ func (r *Report) Facts() *Facts {
 			holders = append(holders, served)
 		}
 	}
-	opened, known := proc.Opening(r.Names.DB)
+	opened, known := proc.Opening(r.Names.DB, mapped)
 	f.OpenersKnown = known
 	for _, o := range opened {
 		// One that has ended meanwhile cannot be told from those without the lock.

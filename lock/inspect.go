@@ -124,6 +124,13 @@ func (r *Report) Locked() bool {
 // touches.
 func (r *Report) Alien() bool { return r.State == StateInvalid && (r.alien || r.seen == nil) }
 
+// ClockSet reports whether the wall clock was set since the last hold that the state directory
+// remembers, if that was since the last boot.
+func (r *Report) ClockSet() bool {
+	last := ledger.Last(r.Names.State)
+	return last.Boot != 0 && last.ClockMoved(proc.Self().Booted(time.Now().UnixMilli()))
+}
+
 // provenAlive reports whether the foreign holder's process is known to live here.
 func (r *Report) provenAlive() bool {
 	me := proc.Self()

@@ -27,8 +27,8 @@ func New(db string, opts Options) *Lock {
 }
 
 // Acquire gets the lock, waiting as Options.Wait and ctx allow. The error is a
-// *HeldError when the wait was over first, ctx's own when ctx ended, ErrUpgrade,
-// ErrOrphan, or a *fs.PathError that tells what could not be done with which file.
+// *HeldError when the wait was over first, ctx's own when ctx ended, a *DeadlockError,
+// ErrUpgrade, ErrOrphan, or a *fs.PathError that tells what could not be done with which file.
 //
 // Under an enclosing dblock that holds the same lock (see docs/protocol.md,
 // nested holds) nothing is taken: the enclosing lock is used.

@@ -4,12 +4,14 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,6 +19,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -79,6 +82,10 @@ func TestMain(m *testing.M) {
 	for _, name := range []string{EnvToken, EnvPID, EnvLockFile, EnvMode, EnvOuter} {
 		_ = os.Unsetenv(name)
 	}
+	// Most tests wait for a clock or a process. (-parallel goes before.)
+	if err := flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0))); err != nil {
+		panic(err)
+	}
 	os.Exit(m.Run())
 }
 
@@ -90,7 +97,7 @@ func childConfig() (c config) {
 }
 
 // childHold holds the lock until it is told "release" or its input ends; told
-// "look" it waits for its loss first.
+// "look" it waits for its loss first. Told "forget" it has no command line any more, like a process that is ending.
 func childHold() int {
 	c := childConfig()
 	unix.Umask(c.Umask)
@@ -104,6 +111,14 @@ func childHold() int {
 	fmt.Println("held", g.Holder.Token, g.Leaned, g.Degraded != nil)
 	in := bufio.NewScanner(os.Stdin)
 	in.Scan()
+	if in.Text() == "forget" {
+		// The strings are the very memory that /proc shows.
+		for _, arg := range os.Args[1:] {
+			clear(unsafe.Slice(unsafe.StringData(arg), len(arg)))
+		}
+		fmt.Println("forgotten")
+		in.Scan()
+	}
 	if in.Text() == "look" {
 		select {
 		case <-l.Lost():

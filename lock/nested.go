@@ -57,11 +57,17 @@ func (s *surroundings) live(o *outer) (Mode, bool) {
 			o.hidden = d.PIDNS != s.me.PIDNS // its number is that of another process here
 		}
 	}
-	around, known := enclosed(s.worker(), o.pid)
-	if o.hidden || !known && proc.Complete {
-		return s.inherited(o, seen, d)
-	}
-	if known && !around || !known && proc.Look(o.pid) != proc.Alive {
+	if o.hidden || !o.around { // check: still-around: !o.around -> true
+		around, known := enclosed(s.worker(), o.pid)
+		if o.hidden || !known && proc.Complete {
+			return s.inherited(o, seen, d)
+		}
+		if known && !around || !known && proc.Look(o.pid) != proc.Alive {
+			return 0, false
+		}
+		st, _ := proc.Stat(o.pid)
+		o.around, o.started = known, st.Started
+	} else if !o.lives() {
 		return 0, false
 	}
 	if d != nil {
@@ -86,6 +92,16 @@ func (s *surroundings) live(o *outer) (Mode, bool) {
 		}
 	}
 	return 0, false
+}
+
+// lives reports whether the process that was seen around us has not ended. One that is about to
+// end has no command line any more, which told whom it serves, and for a moment still its locks.
+func (o *outer) lives() bool {
+	if proc.Look(o.pid) != proc.Alive {
+		return false
+	}
+	st, ok := proc.Stat(o.pid)
+	return ok && st.Started == o.started
 }
 
 // worker is the process that works, or starts what works, under the lock.

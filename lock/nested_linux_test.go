@@ -99,6 +99,32 @@ func TestNestedUnderWhoServesAnAncestor(t *testing.T) {
 	}
 }
 
+// A process that is ending has no command line any more, a moment before its locks are released.
+func TestHolderThatIsEndingIsStillAround(t *testing.T) {
+	t.Parallel()
+	db, n := database(t)
+	h := prepare(t, "hold", config{DB: db})
+	h.Args = append(h.Args, "session")
+	h.run(t)
+	require.True(t, strings.HasPrefix(h.line(t), "held "))
+	i := look1(t, n.Notice).Info
+	s := &surroundings{names: n, me: proc.Self(), opts: Options{For: os.Getpid()}.withDefaults()}
+	o := outer{token: i.Dblock.Token, pid: i.PID, path: n.Notice}
+	other := o
+	_, live := s.live(&o)
+	require.True(t, live)
+	h.say(t, "forget")
+	require.Equal(t, "forgotten", h.line(t))
+	_, live = s.live(&other)
+	require.False(t, live, "it does not tell any more whom it serves")
+	_, live = s.live(&o)
+	require.True(t, live, "who has seen it knows")
+	require.NoError(t, h.Process.Kill())
+	_ = h.Wait()
+	_, live = s.live(&o)
+	require.False(t, live)
+}
+
 // Whoever has read the lock file can set the variables of a hold that is for somebody else.
 func TestServedByAnotherIsNotBelieved(t *testing.T) {
 	t.Parallel()

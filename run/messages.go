@@ -68,7 +68,10 @@ func (c *Command) named() string {
 func (w *waiting) conflict(err error) error {
 	e := &cli.ConflictError{Code: int(w.asking.ConflictExitCode), Quiet: w.voice.Quiet, Err: err}
 	var held *lock.HeldError
+	var dead *lock.DeadlockError
 	switch {
+	case errors.As(err, &dead):
+		e.Text, e.Hint = cli.Deadlock(dead)
 	case errors.As(err, &held):
 		e.Text, e.Hint = w.asking.heldBy(held)
 	case errors.Is(err, lock.ErrOrphan):

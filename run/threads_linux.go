@@ -20,17 +20,22 @@ func prepare() {
 	if os.Geteuid() == 0 || unix.Getrlimit(unix.RLIMIT_NPROC, &limit) != nil || limit.Cur == unix.RLIM_INFINITY {
 		return
 	}
-	var up sync.WaitGroup
+	var up, idle sync.WaitGroup
 	down := make(chan struct{})
 	for range threads {
 		up.Add(1)
+		idle.Add(1)
 		go func() {
 			runtime.LockOSThread()
-			defer runtime.UnlockOSThread()
 			up.Done()
 			<-down
+			runtime.UnlockOSThread()
+			idle.Done()
 		}()
 	}
 	up.Wait()
 	close(down)
+	// Until it has been unlocked no thread can do anything else, and on a busy machine that
+	// takes its time.
+	idle.Wait()
 }

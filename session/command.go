@@ -12,6 +12,7 @@ import (
 
 	"github.com/dblock-dev/dblock/internal/cli"
 	"github.com/dblock-dev/dblock/internal/entry"
+	"github.com/dblock-dev/dblock/internal/witness"
 	"github.com/dblock-dev/dblock/lock"
 	"github.com/dblock-dev/dblock/run"
 	"github.com/dblock-dev/dblock/signals"
@@ -62,6 +63,8 @@ func (c *Command) Run(k *kong.Context, sigs *signals.Listener) error {
 	}
 	s.out = newWriter(1)
 	s.in = newReader(0, s.out)
+	w := witness.Attest(os.Getppid(), true)
+	defer w.Dismiss()
 	return s.serve(watchParent(), sigs)
 }
 

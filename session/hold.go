@@ -218,9 +218,13 @@ func (h *hold) describe(o *object, waited time.Duration, env bool) {
 
 // details are what is known of an error beyond its words.
 func details(o *object, err error) {
+	var dead *lock.DeadlockError
 	var held *lock.HeldError
 	var lost *lock.LostError
 	switch {
+	case errors.As(err, &dead):
+		o.ms("waited_ms", dead.Waited)
+		o.bool("deadlock", true)
 	case errors.As(err, &held):
 		o.ms("waited_ms", held.Waited)
 		if r := held.Report; r != nil {

@@ -87,13 +87,16 @@ func (s *session) overdue(h *hold) {
 	s.end(&crew.Crew{Leader: program}, h)
 }
 
-// end ends the program and what it has started.
+// end ends the program and what it has started. The end of the input, which comes with the program's,
+// must find who is to be outlasted.
 func (s *session) end(c *crew.Crew, h *hold) {
+	s.ending.mu.Lock()
+	s.ending.crews = append(s.ending.crews, c)
+	s.ending.mu.Unlock()
 	tell := func(sig unix.Signal) {
 		s.ending.mu.Lock()
 		defer s.ending.mu.Unlock()
 		c.Tell(sig)
-		s.ending.crews = append(s.ending.crews, c)
 	}
 	if h.limit.then == "term" {
 		tell(unix.SIGTERM)

@@ -54,6 +54,7 @@ func usage(err error) *problem {
 // explain makes a problem of an error of package lock, as main does for a run.
 func explain(err error) *problem {
 	var (
+		dead *lock.DeadlockError
 		held *lock.HeldError
 		lost *lock.LostError
 		path *fs.PathError
@@ -61,6 +62,9 @@ func explain(err error) *problem {
 	switch {
 	case errors.Is(err, context.Canceled):
 		return &problem{codeCancelled, "the wait was cancelled", ""}
+	case errors.As(err, &dead):
+		text, hint := cli.Deadlock(dead)
+		return &problem{codeHeld, text, hint}
 	case errors.As(err, &held):
 		return heldBy(held)
 	case errors.As(err, &lost):

@@ -52,7 +52,7 @@ func (s *session) greet() {
 	o.int("pid", int64(s.pid))
 	capabilities := `["shared","priority","cancel","status","force","check","time_limit"`
 	if runtime.GOOS == "linux" {
-		capabilities += `,"wanted"` // elsewhere those who wait do not show it
+		capabilities += `,"wanted","witness"` // elsewhere those who wait do not show it
 	}
 	o.raw("capabilities", capabilities+"]")
 	o.int("max_line", maxLine)

@@ -49,23 +49,7 @@ func (s style) field(name, text string) string { return s.wrap("  "+name+": ", t
 
 // wrap breaks what is longer than the terminal is wide between words, and indents what follows.
 func (s style) wrap(begin, text, indent string) string {
-	if line := begin + text; s.width == 0 || term.Fit(line, s.width) == line {
-		return line + "\n"
-	}
-	var b strings.Builder
-	line, space := strings.TrimSuffix(begin, " "), ""
-	if begin != "" {
-		space = " "
-	}
-	for word := range strings.FieldsSeq(text) {
-		if longer := line + space + word; term.Fit(longer, s.width) == longer {
-			line, space = longer, " "
-			continue
-		}
-		b.WriteString(line + "\n")
-		line, space = indent+word, " "
-	}
-	return b.String() + line + "\n"
+	return term.Wrap(begin, text, indent, s.width)
 }
 
 // page is what status shows.

@@ -118,7 +118,7 @@ func TestHold(t *testing.T) {
 		"ignored signals": {`trap '' USR1 INT HUP; eval "$(dblock hold -d x.db)"; eval "$(dblock release)"; echo $?`, "0\n"},
 		"file":            {`dblock hold -d x.db > env.sh; . ./env.sh; dblock -n -d x.db -- echo nested`, "nested\n"},
 		"terminal":        {`dblock hold -d x.db 2>&1 >/dev/null; echo $?`, "dblock: what this prints is for a shell to evaluate\nhint: `eval \"$(dblock hold -d PATH)\"`\n64\n"},
-		"read by another": {`dblock hold -d x.db 2>/dev/null | cat; dblock release -d x.db 2>&1 | cat`, "(exit 64)\ndblock: this shell does not hold DIR/x.db: there is nothing to release\n"},
+		"read by another": {`{ sleep 0.3; exec dblock hold -d x.db 2>/dev/null; } | cat; dblock release -d x.db 2>&1 | cat`, "(exit 64)\ndblock: this shell does not hold DIR/x.db: there is nothing to release\n"},
 		"wrong usage":     {`eval "$(dblock hold -d x.db --nope 2>/dev/null)"; echo $?; eval "$(dblock hold 2>/dev/null)" || echo no`, "64\nno\n"},
 	} {
 		t.Run(name, func(t *testing.T) {

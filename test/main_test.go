@@ -6,11 +6,14 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -50,6 +53,10 @@ func TestMain(m *testing.M) {
 		}
 	}
 	os.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+	// Most tests wait for a process: two for each processor keep it busy. (-parallel goes before.)
+	if err := flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0))); err != nil {
+		panic(err)
+	}
 	code := m.Run()
 	os.RemoveAll(dir)
 	os.Exit(code)
@@ -277,7 +284,7 @@ func TestManualIsComplete(t *testing.T) {
 	require.NoError(t, err)
 	manual := strings.NewReplacer(`\-`, "-", `\fB`, "", `\fI`, "", `\fR`, "", `\fP`, "").Replace(string(b))
 	seen := 0
-	for _, name := range []string{"run", "status", "force", "hold", "release", "session"} {
+	for _, name := range []string{"run", "status", "force", "hold", "release", "session", "doctor"} {
 		r := execute(t, t.TempDir(), name, "--help")
 		require.Zero(t, r.code(), r.stderr)
 		for _, f := range regexp.MustCompile(`(?m)^ +(?:-(\w), )?--([a-z-]+)`).FindAllStringSubmatch(r.stdout, -1) {

@@ -424,7 +424,7 @@ func TestSessionDoesNotGrow(t *testing.T) {
 		for range many {
 			o := next()
 			require.Equal(t, true, o["ok"], "%v", o)
-			fmt.Fprintf(&b, `{"id":"r","op":"release","hold":%v}`+"\n", o["hold"])
+			fmt.Fprintf(&b, `{"id":"r","op":"release","hold":%.0f}`+"\n", o["hold"])
 		}
 		_, err = requests.WriteString(b.String())
 		require.NoError(t, err)

@@ -16,7 +16,7 @@ import (
 )
 
 // Subcommands are the first words that are not a command's.
-var Subcommands = []string{"run", "status", "force", "hold", "release", "session"}
+var Subcommands = []string{"run", "status", "force", "hold", "release", "session", "doctor"}
 
 // Who names a holder: label (pid N on HOST).
 func Who(h *lock.Holder) string {
@@ -40,6 +40,28 @@ func Name(p lock.Process) string {
 		return fmt.Sprintf("dblock for %s (pid %d)", term.Clean(p.Command), p.PID)
 	}
 	return fmt.Sprintf("%s (pid %d)", term.Clean(p.Command), p.PID)
+}
+
+// Deadlock says who waits for whom, and what prevents that.
+func Deadlock(e *lock.DeadlockError) (text, hint string) {
+	name := func(path string) string {
+		if path == "" {
+			return "another lock"
+		}
+		return term.Path(filepath.Base(path))
+	}
+	for i, d := range e.Cycle {
+		who := fmt.Sprintf("; pid %d", d.Holder.PID)
+		if command := term.Clean(d.Holder.Command); command != "" {
+			who += " (" + command + ")"
+		}
+		if i == 0 {
+			who = "deadlock: this command"
+			hint = fmt.Sprintf("take both at once, with `-d %s -d %s`, in each of them", Quote(d.Holds), Quote(d.Waits))
+		}
+		text += fmt.Sprintf("%s holds %s and waits for %s", who, name(d.Holds), name(d.Waits))
+	}
+	return text, hint
 }
 
 // Info is what a user wants others to know, behind what a message says of him; empty if it is.

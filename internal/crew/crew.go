@@ -41,7 +41,8 @@ func (c *Crew) Look() {
 	below := tree.Below(all, tree.IsDblock)
 	for _, p := range all {
 		known := func(m member) bool { return m.PID == p.PID && !m.Gone() }
-		if p.PID == c.Leader.PID || p.PID == os.Getpid() || slices.ContainsFunc(c.members, known) {
+		// Not who ends them, nor its witness.
+		if p.PID == c.Leader.PID || p.PID == os.Getpid() || p.Parent == os.Getpid() || slices.ContainsFunc(c.members, known) {
 			continue
 		}
 		s, err := Open(p.PID)

@@ -155,3 +155,25 @@ func Ago(d time.Duration) string {
 	}
 	return fmt.Sprintf("%dd%dh", int(d.Hours())/24, int(d.Hours())%24)
 }
+
+// Wrap breaks what is longer than a number of columns between words, and indents what
+// follows; 0 columns are no end of them. The last line ends, too.
+func Wrap(begin, text, indent string, columns int) string {
+	if line := begin + text; columns == 0 || Fit(line, columns) == line {
+		return line + "\n"
+	}
+	var b strings.Builder
+	line, space := strings.TrimSuffix(begin, " "), ""
+	if begin != "" {
+		space = " "
+	}
+	for word := range strings.FieldsSeq(text) {
+		if longer := line + space + word; Fit(longer, columns) == longer {
+			line, space = longer, " "
+			continue
+		}
+		b.WriteString(line + "\n")
+		line, space = indent+word, " "
+	}
+	return b.String() + line + "\n"
+}

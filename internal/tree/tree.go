@@ -7,9 +7,11 @@ type Process struct {
 	PID     int
 	Parent  int    // pid
 	Group   int    // process group
+	Front   int    // the process group that its terminal listens to; -1 if it has no terminal
 	Session int    // the session's id
 	State   byte   // of its first thread: R, S, D, T, Z ...
 	Threads int    // that have not ended, the first one included in any case
+	Ran     uint64 // how long it has run on a processor, in clock ticks
 	Started uint64 // clock ticks since boot
 	Name    string // of its program, at most 15 bytes; anybody's text
 }
@@ -56,6 +58,10 @@ func members(all []Process, root, command int, except []int) []Process {
 	}
 	return tree
 }
+
+// Members picks from all processes those that descend from root and are still in its session,
+// as Of does.
+func Members(all []Process, root int) []Process { return members(all, root, 0, nil) }
 
 // Below tells which of the processes descend from one of them that is such.
 func Below(processes []Process, such func(Process) bool) map[int]bool {

@@ -63,6 +63,12 @@ func Children() []int {
 	return pids
 }
 
+// All lists all processes, as far as they can be seen.
+func All() []Process {
+	all, _ := list()
+	return all
+}
+
 // list reads the table of processes in ascending order, so that a process that is
 // forked meanwhile is met after its parent.
 func list() ([]Process, error) {
@@ -109,6 +115,10 @@ func read(pid int) (Process, bool) {
 	p.Parent, _ = strconv.Atoi(f[1])
 	p.Group, _ = strconv.Atoi(f[2])
 	p.Session, _ = strconv.Atoi(f[3])
+	p.Front, _ = strconv.Atoi(f[5])
+	user, _ := strconv.ParseUint(f[11], 10, 64)
+	system, _ := strconv.ParseUint(f[12], 10, 64)
+	p.Ran = user + system
 	p.Threads, _ = strconv.Atoi(f[17])
 	p.Started, err = strconv.ParseUint(f[19], 10, 64)
 	return p, err == nil

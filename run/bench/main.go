@@ -2,6 +2,9 @@
 // one run on one machine, and prints the tables of docs/benchmarks.md.
 //
 //	go run ./run/bench [-quick] [-svg FILE] DBLOCK
+//	go run ./run/bench -operations [-quick] DBLOCK
+//
+// The second form is about programs that have the lock again and again, in several languages.
 //
 // Machines are noisy, so the tools take turns, in random order in every round,
 // and what counts is the ratio to flock(1) in the same round. Tools that are not
@@ -53,19 +56,20 @@ func main() {
 	}
 	quick := flag.Bool("quick", false, "a short run, for CI: shows that it works, not how fast")
 	svg := flag.String("svg", "", "write a plot to this file")
+	operations := flag.Bool("operations", false, "only the table of operations per second, with the clients for Node and Python")
 	peer := flag.String("peer", "test/peer/peer.mjs", "the Node peer")
 	flag.Parse()
 	if flag.NArg() != 1 {
-		fmt.Fprintln(os.Stderr, "usage: bench [-quick] [-svg FILE] DBLOCK")
+		fmt.Fprintln(os.Stderr, "usage: bench [-quick] [-operations] [-svg FILE] DBLOCK")
 		os.Exit(64)
 	}
-	if err := run(flag.Arg(0), *peer, *svg, *quick); err != nil {
+	if err := run(flag.Arg(0), *peer, *svg, *quick, *operations); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(dblock, peer, svg string, quick bool) error {
+func run(dblock, peer, svg string, quick, operations bool) error {
 	dir, err := os.MkdirTemp("", "dblock-bench")
 	if err != nil {
 		return err
@@ -86,6 +90,9 @@ func run(dblock, peer, svg string, quick bool) error {
 	}
 	if b.self, err = os.Executable(); err != nil {
 		return err
+	}
+	if operations {
+		return b.operations(quick)
 	}
 	b.findTools()
 	if len(b.tools) == 0 || b.tools[0].name != "flock" {

@@ -64,7 +64,7 @@ func loops(t testing.TB, db, counter string, workers int, d time.Duration) (ops,
 // second, or as often as it can.
 func TestCourtesy(t *testing.T) {
 	needTool(t, "node")
-	d, pauses := 6*time.Second, []int{250}
+	d, pauses := 3*time.Second, []int{250}
 	if *full {
 		d, pauses = time.Minute, []int{0, 50, 250, 1000}
 	}

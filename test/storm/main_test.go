@@ -52,6 +52,8 @@ func TestMain(m *testing.M) {
 		hold()
 	case "turn":
 		turn()
+	case "mixed":
+		os.Exit(mixed())
 	}
 	heed.Signals()
 	os.Exit(build(m))

@@ -1,7 +1,11 @@
 // How many times a second can a program acquire the lock, do something and release it, and how long does a second program
 // wait for the lock meanwhile?
 //
-//     npm run bench [-- SECONDS]
+//     npm run bench [-- SECONDS [table]]
+//
+// With "table", what run/bench of the checkout puts into one table with other languages: a line for each way, of its name,
+// cycles per second alone and beside the second program, and that one's waits, median and 99 %, in milliseconds. An
+// operation is "counter" then.
 //
 // "nothing" does nothing under the lock; "counter" adds one to the number in a file, synchronously. The second program
 // acquires the lock every 10 ms on the average, holds it for no time, and tells how long it waited. For comparison: to start
@@ -16,6 +20,7 @@ import { promisify } from 'node:util';
 import { acquire, createLockedDatabase, Session, withDatabaseLock } from 'dblock';
 
 const seconds = Number(process.argv[2] ?? 3);
+const table = process.argv[3] === 'table';
 const dir = realpathSync(mkdtempSync(`${tmpdir()}/dblock-bench-`));
 const db = `${dir}/app.db`;
 const counter = `${dir}/counter`;
@@ -53,13 +58,13 @@ async function second(path, time) {
   const waits = [];
   const end = performance.now() + time * 1000;
   await (await acquire(path, { wait: 'forever' })).release();
-  while (performance.now() < end) {
+  do {
     const asked = performance.now();
     const hold = await acquire(path, { wait: 'forever' });
     waits.push(performance.now() - asked);
     await hold.release();
     await sleep(Math.random() * 20);
-  }
+  } while (performance.now() < end);
   process.stdout.write(JSON.stringify(waits));
 }
 
@@ -87,39 +92,43 @@ async function beside(operation) {
   await ended;
   const waits = JSON.parse(text).sort((a, b) => a - b);
   const at = (q) => waits[Math.min(waits.length - 1, Math.floor(q * waits.length))].toFixed(2);
+  if (table) return `${rate}\t${at(0.5)}\t${at(0.99)}`;
   return `${rate.toFixed(0).padStart(9)} /s beside it; the second waits: median ${at(0.5)} ms, 99 % ${at(0.99)}, longest ${at(1)} (${waits.length} times)`;
 }
 
 function report(name, rate, more = '') {
-  console.log(`${name.padEnd(34)} ${rate.toFixed(0).padStart(9)} /s ${more}`);
+  if (table) console.log(`${name}\t${rate}\t${more}`);
+  else console.log(`${name.padEnd(34)} ${rate.toFixed(0).padStart(9)} /s ${more}`);
 }
 
-console.log(`load ${loadavg()[0].toFixed(2)}, ${seconds} s each, node ${process.version}`);
+if (!table) console.log(`load ${loadavg()[0].toFixed(2)}, ${seconds} s each, node ${process.version}`);
 await Session.shared().ping();
-for (const [what, operation] of [
+const operations = [
   ['nothing', () => {}],
   ['counter', count],
-]) {
+];
+for (const [what, operation] of table ? operations.slice(1) : operations) {
   writeFileSync(counter, '00000000');
   file = openSync(counter, 'r+');
   for (const linger of [0, 5, 50]) {
     const once = () => withDatabaseLock(db, { linger, wait: 'forever' }, operation);
     const rate = await cycles(once);
-    report(`session, linger ${linger}, ${what}`, rate, await beside(once));
+    report(table ? `session, linger ${linger} ms` : `session, linger ${linger}, ${what}`, rate, await beside(once));
   }
-  report(`without a lock, ${what}`, await cycles(async () => operation()));
+  report(table ? 'no lock' : `without a lock, ${what}`, await cycles(async () => operation()));
 }
 
 const binary = process.env.DBLOCK_BINARY || fileURLToPath(new URL('../bin/dblock', import.meta.url));
 const run = promisify(execFile);
-report('dblock -d DB -- true, started', await cycles(() => run(binary, ['-d', db, '--', 'true'])));
-report('flock FILE true, started', await cycles(() => run('flock', [`${dir}/flock`, 'true'])));
+report(table ? 'dblock spawned, `true`' : 'dblock -d DB -- true, started', await cycles(() => run(binary, ['-d', db, '--', 'true'])));
+report(table ? 'flock spawned, `true`' : 'flock FILE true, started', await cycles(() => run('flock', [`${dir}/flock`, 'true'])));
 
 const peer = fileURLToPath(new URL('../../../test/peer/peer.mjs', import.meta.url));
 if (existsSync(peer)) {
-  const { stdout } = await run(process.execPath, [peer, `${dir}/.peer.lock`, '--duration', String(seconds * 1000)]);
+  const { stdout } = await run(process.execPath, [peer, `${dir}/.peer.lock`, '--duration', String(seconds * 1000), '--counter', counter]);
   report('the polling class', JSON.parse(stdout).ops / seconds);
 }
+if (table) process.exit();
 
 try {
   await import('@electric-sql/pglite');

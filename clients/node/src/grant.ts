@@ -86,7 +86,9 @@ export class Grant {
   /** check asks the session to look whether the lock is still held. */
   async check(): Promise<void> {
     if (this.lost) throw this.lost;
-    const answer = await this.connection.request('check', { hold: this.answer.hold });
+    const answer = await this.connection.request('check', { hold: this.answer.hold }).catch((error) => {
+      throw this.lost ?? error; // with the session the lock has gone
+    });
     if (!answer.ok) throw this.fail(answer.error);
   }
 

@@ -1,14 +1,19 @@
-"""How fast: python3 bench/bench.py [SECONDS]
+"""How fast: python3 bench/bench.py [SECONDS [table]]
 
 A cycle is acquire, operate, release; to operate is to read a number from a file, add one
 and write it back. Alone, and beside a second process that comes by every 20 ms for the same
-lock: how long it waits. Prints a table in Markdown, with the machine's load.
+lock: how long it waits. Prints a table in Markdown, with the machine's load. With "table",
+what run/bench of the checkout puts into one table with other languages: a line for each way,
+of its name, cycles per second alone and beside the visitor, and how long that one waits, median
+and 99 %, in milliseconds.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -52,6 +57,26 @@ def spawned(*command: str) -> Callable[[], None]:
     return lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL) and None
 
 
+def polling(db: str) -> Callable[[], None]:
+    """What the programs did that know the lock file alone: create it, fill it, delete it."""
+    path = db + ".polling"
+
+    def cycle() -> None:
+        while True:
+            try:
+                descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+                break
+            except FileExistsError:
+                time.sleep(0.1)
+        notice = {"pid": os.getpid(), "timestamp": int(time.time() * 1000), "host": socket.gethostname(), "process": "bench"}
+        os.write(descriptor, json.dumps(notice, indent=2).encode())
+        os.close(descriptor)
+        count(db)
+        os.unlink(path)
+
+    return cycle
+
+
 def visitor(db: str, seconds: float) -> None:
     """The second process: says how long it waited each time, in milliseconds."""
     lock = dblock.Lock(db, timeout=60)
@@ -59,13 +84,15 @@ def visitor(db: str, seconds: float) -> None:
         count(db)
     print("ready", flush=True)
     end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
+    while True:
         time.sleep(0.02)
         start = time.perf_counter()
         with lock:
             waited = time.perf_counter() - start
             count(db)
         print(f"{waited * 1000:.3f}", flush=True)
+        if time.perf_counter() >= end:
+            return
 
 
 def main() -> None:
@@ -73,16 +100,22 @@ def main() -> None:
         visitor(sys.argv[2], float(sys.argv[3]))
         return
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 3.0
+    table = sys.argv[2:] == ["table"]
     folder = tempfile.mkdtemp(prefix="dblock-bench-")
     db = os.path.join(folder, "app.db")
     with open(db, "w") as file:
         file.write("0\n")
     try:
-        version = ".".join(map(str, sys.version_info[:3]))
-        print(f"Python {version}, {os.cpu_count()} processors, load {os.getloadavg()[0]:.2f}\n")
-        print("| | cycles/s alone | cycles/s beside a visitor | it waits, median | at most |")
-        print("|---|---:|---:|---:|---:|")
-        for name, linger in (("nothing kept", 0.0), ("linger 5 ms", 0.005), ("linger 50 ms", 0.05)):
+        if not table:
+            version = ".".join(map(str, sys.version_info[:3]))
+            print(f"Python {version}, {os.cpu_count()} processors, load {os.getloadavg()[0]:.2f}\n")
+            print("| | cycles/s alone | cycles/s beside a visitor | it waits, median | at most |")
+            print("|---|---:|---:|---:|---:|")
+
+        def report(name: str, alone: float) -> None:
+            print(f"{name}\t{alone}" if table else f"| {name} | {alone:,.0f} | | | |", flush=True)
+
+        for name, linger in (("linger 0 ms", 0.0), ("linger 5 ms", 0.005), ("linger 50 ms", 0.05)):
             cycle = locked(db, linger)
             rate(cycle, 0.2)
             alone = rate(cycle, seconds)
@@ -94,16 +127,17 @@ def main() -> None:
             assert other.stdout is not None
             other.stdout.readline()
             beside = rate(cycle, seconds)
-            waits: List[float] = [float(line) for line in other.communicate()[0].split()]
-            print(
-                f"| {name} | {alone:,.0f} | {beside:,.0f} | {statistics.median(waits):.2f} ms | {max(waits):.2f} ms |",
-                flush=True,
-            )
-        binary = dblock.find_binary()
-        print(f"| dblock spawned, `true` | {rate(spawned(binary, '-d', db, '--', 'true'), seconds):,.0f} | | | |")
+            waits: List[float] = sorted(float(line) for line in other.communicate()[0].split())
+            middle, late = statistics.median(waits), waits[int(len(waits) * 0.99)]
+            if table:
+                print(f"session, {name}\t{alone}\t{beside}\t{middle}\t{late}", flush=True)
+            else:
+                print(f"| {name} | {alone:,.0f} | {beside:,.0f} | {middle:.2f} ms | {waits[-1]:.2f} ms |", flush=True)
+        report("no lock", rate(lambda: count(db), seconds))
+        report("dblock spawned, `true`", rate(spawned(dblock.find_binary(), "-d", db, "--", "true"), seconds))
         if shutil.which("flock"):
-            print(f"| flock spawned, `true` | {rate(spawned('flock', db + '.flock', 'true'), seconds):,.0f} | | | |")
-        print(f"| no lock | {rate(lambda: count(db), seconds):,.0f} | | | |")
+            report("flock spawned, `true`", rate(spawned("flock", db + ".flock", "true"), seconds))
+        report("the polling class", rate(polling(db), seconds))
     finally:
         dblock.close()
         shutil.rmtree(folder, True)

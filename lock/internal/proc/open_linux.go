@@ -32,12 +32,13 @@ type files struct {
 }
 
 // Opening lists the processes that have a database open, a file or a directory at that real
-// path, this process excepted. complete is false where not all processes may be looked at.
+// path, this process excepted; if mapped is set also those that have only mapped it, which takes
+// the kernel twice as long to tell. complete is false where not all processes may be looked at.
 //
 // It asks the kernel and not the files: the name behind a descriptor, its inode and its
 // mount are known without asking the filesystem, which may not answer any more. The database
 // is not opened for that either.
-func Opening(path string) (found []Opened, complete bool) {
+func Opening(path string, mapped bool) (found []Opened, complete bool) {
 	fs, ok := filesOf(path)
 	if !ok {
 		return nil, true
@@ -49,7 +50,7 @@ func Opening(path string) (found []Opened, complete bool) {
 		if err != nil || pid == os.Getpid() {
 			continue
 		}
-		o, err := fs.openedBy(pid, dir)
+		o, err := fs.openedBy(pid, dir, mapped)
 		if os.IsPermission(err) {
 			complete = false
 		}
@@ -140,7 +141,7 @@ func deviceOf(process, mount string) string {
 }
 
 // openedBy finds out whether a process has the database open.
-func (fs *files) openedBy(pid int, dir string) (o Opened, err error) {
+func (fs *files) openedBy(pid int, dir string, mapped bool) (o Opened, err error) {
 	d, err := os.Open(dir + "/fd")
 	if err != nil {
 		return o, err
@@ -174,7 +175,52 @@ func (fs *files) openedBy(pid int, dir string) (o Opened, err error) {
 		o.Writing = o.Writing || flags&unix.O_ACCMODE != unix.O_RDONLY
 		o.Locked = o.Locked || locked(info)
 	}
+	if mapped && o.PID == 0 && err == nil {
+		fs.mappedBy(&o, pid, dir)
+	}
 	return o, err
+}
+
+// mappedBy finds out whether a process has mapped one of the files, which it need not keep open
+// for that.
+func (fs *files) mappedBy(o *Opened, pid int, dir string) {
+	b, _, _ := table(dir + "/maps")
+	if !fs.mentioned(b) {
+		return
+	}
+	for line := range strings.Lines(string(b)) {
+		// 7f0c0a1d2000-7f0c0a1d3000 rw-s 00000000 fe:01 131   /srv/app.db
+		name := ""
+		if at := strings.IndexByte(line, '/'); at >= 0 {
+			name = strings.TrimSuffix(line[at:], "\n")
+		}
+		f := strings.Fields(line)
+		if len(f) < 6 || !fs.mayBe(name) {
+			continue
+		}
+		major, minor, _ := strings.Cut(f[3], ":")
+		a, err1 := strconv.ParseUint(major, 16, 32)
+		i, err2 := strconv.ParseUint(minor, 16, 32)
+		device := strconv.FormatUint(a, 10) + ":" + strconv.FormatUint(i, 10)
+		if err1 == nil && err2 == nil && fs.are(name, f[4], device) {
+			o.PID = pid
+			o.Writing = o.Writing || f[1][1] == 'w' && f[1][3] == 's'
+		}
+	}
+}
+
+// mentioned reports whether a table has the name of one of the files somewhere. Most have
+// thousands of lines, and none that matters.
+func (fs *files) mentioned(table []byte) bool {
+	if fs.linked != 0 || fs.dir != "" && bytes.Contains(table, []byte(fs.dir+"/")) {
+		return true
+	}
+	for name := range fs.inodes {
+		if bytes.Contains(table, []byte("/"+name+"\n")) {
+			return true
+		}
+	}
+	return false
 }
 
 // mayBe reports whether it is worth looking closer at a descriptor with such a file.

@@ -193,6 +193,25 @@ func (l Locks) Claims(id inode.ID) (claims []Claim) {
 	return claims
 }
 
+// Flock is a line of the table that is about a flock.
+type Flock struct {
+	File  string // the file as the table names it, the same in each of its lines
+	Claim Claim
+}
+
+// Flocks lists all flocks, granted and waited for, in the kernel's order.
+func (l Locks) Flocks() (all []Flock) {
+	for _, line := range l {
+		if line.kind == "FLOCK" {
+			all = append(all, Flock{line.inode, line.claim})
+		}
+	}
+	return all
+}
+
+// Is reports whether a file is the one that the table names.
+func Is(file string, id inode.ID) bool { return same(file, id) }
+
 // Granted lists who has a lock of any kind on one of the files of a device, or on a part of it.
 func (l Locks) Granted(dev uint64, files func(inode uint64) bool) (claims []Claim) {
 	for _, line := range l {

@@ -33,6 +33,18 @@ func AllLocks() (Locks, bool) { return Locks{}, false }
 // Claims knows nothing here.
 func (Locks) Claims(inode.ID) []Claim { return nil }
 
+// Flock is never seen here.
+type Flock struct {
+	File  string
+	Claim Claim
+}
+
+// Flocks knows nothing here.
+func (Locks) Flocks() []Flock { return nil }
+
+// Is knows nothing here.
+func Is(string, inode.ID) bool { return false }
+
 // Claims knows nothing here.
 func Claims(inode.ID) ([]Claim, bool) { return nil, false }
 
@@ -53,7 +65,7 @@ func Signs(int, inode.ID, int) bool { return false }
 func SignsFrom(int, int64, ...inode.ID) int64 { return 0 }
 
 // Opening knows nothing here.
-func Opening(string) ([]Opened, bool) { return nil, false }
+func Opening(string, bool) ([]Opened, bool) { return nil, false }
 
 // Dir knows nothing here.
 func Dir(int) string { return "" }

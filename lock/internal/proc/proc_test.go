@@ -288,7 +288,7 @@ func TestHoldingDoesNotAskOtherFilesystems(t *testing.T) {
 	done := make(chan bool, 1)
 	go func() {
 		yes, known := Has(strconv.Itoa(cmd.Process.Pid), id)
-		opened, _ := Opening(path)
+		opened, _ := Opening(path, true)
 		done <- known && !yes && !Writes(cmd.Process.Pid, id, path) && len(Holding(id)) > 0 && len(opened) == 0
 	}()
 	select {
@@ -343,7 +343,7 @@ func TestOpeningInAnotherNamespace(t *testing.T) {
 	}
 	inside := run(`mount --bind "$1" "$2"`)
 	run(`mount -t tmpfs none "$2" && mount -t tmpfs none "$1" && touch "$1/x.db" && exec 4>>"$1/x.db"`)
-	found, complete := Opening(db)
+	found, complete := Opening(db, true)
 	require.True(t, complete)
 	require.Equal(t, []Opened{{PID: inside, Writing: true}}, found)
 }
