@@ -160,16 +160,23 @@ func (t times) begin() int64 {
 	return t.at
 }
 
+// latestTime is the last millisecond of the year 9999, which browsers can show.
+const latestTime = 253402300799999
+
 func timesOf(e *history.Event) times {
-	t := times{max(e.At, e.Released, e.Acquired, 0), -1, -1, -1}
+	t := times{e.At, -1, -1, -1}
+	if t.at <= 0 {
+		t.at = max(e.Released, e.Acquired, 0)
+	}
+	t.at = min(t.at, latestTime)
 	begin := t.at
 	switch e.Kind {
 	case history.Hold, history.Killed, history.TookOver:
 		t.released = t.at
 		if e.Released > 0 {
-			t.released = e.Released
+			t.released = min(e.Released, t.at)
 		}
-		t.acquired = t.released - max(0, e.Held.Milliseconds())
+		t.acquired = max(0, t.released-max(0, e.Held.Milliseconds()))
 		if e.Acquired > 0 && e.Acquired <= t.released {
 			t.acquired = e.Acquired
 		}
@@ -178,8 +185,7 @@ func timesOf(e *history.Event) times {
 	default:
 		return t
 	}
-	t.requested = begin - max(0, e.Waited.Milliseconds())
-	t.acquired, t.requested = max(t.acquired, -1), max(t.requested, 0)
+	t.requested = max(0, begin-max(0, e.Waited.Milliseconds()))
 	return t
 }
 

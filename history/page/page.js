@@ -8,15 +8,16 @@ root.classList.add('js');
 // The data. Times are milliseconds from its base on, -1 where there is none.
 
 const data = JSON.parse($('data').textContent);
-const [HOLD, GAVE_UP, KILLED, TOOK_OVER, HEALED, LOST, FORCED] = [0, 1, 2, 3, 4, 5, 6];
+const HOLD = 0, GAVE_UP = 1, KILLED = 2, TOOK_OVER = 3, HEALED = 4, LOST = 5, FORCED = 6;
 const FIELDS = 'kind db at req acq rel flags process command info host pid uid token waited held ended code signal heals ahead by'.split(' ');
 const userOf = uid => uid < 0 ? '' : data.users[uid] || String(uid);
-const partyOf = ([pid, uid, process, command, token, ms]) => ({ pid, user: userOf(uid), process: data.texts[process], command: data.texts[command], token, ms });
+const textAt = n => data.texts[n];
+const partyOf = ([pid, uid, process, command, token, ms]) => ({ pid, user: userOf(uid), process: textAt(process), command: textAt(command), token, ms });
 
 const events = data.rows.map(row => {
 	const e = { blockers: row.slice(FIELDS.length).map(partyOf), victims: [] };
 	FIELDS.forEach((name, i) => { e[name] = row[i] || 0; });
-	for (const name of ['process', 'command', 'info', 'host', 'ended']) e[name] = data.texts[e[name]];
+	for (const name of ['process', 'command', 'info', 'host', 'ended']) e[name] = textAt(e[name]);
 	e.user = userOf(e.uid);
 	e.by &&= partyOf(e.by);
 	e.shared = e.flags & 1;
@@ -250,7 +251,7 @@ function place() {
 }
 
 function draw() {
-	const height = place(), scale = Math.min(window.devicePixelRatio || 1, 3);
+	const height = place(), scale = Math.min(devicePixelRatio || 1, 3);
 	canvas.width = width * scale; // and clears it
 	canvas.height = height * scale;
 	ctx.scale(scale, scale);
@@ -285,10 +286,10 @@ function fit(s, room) {
 	return s + '…';
 }
 
-const STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 15e3, 3e4, 6e4, 12e4, 3e5, 6e5, 9e5, 18e5, 36e5, 72e5, 108e5, 216e5, 432e5, 864e5, 1728e5, 6048e5, 2592e6, 7776e6, 31536e6];
+const STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 15e3, 3e4, 6e4, 12e4, 3e5, 6e5, 9e5, 18e5, 36e5, 72e5, 108e5, 216e5, 432e5, 864e5, 1728e5, 6048e5, 2592e6];
 function drawAxis(height) {
 	const perPixel = (view.to - view.from) / (width - left), room = width < 600 ? 70 : 95;
-	const step = STEPS.find(s => s / perPixel >= room) || STEPS.at(-1);
+	const step = STEPS.find(s => s / perPixel >= room) || (view.to - view.from) / 4;
 	const off = data.base - (utc ? 0 : new Date(data.base + view.from).getTimezoneOffset() * 6e4);
 	for (let t = Math.ceil((view.from + off) / step) * step - off; t <= view.to; t += step) {
 		const x = Math.round(xOf(t)) + 0.5;
@@ -414,7 +415,6 @@ function drawMark({ e, x, y }) {
 
 // drawLines leads from those who waited to those they waited for: for what is selected, and
 // for all if they are few.
-const FEW = 14;
 function drawLines() {
 	const focus = focused();
 	if (focus) {
@@ -423,7 +423,7 @@ function drawLines() {
 		return;
 	}
 	const all = inView().filter(e => e.blockers.length && xOf(e.start) - xOf(e.from) >= SMALL);
-	if (all.length <= FEW) for (const e of all) for (const b of e.blockers) if (b.hold) line(e, b.hold, false);
+	if (all.length < 15) for (const e of all) for (const b of e.blockers) if (b.hold) line(e, b.hold, false);
 }
 
 function line(waiter, hold, strong) {
@@ -736,14 +736,15 @@ function histogram(box, values, kind) {
 	box.replaceChildren(svg);
 }
 
-// All is drawn once in a frame, and the figures follow when nothing has changed for a moment.
+// All is drawn once in a frame; the figures follow when nothing has changed for a moment.
 
 let frame = 0, later = 0;
 function redraw() { frame ||= requestAnimationFrame(() => { frame = 0; draw(); follow(); }); }
 function changed() {
 	redraw();
 	clearTimeout(later);
-	later = setTimeout(figures, 120);
+	document.body.ariaBusy = 'true';
+	later = setTimeout(() => { figures(); document.body.ariaBusy = 'false'; }, 120);
 }
 
 function showTimes() {
@@ -757,8 +758,7 @@ function showTimes() {
 const THEMES = ['auto', 'light', 'dark'];
 let theme = 0;
 function dress() {
-	root.classList.remove('light', 'dark');
-	if (theme) root.classList.add(THEMES[theme]);
+	root.className = 'js ' + THEMES[theme];
 	$('theme').textContent = 'Theme: ' + THEMES[theme];
 	readColors();
 	redraw();

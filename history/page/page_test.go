@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"html"
+	"math"
 	"regexp"
 	"strings"
 	"testing"
@@ -134,9 +135,11 @@ func TestTimesThatCannotBe(t *testing.T) {
 	for _, e := range []history.Event{
 		{Kind: history.Hold}, {Kind: history.Hold, At: 5000, Acquired: 9000, Released: 5000, Held: 2 * time.Second, Waited: time.Hour}, {Kind: history.Hold, At: 10, Held: time.Hour, Waited: -1},
 		{Kind: history.GaveUp, At: 5, Requested: 900}, {Kind: history.Killed, At: 5000, Acquired: 4000}, {Kind: history.TookOver, At: 5000}, {Kind: history.Lost, At: -1},
+		{Kind: history.Hold, At: math.MaxInt64, Released: math.MaxInt64, Held: math.MaxInt64, Waited: math.MaxInt64}, {Kind: history.Hold, At: 5000, Acquired: math.MaxInt64},
 	} {
 		times := timesOf(&e)
-		require.GreaterOrEqual(t, times.at, int64(0))
+		require.GreaterOrEqual(t, times.begin(), int64(0))
+		require.Less(t, times.at, int64(1e15), "a browser can show it")
 		if times.requested >= 0 {
 			require.LessOrEqual(t, times.requested, times.at)
 		}
