@@ -329,7 +329,7 @@ function drawStrip(g) {
 	ctx.font = '600 ' + FONT;
 	write('ink', fit(g.name, width - 130), 6, g.y - 8);
 	ctx.font = FONT;
-	if (most >= 0.5) write('soft', `up to ${Math.round(most)} waiting`, width - 4, g.y - 8, 'right');
+	if (most >= 0.5) write('soft', `at most about ${Math.round(most)} waiting`, width - 4, g.y - 8, 'right');
 	if (left) { write('soft', 'waiting', 6, g.y + 22); write('soft', 'in use', 6, g.y + STRIP - 5); }
 	const base = g.y + STRIP - 11, high = STRIP - 12, top = Math.max(3, most);
 	for (let i = 0; i < n; i++) {
@@ -396,7 +396,7 @@ function drawRow(row) {
 // mark remembers a symbol, unless one like it is beside it.
 function mark(row, e, x) {
 	if (x < left || x > width) return;
-	if (!marks.some(m => m.row === row && m.e.mark === e.mark && Math.abs(m.x - x) < 11)) marks.push({ row, e, x: Math.min(x, width - 6), y: row.y });
+	if (!marks.some(m => m.row === row && m.e.mark === e.mark && Math.abs(m.x - x) < 14)) marks.push({ row, e, x: Math.min(x, width - 6), y: row.y });
 }
 
 function drawMark({ e, x, y }) {
