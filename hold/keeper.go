@@ -61,6 +61,7 @@ var errAlone = errors.New("the shell has ended")
 // releases it.
 func (k *keeper) run(opts lock.Options) error {
 	opts.For = k.shell.PID
+	opts.Outcome = func() lock.Outcome { return lock.Outcome{Own: true, Late: k.late != ""} }
 	ctx, cancel := context.WithCancelCause(context.Background())
 	go func() {
 		k.shell.Await(frontFD)
