@@ -15,6 +15,7 @@ Usage:
   dblock [flags] -c STRING
   dblock status -d PATH            show who holds the lock, and who waits
   dblock force -d PATH             remove a lock that is stuck
+  dblock log -d PATH               show what has happened to the lock
   eval "$(dblock hold -d PATH)"    hold the lock in a shell script
   dblock release                   release it before the script ends
   dblock session                   serve a program, by lines of JSON
@@ -35,7 +36,7 @@ Examples:
   dblock -d app.db -n -E 0 -- ./report.sh           # skip it if it is locked
   dblock -d app.db -c 'node export.js | gzip > export.gz'
 
-All flags: dblock help run, help status, help force,
+All flags: dblock help run, help status, help force, help log,
 help session, help doctor. The manual: man dblock
 `
 

@@ -88,7 +88,8 @@ type Event struct {
 	Priority string // low or high; empty for normal
 
 	Requested, Acquired, Released int64
-	// Waited and Held are measured on the monotonic clock, to the microsecond.
+	// Waited and Held are measured on the monotonic clock, to the microsecond. Who got the lock
+	// at once has not waited.
 	Waited, Held time.Duration
 
 	Ended  Ended

@@ -250,6 +250,18 @@ func (r *Reader) twice(e *Event) bool {
 	return false
 }
 
+// Find returns the line of a hold, or nil if it is not there.
+func Find(dir string, token int64, pid int) *Event {
+	var found *Event
+	_ = Read(dir, func(e *Event) {
+		if e.Kind == Hold && e.Token == token && e.PID == pid {
+			one := *e
+			found = &one
+		}
+	})
+	return found
+}
+
 // Last returns the last event of a history that is not about somebody who gave up, or nil. It
 // reads no more than the end of the file.
 func Last(dir string) *Event {

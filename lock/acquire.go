@@ -155,8 +155,8 @@ func (a *attempt) take(ctx context.Context, room *queue.File) (h *held, waited b
 			// Only now that the notice is there may the next one come near it.
 			p.OpenLast()
 			h := newHeld(a.granted(p, c), a.opts, p, c)
-			h.blockers, h.ahead = a.peers, a.allPeers
-			return h, patience.Waited(), nil
+			h.blockers, h.ahead, h.waited = a.peers, a.allPeers, patience.Waited()
+			return h, h.waited, nil
 		}
 		c.Withdraw()
 		p.Abandon()

@@ -53,7 +53,8 @@ type held struct {
 	bequests  bool // others may have inherited the room, and keep it
 	heals     int  // how often the notice was put back
 
-	// The peers that had the lock while it was waited for.
+	waited bool // it was not to be had at once
+	// The peers that had the lock meanwhile.
 	blockers []history.Blocker
 	ahead    int
 }

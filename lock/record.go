@@ -48,7 +48,10 @@ func (h *held) recordEnd(lost *LostError) {
 	}
 	e := o.event(history.Hold, &h.grant.Holder)
 	e.PID = os.Getpid() // readers have that of one of them
-	e.Released, e.Waited, e.Held = e.At, h.grant.Waited, time.Since(h.since)
+	e.Released, e.Held = e.At, time.Since(h.since)
+	if h.waited {
+		e.Waited = h.grant.Waited
+	}
 	e.Requested = e.Acquired - e.Waited.Milliseconds()
 	e.Ended, e.Heals, e.Ahead, e.Blockers = history.Released, h.heals, h.ahead, h.blockers
 	if o.Outcome != nil {
