@@ -52,9 +52,9 @@ func Append(dir *inode.Dir, e *history.Event) {
 	if err != nil {
 		return
 	}
-	var space [longTail]byte
-	tail := read(f, space[:1], size)
+	tail := read(f, make([]byte, 1), size)
 	if e.Waited >= worthAsking {
+		space := make([]byte, longTail)
 		for _, n := range []int{shortTail, longTail} {
 			tail = read(f, space[:n], size)
 			found, all, whole := blockers(tail, size > int64(n), e)
