@@ -180,4 +180,14 @@ func TestHistoryOnAFullDisk(t *testing.T) {
 	require.Zero(t, r.code())
 	require.Empty(t, r.stderr)
 	require.Less(t, time.Since(begin), 10*time.Second)
+
+	// Nor where files may not be longer than it is.
+	require.NoError(t, os.Remove(name))
+	for range 5 {
+		require.Zero(t, execute(t, dir, "-d", "x.db", "--", "true").code())
+	}
+	r = finish(t, sh(dir, "ulimit -f 1; dblock -d x.db -- true"))
+	require.Zero(t, r.code(), r.stderr)
+	require.Empty(t, r.stderr)
+	require.Len(t, logOf(t, dir, "x.db"), 5)
 }
