@@ -186,7 +186,9 @@ func TestHistoryOnAFullDisk(t *testing.T) {
 	for range 5 {
 		require.Zero(t, execute(t, dir, "-d", "x.db", "--", "true").code())
 	}
-	r = finish(t, sh(dir, "ulimit -f 1; dblock -d x.db -- true"))
+	limited := exec.Command("sh", "-c", "ulimit -f 1; dblock -d x.db -- true")
+	limited.Dir = dir
+	r = finish(t, limited)
 	require.Zero(t, r.code(), r.stderr)
 	require.Empty(t, r.stderr)
 	require.Len(t, logOf(t, dir, "x.db"), 5)
