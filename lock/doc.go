@@ -43,6 +43,8 @@ package lock
 //	break.go        Break: removing a lock that is stuck
 //	kill_holders.go ending the processes that have it, for Break
 //	facts.go        Facts: what else this system shows of those who hold a lock or wait
+//	watch.go        Watch: a lock's reports, one for each change
+//	survey.go       Survey: all locks below a directory
 //	inspect.go      Inspect: who holds a lock, and who waits
 //	environment.go  what a command is told of the hold that it runs under
 //	names.go        the files of a lock: from a database's path to the lock file's
