@@ -50,6 +50,7 @@ func dispatch(args []string, sigs *signals.Listener) error {
 	g.Run.Unescape()
 	g.Status.Unescape()
 	g.Force.Unescape()
+	g.Ls.Unescape()
 	g.Session.Unescape()
 	g.Session.Called(number())
 	g.Doctor.Unescape()

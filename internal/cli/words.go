@@ -16,7 +16,7 @@ import (
 )
 
 // Subcommands are the first words that are not a command's.
-var Subcommands = []string{"run", "status", "force", "hold", "release", "session", "doctor"}
+var Subcommands = []string{"run", "status", "force", "hold", "release", "session", "ls", "doctor"}
 
 // Who names a holder: label (pid N on HOST).
 func Who(h *lock.Holder) string {
