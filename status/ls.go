@@ -29,7 +29,7 @@ type List struct {
 	Quiet         bool   `short:"q" help:"Print nothing but errors."`
 	ExitCode      bool   `help:"Exit with 1 if any is locked."`
 
-	root string // the directory as it is shown
+	root string // the directory's real path
 }
 
 // Unescape gives the arguments their bytes back.
@@ -47,6 +47,9 @@ func (l *List) Run() error {
 	if err != nil {
 		return err
 	}
+	if l.root, err = filepath.EvalSymlinks(abs); err != nil {
+		l.root = abs
+	}
 	opts := lock.SurveyOptions{Options: cli.Database{}.Options(l.Foreign), OneFileSystem: l.OneFileSystem}
 	var all []listed
 	var failed error
@@ -54,7 +57,7 @@ func (l *List) Run() error {
 	failures := []failureJSON{}
 	for r, err := range lock.Survey(l.Dir, opts) {
 		switch {
-		case r == nil && isRoot(err, l.Dir, abs):
+		case r == nil && isRoot(err, l.Dir, l.root):
 			return l.noDirectory(abs, err)
 		case r == nil:
 			failed = worse(failed, err)
@@ -72,7 +75,6 @@ func (l *List) Run() error {
 	case l.JSON:
 		err = l.writeJSON(os.Stdout, all, failures)
 	default:
-		l.root, _ = filepath.EvalSymlinks(abs)
 		_, err = io.WriteString(os.Stdout, l.text(all, newStyle(os.Stdout)))
 	}
 	switch {
@@ -115,7 +117,7 @@ func (l *List) noDirectory(abs string, err error) error {
 	if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
 		return err
 	}
-	text := fmt.Sprintf("there is no directory %s", term.Path(abs))
+	text := fmt.Sprintf("there is no directory %s", term.Path(l.Dir))
 	hint := fmt.Sprintf("look whether %s is the right path, seen from this directory", cli.Quote(l.Dir))
 	if errors.Is(err, syscall.ENOTDIR) {
 		text = cli.NoDirectory(abs)
