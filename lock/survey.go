@@ -49,12 +49,12 @@ func Survey(dir string, opts SurveyOptions) iter.Seq2[*Report, error] {
 		var t sharedTable
 		o := opts.Options.withDefaults()
 		for _, p := range w.found {
-			r, err := inspectBy(t.reader(), Names{Notice: p.notice, State: p.notice + stateSuffix}, o)
+			n := Names{Notice: p.notice, State: p.notice + stateSuffix}
+			r, err := t.inspect(n, o)
 			switch {
 			case inode.IsGone(err):
 			case err != nil:
-				r = &Report{Names: Names{Notice: p.notice, State: p.notice + stateSuffix}, KeptBy: -1}
-				if !yield(r, err) {
+				if !yield(&Report{Names: n, KeptBy: -1}, err) {
 					return
 				}
 			case r.Holder == nil && !p.state:
@@ -178,6 +178,16 @@ type sharedTable struct {
 
 // lasts is how long a table is used.
 const lasts = 500 * time.Millisecond
+
+// inspect looks at one lock.
+func (t *sharedTable) inspect(n Names, opts Options) (*Report, error) {
+	r, err := inspectBy(t.reader(), n, opts)
+	if err == nil && r.State == StateOrphaned {
+		// The table may have a holder before the one that has gone since.
+		return inspect(n, opts)
+	}
+	return r, err
+}
 
 // reader gives one report the table that was read last, unless that is too old, and a new one
 // whenever it asks again since what it sees does not go together.
