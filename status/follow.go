@@ -14,7 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dblock-dev/dblock/internal/cli"
-	"github.com/dblock-dev/dblock/internal/say"
 	"github.com/dblock-dev/dblock/internal/term"
 	"github.com/dblock-dev/dblock/lock"
 	"github.com/dblock-dev/dblock/run"
@@ -37,37 +36,64 @@ func (c *Command) follow() error {
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
+	hush := func() {}
 	if c.Watch {
 		go func() {
 			awaitHangUp(os.Stdout)
 			cancel(&cli.SignalError{Signal: unix.SIGPIPE})
 		}()
 	} else if !c.Quiet {
-		// The line on a terminal is to go away first.
-		for _, sig := range []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP} {
-			if !signal.Ignored(sig) {
-				signals := make(chan os.Signal, 1)
-				signal.Notify(signals, sig)
-				go func() { cancel(&cli.SignalError{Signal: (<-signals).(syscall.Signal)}) }()
-			}
-		}
-		done, told := make(chan struct{}), make(chan struct{})
-		go func() {
-			defer close(told)
-			run.Tell(c.DB, c.Options(c.Foreign), done)
-		}()
-		defer func() { close(done); <-told; say.Stderr.Flush(time.Second) }() // before main says anything
+		hush = c.tell(cancel)
 	}
-	return c.until(ctx, cancel)
+	start := time.Now()
+	last, err := c.until(ctx, cancel)
+	hush()
+	switch {
+	case errors.Is(err, errLate) && isFree(last):
+		err = nil
+	case errors.Is(err, errLate):
+		e := &cli.ConflictError{Code: int(c.ConflictExitCode), Err: lock.ErrHeld}
+		if c.Quiet {
+			e.Quiet = cli.Silent
+		}
+		e.Text, e.Hint = run.NotFree(c.Database, &lock.HeldError{Path: last.Names.Notice, Report: last, Waited: time.Since(start)})
+		err = e
+	case err != nil:
+		return err
+	}
+	if shown := c.end(last); shown != nil {
+		return shown
+	}
+	return err
 }
 
-// until does that as long as the context lasts, or until the time to wait is over.
-func (c *Command) until(ctx context.Context, cancel context.CancelCauseFunc) error {
-	start := time.Now()
-	var last *lock.Report
+// tell tells what is being waited for until hush is called. A signal that ends the wait takes
+// the line off a terminal first.
+func (c *Command) tell(cancel context.CancelCauseFunc) (hush func()) {
+	for _, sig := range []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP} {
+		if !signal.Ignored(sig) {
+			arrived := make(chan os.Signal, 1)
+			signal.Notify(arrived, sig)
+			go func() { cancel(&cli.SignalError{Signal: (<-arrived).(syscall.Signal)}) }()
+		}
+	}
+	done, told := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(told)
+		run.Tell(c.DB, c.Options(c.Foreign), done)
+	}()
+	return func() {
+		close(done)
+		<-told
+	}
+}
+
+// until follows the lock as long as the context lasts, until it is free if that is all, or until
+// the time to wait is over: errLate. It returns what there was at the end.
+func (c *Command) until(ctx context.Context, cancel context.CancelCauseFunc) (last *lock.Report, err error) {
 	for r, err := range lock.Watch(ctx, c.DB, c.Options(c.Foreign)) {
 		if err != nil {
-			return nowhere(err, c.Database)
+			return nil, nowhere(err, c.Database)
 		}
 		// The wait begins when it is known that there is something to wait for.
 		if last == nil && c.UntilFree && time.Duration(c.Wait) != lock.Forever && !isFree(r) {
@@ -77,34 +103,20 @@ func (c *Command) until(ctx context.Context, cancel context.CancelCauseFunc) err
 		last = r
 		if c.Watch {
 			if err := c.line(r); err != nil {
-				return err
+				return nil, err
 			}
 		}
 		if c.UntilFree && isFree(r) {
-			return c.end(r)
+			return r, nil
 		}
 	}
-	if cause := context.Cause(ctx); !errors.Is(cause, errLate) {
-		return cause
-	}
-	if r, err := lock.Inspect(c.DB, c.Options(c.Foreign)); err == nil {
-		last = r // it may have changed while nothing is told
-	}
-	if isFree(last) {
-		if c.Watch {
-			return c.line(last)
+	err = context.Cause(ctx)
+	if r, why := lock.Inspect(c.DB, c.Options(c.Foreign)); errors.Is(err, errLate) && why == nil {
+		if last = r; c.Watch && isFree(r) { // it has just become so
+			return r, c.line(r)
 		}
-		return c.end(last)
 	}
-	if err := c.end(last); err != nil {
-		return err
-	}
-	e := &cli.ConflictError{Code: int(c.ConflictExitCode), Err: lock.ErrHeld}
-	if c.Quiet {
-		e.Quiet = cli.Silent
-	}
-	e.Text, e.Hint = run.NotFree(c.Database, &lock.HeldError{Path: last.Names.Notice, Report: last, Waited: time.Since(start)})
-	return e
+	return last, err
 }
 
 // isFree reports whether one who comes now would have the lock at once.
