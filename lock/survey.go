@@ -182,7 +182,7 @@ const lasts = 500 * time.Millisecond
 // inspect looks at one lock.
 func (t *sharedTable) inspect(n Names, opts Options) (*Report, error) {
 	r, err := inspectBy(t.reader(), n, opts)
-	if err == nil && r.State == StateOrphaned {
+	if err == nil && r.State == StateOrphaned { // check: old-table
 		// The table may have a holder before the one that has gone since.
 		return inspect(n, opts)
 	}

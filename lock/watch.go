@@ -52,7 +52,7 @@ func Watch(ctx context.Context, db string, opts Options) iter.Seq2[*Report, erro
 			case err != nil:
 				yield(nil, err)
 				return
-			case last != nil && r.passesOn() && (passing.IsZero() || time.Since(passing) < passingTime):
+			case last != nil && r.passesOn() && (passing.IsZero() || time.Since(passing) < passingTime): // check: passes-on: r.passesOn() -> false
 				if passing.IsZero() {
 					passing = begin
 				}

@@ -52,12 +52,7 @@ func (c *Command) follow() error {
 	case errors.Is(err, errLate) && isFree(last):
 		err = nil
 	case errors.Is(err, errLate):
-		e := &cli.ConflictError{Code: int(c.ConflictExitCode), Err: lock.ErrHeld}
-		if c.Quiet {
-			e.Quiet = cli.Silent
-		}
-		e.Text, e.Hint = run.NotFree(c.Database, &lock.HeldError{Path: last.Names.Notice, Report: last, Waited: time.Since(start)})
-		err = e
+		err = c.conflict(run.NotFree(c.Database, &lock.HeldError{Path: last.Names.Notice, Report: last, Waited: time.Since(start)}))
 	case err != nil:
 		return err
 	}
@@ -65,6 +60,15 @@ func (c *Command) follow() error {
 		return shown
 	}
 	return err
+}
+
+// conflict is the error of a wait that was in vain.
+func (c *Command) conflict(text, hint string) error {
+	e := &cli.ConflictError{Code: int(c.ConflictExitCode), Text: text, Hint: hint, Err: lock.ErrHeld}
+	if c.Quiet {
+		e.Quiet = cli.Silent
+	}
+	return e
 }
 
 // tell tells what is being waited for until hush is called. A signal that ends the wait takes
@@ -99,6 +103,9 @@ func (c *Command) until(ctx context.Context, cancel context.CancelCauseFunc) (la
 		if last == nil && c.UntilFree && time.Duration(c.Wait) != lock.Forever && !isFree(r) {
 			late := time.AfterFunc(time.Duration(c.Wait), func() { cancel(errLate) })
 			defer late.Stop()
+		}
+		if c.UntilFree && r.Inside() {
+			return nil, c.conflict("the command that has the lock has started this dblock status, which would wait for its own end", "leave out --until-free")
 		}
 		last = r
 		if c.Watch {

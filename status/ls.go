@@ -65,7 +65,7 @@ func (l *List) Run() error {
 			fmt.Fprintf(say.Stderr, "dblock: %s\n", term.Path(err.Error()))
 		default:
 			locked = locked || err != nil || r.Locked()
-			if l.All || err != nil || r.State != lock.StateFree || len(r.Waiters) > 0 || len(r.Stopped) > 0 {
+			if l.All || err != nil || r.State != lock.StateFree || !isFree(r) {
 				all = append(all, listed{r, err})
 			}
 		}
@@ -195,9 +195,9 @@ func (l *List) row(e listed) row {
 	}
 	if n := len(e.report.Waiters); n > 0 {
 		r.waiting = strconv.Itoa(n)
-		if e.report.State == lock.StateFree {
-			r.state = "waiting"
-		}
+	}
+	if e.report.State == lock.StateFree && !isFree(e.report) {
+		r.state = "waiting"
 	}
 	return r
 }

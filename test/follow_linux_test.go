@@ -183,6 +183,11 @@ func TestUntilFree(t *testing.T) {
 	require.Regexp(t, `^\S+ \S+ held by one .*\n$`, r.stdout)
 	require.Contains(t, r.stderr, "gave up after")
 
+	// It does not wait for itself.
+	r = execute(t, dir, "-d", "y.db", "--", binary, "status", "--until-free", "-w", "60")
+	require.Equal(t, 75, r.code())
+	require.Contains(t, r.stderr, "would wait for its own end")
+
 	// They go on until the last of those who wait has had the lock.
 	var all []*exec.Cmd
 	var outs []*strings.Builder
