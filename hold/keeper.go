@@ -137,8 +137,10 @@ func (k *keeper) handOver() error {
 		}
 		have += n
 	}
-	unix.Close(frontFD)
 	k.witness = witness.Attest(k.shell.PID, false)
+	// The front waits for that. A thread that still polls the link would keep it open.
+	_ = unix.Shutdown(frontFD, unix.SHUT_RDWR)
+	unix.Close(frontFD)
 	return nil
 }
 
