@@ -48,7 +48,11 @@ func Survey(dir string, opts SurveyOptions) iter.Seq2[*Report, error] {
 		slices.SortFunc(w.found, func(a, b place) int { return strings.Compare(a.notice, b.notice) })
 		var t sharedTable
 		o := opts.Options.withDefaults()
-		for _, p := range w.found {
+		for i, p := range w.found {
+			if i+1 < len(w.found) && w.found[i+1].notice == p.notice { // file and directory
+				w.found[i+1].state = true
+				continue
+			}
 			n := Names{Notice: p.notice, State: p.notice + stateSuffix}
 			r, err := t.inspect(n, o)
 			switch {
@@ -73,6 +77,7 @@ type place struct {
 
 // walk is a Survey on its way.
 type walk struct {
+	root   string
 	ahead  []string // directories
 	found  []place
 	mounts map[string]proc.Mount // by path; nil where the system does not tell
@@ -82,7 +87,7 @@ type walk struct {
 }
 
 func newWalk(root string, one bool) *walk {
-	w := &walk{ahead: []string{root}, mounts: proc.Mounts(), one: one}
+	w := &walk{root: root, ahead: []string{root}, mounts: proc.Mounts(), one: one}
 	for at := root; ; at = filepath.Dir(at) {
 		if m, is := w.mounts[at]; is || at == filepath.Dir(at) {
 			w.mount = m
@@ -98,10 +103,9 @@ func (w *walk) step() error {
 	dir := w.ahead[last]
 	w.ahead = w.ahead[:last]
 	entries, err := w.read(dir)
-	if inode.IsGone(err) && last > 0 {
+	if inode.IsGone(err) && dir != w.root {
 		err = nil // it was there a moment ago
 	}
-	first := len(w.found)
 	for _, e := range entries {
 		name, kind := e.Name(), e.Type()
 		switch notice, state := noticeOf(name, kind); {
@@ -110,13 +114,7 @@ func (w *walk) step() error {
 				w.ahead = append(w.ahead, below)
 			}
 		case notice != "":
-			path := filepath.Join(dir, notice)
-			at := slices.IndexFunc(w.found[first:], func(p place) bool { return p.notice == path })
-			if at < 0 {
-				w.found = append(w.found, place{path, state})
-			} else {
-				w.found[first+at].state = w.found[first+at].state || state
-			}
+			w.found = append(w.found, place{filepath.Join(dir, notice), state})
 		}
 	}
 	return err

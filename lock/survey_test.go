@@ -88,6 +88,19 @@ func TestSurveyOfNothing(t *testing.T) {
 	}
 }
 
+// A directory that goes away meanwhile is no error, unless it is the one that was named.
+func TestSurveyWhileDirectoriesGo(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "below"), 0o755))
+	w := newWalk(dir, false)
+	require.NoError(t, w.step())
+	require.Equal(t, []string{filepath.Join(dir, "below")}, w.ahead)
+	require.NoError(t, os.RemoveAll(dir))
+	require.NoError(t, w.step())
+	require.ErrorIs(t, newWalk(dir, false).step(), fs.ErrNotExist)
+}
+
 // A table of locks that was read before says the right thing of who has come or gone since.
 func TestSurveyByAnOldTable(t *testing.T) {
 	t.Parallel()
