@@ -73,13 +73,13 @@ func TestWatchTellsOfEachChange(t *testing.T) {
 	f.take(at + `free\n$`)
 	h := hold(t, dir, "-d", "x.db", "-p", "one")
 	f.take(at + fmt.Sprintf(`held by one \(pid %d on \S+\) for [0-9.]+s\n$`, h.Process.Pid))
-	cs := queue(t, dir, 2, func(i int) []string { return []string{"-p", fmt.Sprintf("next%d", i), "--", "sleep", "0.4"} })
+	cs := queue(t, dir, 2, func(i int) []string { return []string{"-p", fmt.Sprintf("next%d", i), "--", "sh", "-c", fmt.Sprintf("until [ -e go%d ]; do sleep 0.01; done", i)} })
 	f.take(at + `held by one .*, 2 waiting\n$`)
 	letGo(t, dir)
 	require.NoError(t, h.Wait())
-	f.take(at + `held by next0 .*`)
-	f.take(at + `held by next1 [^,]*\n$`)
-	for _, c := range cs {
+	for i, c := range cs {
+		f.take(at + fmt.Sprintf(`held by next%d `, i))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, fmt.Sprintf("go%d", i)), nil, 0o644))
 		require.NoError(t, c.Wait())
 	}
 	f.take(at + `free\n$`)
@@ -171,7 +171,7 @@ func TestUntilFree(t *testing.T) {
 	r = late("-w", "0.3")
 	require.Equal(t, 75, r.code())
 	require.Empty(t, r.stdout)
-	require.Regexp(t, `^dblock: /.*/\.x\.lock is held by one \(pid \d+ on \S+\) for [0-9.]+s; gave up after 0\.[3-9]s\nhint: wait longer with --wait; see who it is with `+"`dblock status -d /.*/x.db`", r.stderr)
+	require.Regexp(t, `^dblock: /.*/\.x\.lock is held by one \(pid \d+ on \S+\) for [0-9.]+s; gave up after [0-9.]+s\nhint: wait longer with --wait; see who it is with `+"`dblock status -d /.*/x.db`", r.stderr)
 	r = late("-w", "0", "-E", "7", "-q")
 	require.Equal(t, 7, r.code())
 	require.Empty(t, r.stdout+r.stderr)
@@ -209,7 +209,7 @@ func TestUntilFree(t *testing.T) {
 	}
 	require.Regexp(t, `^(✅ )?Database is not locked\nLock file: /.*/\.x\.lock\n$`, outs[0].String())
 	require.Contains(t, outs[1].String(), `"state": "free"`)
-	require.Regexp(t, `^\S+ \S+ held by one .*\n(\S+ \S+ held .*\n)+\S+ \S+ free\n$`, outs[2].String())
+	require.Regexp(t, `^\S+ \S+ held by one .*\n(\S+ \S+ held .*\n)*\S+ \S+ free\n$`, outs[2].String())
 }
 
 // On a terminal a line tells of the holder, as it does for those in the queue, and goes away.
