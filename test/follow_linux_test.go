@@ -73,7 +73,9 @@ func TestWatchTellsOfEachChange(t *testing.T) {
 	f.take(at + `free\n$`)
 	h := hold(t, dir, "-d", "x.db", "-p", "one")
 	f.take(at + fmt.Sprintf(`held by one \(pid %d on \S+\) for [0-9.]+s\n$`, h.Process.Pid))
-	cs := queue(t, dir, 2, func(i int) []string { return []string{"-p", fmt.Sprintf("next%d", i), "--", "sh", "-c", fmt.Sprintf("until [ -e go%d ]; do sleep 0.01; done", i)} })
+	cs := queue(t, dir, 2, func(i int) []string {
+		return []string{"-p", fmt.Sprintf("next%d", i), "--", "sh", "-c", fmt.Sprintf("until [ -e go%d ]; do sleep 0.01; done", i)}
+	})
 	f.take(at + `held by one .*, 2 waiting\n$`)
 	letGo(t, dir)
 	require.NoError(t, h.Wait())

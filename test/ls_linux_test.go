@@ -136,7 +136,7 @@ func TestLsOnTerminals(t *testing.T) {
 			`\x1b\[31mheld +\x1b\[0m[0-9ms.]+ +1 +größe \(pid \d+\) +a-directory-with-a-name/and-another-one-below-it/\.held\.lock\r\n` +
 			`\x1b\[31mforeign +\x1b\[0m[0-9ms.]+ +mcp-server \(pid 1 on elsewhere\)  a-directory-with-a-name/and-another-one-below-it/\.x\.lock\r\n`},
 		{80, `STATE +AGE +WAITING +HOLDER +LOCK FILE\r\n.*größe \(pid \d+\) +…/\.held\.lock\r\n.*mcp-server \(pid 1 on elsewhere\)  …/\.x\.lock\r\n`},
-		{40, `\r\n…/and-another-one-below-it/\.held\.lock\r\n  held: größe \(pid \d+\), [0-9ms.]+,\s+1\s+waiting\r\n` +
+		{40, `…/and-another-one-below-it/\.held\.lock\r\n  held: größe \(pid \d+\), [0-9ms.]+,\s+1\s+waiting\r\n` +
 			`…/and-another-one-below-it/\.x\.lock\r\n  foreign: mcp-server \(pid 1 on\r\n    elsewhere\), [0-9ms.]+\r\n`},
 	} {
 		tm := newTerminal(t, dir, c.columns)
