@@ -13,7 +13,6 @@ import (
 	"syscall"
 
 	"github.com/dblock-dev/dblock/internal/cli"
-	"github.com/dblock-dev/dblock/internal/say"
 	"github.com/dblock-dev/dblock/internal/term"
 	"github.com/dblock-dev/dblock/lock"
 )
@@ -62,10 +61,10 @@ func (l *List) Run() error {
 		case r == nil:
 			failed = worse(failed, err)
 			failures = append(failures, failureOf(err))
-			fmt.Fprintf(say.Stderr, "dblock: %s\n", term.Path(err.Error()))
+			fmt.Fprintf(os.Stderr, "dblock: %s\n", term.Path(err.Error()))
 		default:
 			locked = locked || err != nil || r.Locked()
-			if l.All || err != nil || r.State != lock.StateFree || !isFree(r) {
+			if l.All || err != nil || r.State != lock.StateFree || len(r.Waiters)+len(r.Stopped) > 0 {
 				all = append(all, listed{r, err})
 			}
 		}
@@ -181,7 +180,7 @@ type row struct{ state, age, waiting, holder, path string }
 
 func (l *List) row(e listed) row {
 	path := e.report.Names.Notice
-	if below, err := filepath.Rel(l.root, path); err == nil {
+	if below, err := filepath.Rel(l.root, path); err == nil && filepath.IsLocal(below) {
 		path = filepath.Join(l.Dir, below)
 	}
 	r := row{path: term.Path(path)}
@@ -196,7 +195,7 @@ func (l *List) row(e listed) row {
 	if n := len(e.report.Waiters); n > 0 {
 		r.waiting = strconv.Itoa(n)
 	}
-	if e.report.State == lock.StateFree && !isFree(e.report) {
+	if e.report.State == lock.StateFree && len(e.report.Waiters)+len(e.report.Stopped) > 0 {
 		r.state = "waiting"
 	}
 	return r
