@@ -18,8 +18,8 @@ import (
 
 // SurveyOptions say where Survey looks, and by which rules.
 type SurveyOptions struct {
-	Options            // of these it uses StaleTimeout, Stale and Now
-	OneFileSystem bool // stay out of other filesystems that are mounted below the directory
+	Options       Options // of these it uses StaleTimeout, Stale and Now
+	OneFileSystem bool    // stay out of other filesystems that are mounted below the directory
 }
 
 // Survey looks at all locks below a directory, as Inspect does: at lock files called .NAME.lock,
