@@ -1,7 +1,6 @@
 package page
 
 import (
-	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -9,24 +8,26 @@ import (
 	"time"
 
 	"github.com/dblock-dev/dblock/history"
+	"github.com/dblock-dev/dblock/history/summary"
 )
-
-// waited is from when on a wait is one: what is shorter is the work of getting the lock.
-const waited = time.Millisecond
 
 // most is how many rows the blame table has.
 const most = 20
 
-// Figures are what the page says without its script, of everything.
+// Figures are what the page says without its script, of everything. They are those of
+// [summary.Summary], but for the quantiles, which are exact here.
 type Figures struct {
-	Begin, End                           int64 // milliseconds since the epoch
-	Holds, Waits                         int
-	GaveUp, Lost, Forced, Killed, Failed int
-	Share, Busy                          float64     // of those who wanted it; of the time
-	Times                                []Quantiles // of the waits, of the holds
-	Blame                                []Blame
-	Others                               int // rows that are not shown
+	*summary.Summary
+	Failed int         // and those whose time was up
+	Times  []Quantiles // of the waits, of the holds
+	Others int         // holders who are not shown
 }
+
+// Share is the part of the holds that had to wait.
+func (f *Figures) Share() float64 { return float64(f.Total.Waited) / float64(max(f.Total.Acquired, 1)) }
+
+// Bar is the time that others waited for one, as a share of the most, in percent.
+func (f *Figures) Bar(b summary.Blamed) int { return int(100 * b.For / max(f.Blame[0].For, 1)) }
 
 // Quantiles of durations, each one of those that were.
 type Quantiles struct {
@@ -34,101 +35,28 @@ type Quantiles struct {
 	P50, P90, P99, Max, Total time.Duration
 }
 
-// Blame is the time for which others waited for holders of that label.
-type Blame struct {
-	Process string
-	Times   int
-	Total   time.Duration
-	Worst   time.Duration
-	Who     string // waited longest for it
-	When    Moment
-}
-
-// bar is the time as a share of the most that any label has, in percent.
-func bar(b Blame, all []Blame) int { return int(100 * b.Total / max(all[0].Total, 1)) }
-
-func figures(databases []Database) (f Figures) {
+func figures(databases []Database) *Figures {
+	c := summary.New("", time.Time{}, time.Time{})
 	var waits, holds []time.Duration
-	var busy int64
-	blame := map[string]*Blame{}
-	f.Begin = math.MaxInt64
 	for _, db := range databases {
-		var spans [][2]int64
 		for i := range db.Events {
 			e := &db.Events[i]
-			t := timesOf(e)
-			f.Begin, f.End = min(f.Begin, t.begin()), max(f.End, t.at)
-			switch e.Kind {
-			case history.Hold:
-				f.Holds++
-				waits, holds = append(waits, e.Waited), append(holds, e.Held)
-				if e.Waited >= waited {
-					f.Waits++
-				}
-				if e.Ended == history.Exited && e.Code != 0 || e.Ended == history.Late || e.Ended == history.Signaled {
-					f.Failed++
-				}
-			case history.GaveUp:
-				f.GaveUp++
-			case history.Lost:
-				f.Lost++
-			case history.Forced:
-				f.Forced++
-			case history.Killed:
-				f.Killed++
+			c.Add(db.Name, e)
+			if e.Kind == history.Hold && e.Waited > 0 {
+				waits = append(waits, e.Waited)
 			}
-			if t.acquired >= 0 {
-				spans = append(spans, [2]int64{t.acquired, t.released})
-			}
-			for _, b := range e.Blockers {
-				of := blame[b.Process]
-				if of == nil {
-					of = &Blame{Process: b.Process}
-					blame[b.Process] = of
-				}
-				of.Times++
-				of.Total += b.For
-				if b.For > of.Worst || of.Times == 1 {
-					of.Worst, of.Who, of.When = b.For, e.Process, moment(t.at)
-				}
+			if e.Kind == history.Hold || e.Kind == history.Killed {
+				holds = append(holds, e.Held)
 			}
 		}
-		busy += union(spans)
 	}
-	if f.End == 0 {
-		f.Begin = 0
-	}
-	f.Times = []Quantiles{quantiles("waited", waits), quantiles("held", holds)}
-	if n := f.Holds + f.GaveUp; n > 0 {
-		f.Share = float64(f.Waits+f.GaveUp) / float64(n)
-	}
-	if span := (f.End - f.Begin) * int64(len(databases)); span > 0 {
-		f.Busy = float64(busy) / float64(span)
-	}
-	for _, b := range blame {
-		f.Blame = append(f.Blame, *b)
-	}
-	slices.SortFunc(f.Blame, func(a, b Blame) int {
-		return cmp.Or(cmp.Compare(b.Total, a.Total), cmp.Compare(a.Process, b.Process))
-	})
+	f := &Figures{Summary: c.Summary(), Times: []Quantiles{quantiles("waited", waits), quantiles("held", holds)}}
+	f.Failed = f.Total.Failed + f.Total.Late
 	if len(f.Blame) > most {
 		f.Others = len(f.Blame) - most
 		f.Blame = f.Blame[:most]
 	}
 	return f
-}
-
-// union is how long at least one of the spans lasted.
-func union(spans [][2]int64) (sum int64) {
-	slices.SortFunc(spans, func(a, b [2]int64) int { return cmp.Compare(a[0], b[0]) })
-	end := int64(math.MinInt64)
-	for _, s := range spans {
-		if from := max(s[0], end); s[1] > from {
-			sum += s[1] - from
-			end = s[1]
-		}
-	}
-	return sum
 }
 
 // quantiles are by rank; it sorts the durations.

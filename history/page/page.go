@@ -35,7 +35,7 @@ var script string
 //go:embed page.css
 var style string
 
-var page = template.Must(template.New("page").Funcs(template.FuncMap{"duration": duration, "count": count, "percent": percent, "bar": bar}).Parse(source))
+var page = template.Must(template.New("page").Funcs(template.FuncMap{"duration": duration, "count": count, "percent": percent, "moment": moment}).Parse(source))
 
 // Write writes the page. All texts in the events may come from strangers: none of them is
 // markup. The error is that of the writer.
@@ -48,8 +48,6 @@ func Write(w io.Writer, databases []Database) error {
 		"Names":  names(databases),
 		"Left":   left,
 		"Kept":   MaxEvents,
-		"Begin":  moment(f.Begin),
-		"End":    moment(f.End),
 		"F":      f,
 		"Data":   template.JS(encode(databases)),
 		"Script": template.JS(script),
@@ -109,5 +107,6 @@ type Moment struct {
 }
 
 func moment(ms int64) Moment {
+	ms = min(max(ms, 0), latestTime)
 	return Moment{time.UnixMilli(ms).UTC().Format("Mon 2 Jan 2006, 15:04:05") + " UTC", ms}
 }

@@ -114,7 +114,7 @@ function filter() {
 	const wanted = Object.entries(choices).filter(([name]) => $(name).value).map(([name, of]) => [of, $(name).value]);
 	const waited = $('waited').checked, wrong = $('wrong').checked;
 	filtered = words.length + wanted.length > 0 || waited || wrong;
-	shown = events.filter(e => wanted.every(([of, v]) => of(e) === v) && (!waited || e.waited >= 1 || e.kind === GAVE_UP) && (!wrong || e.mark) && words.every(w => textOf(e).includes(w)));
+	shown = events.filter(e => wanted.every(([of, v]) => of(e) === v) && (!waited || e.waited || e.kind === GAVE_UP) && (!wrong || e.mark) && words.every(w => textOf(e).includes(w)));
 	shown.sort((a, b) => a.from - b.from);
 	if (selected && !shown.includes(selected)) select(null);
 	layOut();
@@ -320,7 +320,7 @@ function drawStrip(g) {
 	for (const e of g.all) {
 		if (!e.span || e.to < view.from || e.from > view.to) continue;
 		if (e.acq >= 0) cover(busy, xOf(e.acq), xOf(e.rel));
-		if (e.start > e.from && e.waited >= 1) cover(queue, xOf(e.from), xOf(e.start));
+		if (e.start > e.from && e.waited) cover(queue, xOf(e.from), xOf(e.start));
 	}
 	let most = 0;
 	for (const q of queue) most = Math.max(most, q);
@@ -361,7 +361,7 @@ function drawRow(row) {
 		if (c - a >= SMALL) { large.push(e); continue; }
 		any = true;
 		const b = e.start >= 0 ? xOf(e.start) : a;
-		if (e.waited >= 1) cover(waits, a, b);
+		if (e.waited) cover(waits, a, b);
 		if (e.acq >= 0) cover(e.shared ? shared : held, b, c);
 	}
 	for (let i = 0; any && i < n; i++) {
@@ -376,7 +376,7 @@ function drawRow(row) {
 	const clip = t => Math.max(left, Math.min(xOf(t), width));
 	for (const e of large) {
 		const a = clip(e.from), b = clip(e.start);
-		if (e.waited >= 1 && b > a) rect('wait', a, y - 2, b - a, 4);
+		if (e.waited && b > a) rect('wait', a, y - 2, b - a, 4);
 	}
 	for (const e of large) {
 		if (e.acq < 0 || e.rel < view.from || e.acq > view.to) continue;
@@ -498,7 +498,7 @@ function find(x, y) {
 function howOf(e) {
 	const who = e.by && whoOf(e.by) + (e.by.user && `, user ${e.by.user}`), by = word => who ? ` ${word} ${who}` : '';
 	switch (e.kind) {
-		case GAVE_UP: return { busy: 'Did not wait: the lock was held', interrupted: 'Was ended while it waited' + (e.signal ? `, by signal ${e.signal}` : '') }[e.ended] || 'Gave up waiting';
+		case GAVE_UP: return { busy: 'Did not wait: the lock was held', deadlock: 'Gave up: it would have waited for ever', interrupted: 'Was ended while it waited' + (e.signal ? `, by signal ${e.signal}` : '') }[e.ended] || 'Gave up waiting';
 		case KILLED: return 'Its dblock was killed in the middle of this hold' + by('- found by');
 		case TOOK_OVER: return 'Another program\u2019s stale lock, taken over' + by('by');
 		case HEALED: return 'Its lock file was removed, and put back';
@@ -658,27 +658,25 @@ for (const [id, act] of Object.entries({ left: () => move(-0.4), right: () => mo
 
 // The figures of what is shown. They are the page's own as long as that is everything.
 
-function quantiles(all) {
-	all.sort();
+function quantiles(values) {
+	const all = Float64Array.from(values).sort();
 	const at = p => all.length ? all[Math.ceil(p * all.length) - 1] : 0;
 	return [at(0.5), at(0.9), at(0.99), at(1), all.reduce((a, b) => a + b, 0)];
 }
 
 function figures() {
-	const f = { holds: 0, waits: 0, gaveUp: 0, lost: 0, forced: 0, killed: 0, failed: 0, late: 0 };
+	const f = { gaveUp: 0, lost: 0, forced: 0, killed: 0, failed: 0, late: 0 };
 	const waits = [], held = [], begun = [], blame = new Map(), ends = data.databases.map(() => -Infinity);
 	let busy = 0;
 	for (const e of shown) {
 		if (e.acq >= 0 && e.rel >= view.from && e.acq <= view.to) begun.push(e);
 		if (e.at < view.from || e.at > view.to) continue;
-		if (e.mark) f[e.mark]++;
-		if (e.kind === HOLD) {
-			f.holds++;
-			waits.push(e.waited);
-			held.push(e.held);
-			if (e.waited >= 1) f.waits++;
-		}
+		if (e.mark && e.kind !== LOST) f[e.mark]++;
+		if (e.ended === 'lost') f.lost++;
+		if (e.kind === HOLD || e.kind === KILLED) held.push(e.held);
+		if (e.kind === HOLD && e.waited) waits.push(e.waited);
 		for (const b of e.blockers) {
+			if (!b.ms) continue;
 			let of = blame.get(b.process);
 			if (!of) blame.set(b.process, of = { process: b.process, times: 0, total: 0, worst: -1 });
 			of.times++;
@@ -692,19 +690,19 @@ function figures() {
 		if (to > from) { busy += to - from; ends[e.db] = to; }
 	}
 	f.failed += f.late;
-	const span = Math.min(view.to, last) - Math.max(view.from, 0), wanted = f.holds + f.gaveUp;
+	const span = Math.min(view.to, last) - Math.max(view.from, 0);
 	const dbs = Math.max(1, new Set(shown.map(e => e.db)).size);
+	f.holds = held.length;
 	for (const name of ['holds', 'gaveUp', 'lost', 'forced', 'killed', 'failed']) $('f-' + name).textContent = count(f[name]);
-	$('f-share').textContent = percent(wanted ? (f.waits + f.gaveUp) / wanted : 0);
+	$('f-share').textContent = percent(waits.length / Math.max(held.length, 1));
 	$('f-busy').textContent = percent(span > 0 ? busy / span / dbs : 0);
 	for (const tile of document.querySelectorAll('.tiles .bad')) tile.classList.toggle('some', tile.lastElementChild.textContent !== '0');
 	$('scope').textContent = filtered || zoomed() ? 'of what the timeline shows' : 'of everything';
-	const times = [quantiles(Float64Array.from(waits)), quantiles(Float64Array.from(held))];
+	const times = [quantiles(waits), quantiles(held)];
 	[...$('quantiles').tBodies[0].rows].forEach((row, i) => times[i].forEach((v, k) => { row.cells[k + 1].textContent = duration(v); }));
-	const late = waits.filter(w => w >= 1), middle = quantiles(Float64Array.from(late))[0];
-	$('c-wait').textContent = `Waits of the ${count(late.length)} that had to wait, half of them up to ${duration(middle)}; ${count(waits.length - late.length)} did not.`;
+	$('c-wait').textContent = `Waits of the ${count(waits.length)} that had to wait, half of them up to ${duration(times[0][0])}.`;
 	$('c-held').textContent = `Holds, half of them up to ${duration(times[1][0])}.`;
-	histogram($('h-wait'), late, 'wait');
+	histogram($('h-wait'), waits, 'wait');
 	histogram($('h-held'), held, 'held');
 	const all = [...blame.values()].sort((a, b) => b.total - a.total || (a.process < b.process ? -1 : 1)), top = all.slice(0, 20);
 	$('blame').tBodies[0].replaceChildren(...top.map(b => {
@@ -773,7 +771,7 @@ addEventListener('scroll', () => { if (selected || hovered) select(selected); },
 
 $('filter').addEventListener('input', filter);
 $('filter').addEventListener('submit', ev => ev.preventDefault());
-$('filter').addEventListener('reset', () => setTimeout(filter));
+$('filter').addEventListener('reset', () => { changed(); setTimeout(filter); });
 
 dress();
 showTimes();

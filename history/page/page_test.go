@@ -104,27 +104,26 @@ func TestFigures(t *testing.T) {
 	var events []history.Event
 	for i := range int64(10) {
 		e := history.Event{Kind: history.Hold, Process: "loop", Acquired: at + 1000*i, Released: at + 1000*i + 500, At: at + 1000*i + 500, Held: time.Duration(i+1) * 50 * time.Millisecond}
+		if i == 5 {
+			e.Ended = history.LostIt
+		}
 		if i >= 8 {
 			e.Waited, e.Blockers = time.Duration(i)*100*time.Millisecond, by("backup", time.Duration(i)*100*time.Millisecond)
 		}
 		events = append(events, e)
 	}
 	events = append(events, history.Event{Kind: history.GaveUp, Process: "late", At: at + 10000, Waited: 2 * time.Second, Blockers: by("loop", 2*time.Second)},
-		history.Event{Kind: history.Lost, At: at + 10000}, history.Event{Kind: history.Forced, At: at + 10000}, history.Event{Kind: history.Killed, At: at + 10000, Acquired: at + 9900, Released: at + 10000})
+		history.Event{Kind: history.Lost, At: at + 5000}, history.Event{Kind: history.Forced, At: at + 10000}, history.Event{Kind: history.Killed, At: at + 10000, Acquired: at + 9900, Released: at + 10000, Held: 100 * time.Millisecond})
 	f := figures([]Database{{"x", events}})
-	require.Equal(t, []int{10, 2, 1, 1, 1, 1}, []int{f.Holds, f.Waits, f.GaveUp, f.Lost, f.Forced, f.Killed})
-	require.Equal(t, at, f.Begin)
-	require.Equal(t, at+10000, f.End)
-	require.InDelta(t, 3./11, f.Share, 1e-9)
-	require.InDelta(t, .51, f.Busy, 1e-9)
-	require.Equal(t, Quantiles{"waited", 0, 800 * time.Millisecond, 900 * time.Millisecond, 900 * time.Millisecond, 1700 * time.Millisecond}, f.Times[0])
-	require.Equal(t, Quantiles{"held", 250 * time.Millisecond, 450 * time.Millisecond, 500 * time.Millisecond, 500 * time.Millisecond, 2750 * time.Millisecond}, f.Times[1])
-	require.Len(t, f.Blame, 2)
-	require.Equal(t, Blame{"loop", 1, 2 * time.Second, 2 * time.Second, "late", moment(at + 10000)}, f.Blame[0])
-	require.Equal(t, Blame{"backup", 2, 1700 * time.Millisecond, 900 * time.Millisecond, "loop", moment(at + 9500)}, f.Blame[1])
+	require.Equal(t, []int{11, 2, 1, 1, 1, 1}, []int{f.Total.Acquired, f.Total.Waited, f.Total.GaveUps(), f.Total.Lost, f.Total.Forced, f.Total.Killed})
+	require.Equal(t, []int64{at, at + 10000}, []int64{f.First, f.Last})
+	require.InDelta(t, 2./11, f.Share(), 1e-9)
+	require.Equal(t, Quantiles{"waited", 800 * time.Millisecond, 900 * time.Millisecond, 900 * time.Millisecond, 900 * time.Millisecond, 1700 * time.Millisecond}, f.Times[0])
+	require.Equal(t, Quantiles{"held", 250 * time.Millisecond, 450 * time.Millisecond, 500 * time.Millisecond, 500 * time.Millisecond, 2850 * time.Millisecond}, f.Times[1])
+	require.Equal(t, []int{100, 85}, []int{f.Bar(f.Blame[0]), f.Bar(f.Blame[1])})
 	page := written(t, Database{"/srv/x.db", events})
 	static, _, _ := strings.Cut(page, `<script type="application/json"`)
-	for _, s := range []string{"<h1>x.db</h1>", ">27 %<", ">2.0 s<", ">900 ms<", "Thu 27 Nov 2025, 22:00:00 UTC", "<code>/srv/x.db</code>"} {
+	for _, s := range []string{"<h1>x.db</h1>", ">18 %<", ">51 %<", ">2.0 s<", ">900 ms<", "Thu 27 Nov 2025, 22:00:00 UTC", "<code>/srv/x.db</code>"} {
 		require.Contains(t, static, s)
 	}
 }
@@ -148,6 +147,7 @@ func TestTimesThatCannotBe(t *testing.T) {
 			require.LessOrEqual(t, times.acquired, times.released)
 		}
 	}
+	require.Contains(t, written(t, Database{"x", []history.Event{{Kind: history.Lost, At: math.MaxInt64}}}), "Fri 31 Dec 9999")
 	require.Contains(t, written(t), "Nothing has happened yet.")
 	require.Contains(t, written(t, Database{Name: "x.db"}), "Nothing has happened yet.")
 }
