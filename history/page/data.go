@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/dblock-dev/dblock/history"
+	"github.com/dblock-dev/dblock/internal/term"
 )
 
 // The codes of the kinds in the data; page.js has the same order.
@@ -153,6 +154,7 @@ func (e *encoder) millis(d time.Duration) {
 func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 func (e *encoder) text(s string) int64 {
+	s = term.Clean(s)
 	n, ok := e.known[s]
 	if !ok {
 		n = int64(len(e.texts))

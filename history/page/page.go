@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/dblock-dev/dblock/history"
+	"github.com/dblock-dev/dblock/internal/term"
 )
 
 // MaxEvents is how many events a page has at most, the last ones: a browser still draws them
@@ -35,10 +36,10 @@ var script string
 //go:embed page.css
 var style string
 
-var page = template.Must(template.New("page").Funcs(template.FuncMap{"duration": duration, "count": count, "percent": percent, "moment": moment}).Parse(source))
+var page = template.Must(template.New("page").Funcs(template.FuncMap{"duration": duration, "count": count, "percent": percent, "moment": moment, "label": label}).Parse(source))
 
 // Write writes the page. All texts in the events may come from strangers: none of them is
-// markup. The error is that of the writer.
+// markup, nor does it command how the others are shown. The error is that of the writer.
 func Write(w io.Writer, databases []Database) error {
 	databases, left := latest(databases)
 	f := figures(databases)
@@ -61,7 +62,7 @@ func digest(s string) string {
 	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }
 
-// latest leaves out the events that are too many, the oldest of each database, and says how
+// latest makes names fit to be shown, and leaves out the events that are too many, the oldest of each database, and says how
 // many they are.
 func latest(databases []Database) (kept []Database, left int) {
 	total := 0
@@ -69,6 +70,7 @@ func latest(databases []Database) (kept []Database, left int) {
 		total += len(db.Events)
 	}
 	for _, db := range databases {
+		db.Name = term.Path(db.Name)
 		if total > MaxEvents {
 			n := int(int64(len(db.Events)) * MaxEvents / int64(total))
 			left += len(db.Events) - n
@@ -98,6 +100,13 @@ func title(databases []Database) string {
 		all = append(all, filepath.Base(db.Name))
 	}
 	return strings.Join(all, ", ")
+}
+
+func label(process string) string {
+	if process == "" {
+		return "(no label)"
+	}
+	return term.Clean(process)
 }
 
 // Moment is a point in time for people and for the script.

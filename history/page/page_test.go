@@ -9,11 +9,13 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/dblock-dev/dblock/history"
 	"github.com/dblock-dev/dblock/history/historytest"
+	"github.com/dblock-dev/dblock/internal/term"
 )
 
 func written(t *testing.T, databases ...Database) string {
@@ -43,10 +45,10 @@ func dataOf(t *testing.T, page string) (d embedded) {
 }
 
 var evil = []string{
-	`</script><script>alert(1)</script>`, `"><img src=x onerror=alert(1)>`, `'"&<!--`, "<!--<script>", "a\u2028b\u2029c", "back\\slash \"quote\"", "</STYLE><svg onload=alert(1)>", "${alert(1)}{{.}}", "\x00\x1b[31m", "höst 😀",
+	`</script><script>alert(1)</script>`, `"><img src=x onerror=alert(1)>`, `'"&<!--`, "<!--<script>", "a\u2028b\u2029c", "back\\slash \"quote\"", "</STYLE><svg onload=alert(1)>", "${alert(1)}{{.}}", "\x00\x1b[31m", "höst 😀", "\u202egpj.exe\u2066",
 }
 
-// No text of a stranger becomes markup, wherever it stands, and the script gets it as it was.
+// No text of a stranger becomes markup, wherever it stands, or turns those around it.
 func TestTextsOfStrangers(t *testing.T) {
 	t.Parallel()
 	tags := func(page string) []string { return regexp.MustCompile(`<[a-zA-Z/!][^\s>]*`).FindAllString(page, -1) }
@@ -61,8 +63,9 @@ func TestTextsOfStrangers(t *testing.T) {
 		page := pageOf(s)
 		require.Equal(t, tags(pageOf("harmless")), tags(page), "%q", s)
 		d := dataOf(t, page)
-		require.Contains(t, d.Texts, s)
-		require.Equal(t, []string{s}, d.Databases)
+		require.Contains(t, d.Texts, term.Clean(s))
+		require.Equal(t, []string{term.Path(s)}, d.Databases)
+		require.False(t, strings.ContainsFunc(page, func(r rune) bool { return !unicode.IsPrint(r) && r != '\n' && r != '\t' }), "%q", s)
 		require.NotRegexp(t, `<[^>]*\bonerror`, strings.ReplaceAll(page, html.EscapeString(s), ""))
 	}
 }

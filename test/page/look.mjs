@@ -37,7 +37,7 @@ const spanOf = async page => (await text(page, '#range')).replace(/.*, /, '');
 const pixels = page => page.locator('#timeline').evaluate(c => c.toDataURL());
 
 async function pictured() {
-  for (const [name, width, height, colorScheme] of [['history-1280', 1280, 900, 'light'], ['history-1280-dark', 1280, 900, 'dark'], ['history-400', 400, 900, 'light'], ['history-400-dark', 400, 900, 'dark']]) {
+  for (const [name, width, height, colorScheme] of [['history-1280', 1280, 900, 'light'], ['history-1280-dark', 1280, 900, 'dark'], ['history-400-light', 400, 900, 'light'], ['history-400', 400, 900, 'dark']]) {
     const page = await open(night, { width, height, colorScheme });
     // As far as the timeline goes.
     const box = await page.locator('section:has(#timeline)').boundingBox();
