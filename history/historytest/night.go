@@ -65,6 +65,7 @@ func Night() []history.Event {
 	n.want(5*time.Hour+4*time.Minute, request{process: "reindex", command: "sqlite3", uid: 1000, takes: 3 * time.Minute, event: history.Event{Kind: history.Lost}, by: &history.Party{PID: 9911, UID: -1, Process: "legacy-tool", Command: "node"}})
 	n.want(5*time.Hour+31*time.Minute, request{process: "analyze", command: "psql", uid: 1001, takes: 5 * time.Minute, event: history.Event{Ended: history.Late, Signal: 15}})
 	n.want(5*time.Hour+45*time.Minute, request{process: "vacuum", command: "sqlite3", uid: 0, takes: 40 * time.Second, event: history.Event{Heals: 1}})
+	n.want(6*time.Hour+51*time.Minute, request{process: "legacy-tool", uid: -1, takes: 90 * time.Second, event: history.Event{Kind: history.TookOver}})
 	return n.happen()
 }
 
@@ -154,7 +155,7 @@ func (n *night) happen() (events []history.Event) {
 func outcome(e history.Event, by *history.Party) []history.Event {
 	note := history.Event{Version: e.Version, Kind: e.Kind, At: e.At, Token: e.Token, Process: e.Process, Command: e.Command, Info: e.Info, UID: e.UID, PID: e.PID, Host: e.Host, Acquired: e.Acquired, By: by}
 	switch e.Kind {
-	case history.Killed:
+	case history.Killed, history.TookOver:
 		e.At += 800
 		e.Requested, e.Waited, e.Blockers, e.Ahead = 0, 0, nil, 0
 		e.By = &history.Party{PID: e.PID + 40, UID: 33, Process: "cron-sync", Command: "sync-orders", Token: e.At}
