@@ -67,6 +67,9 @@ func (d *Distribution) Merge(other *Distribution) {
 // Quantile is the length that a share q of all, between 0 and 1, does not exceed; 0 of none.
 func (d *Distribution) Quantile(q float64) time.Duration {
 	rank := min(max(int64(math.Ceil(q*float64(d.N)-1e-9)), 1), d.N)
+	if rank == d.N {
+		return d.Max
+	}
 	var seen int64
 	for i, n := range d.buckets {
 		if seen += int64(n); seen >= rank && n > 0 {

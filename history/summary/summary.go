@@ -165,7 +165,8 @@ func (c *Counts) add(e *history.Event) {
 	}
 }
 
-func (c *Counts) merge(other *Counts) {
+// Merge adds those of others.
+func (c *Counts) Merge(other *Counts) {
 	c.Acquisitions += other.Acquisitions
 	c.Waited += other.Waited
 	c.Wait.Merge(&other.Wait)
@@ -301,7 +302,7 @@ func (s *Summary) foldGroups(most int) {
 		s.others.init()
 	}
 	for _, g := range sorted(s.groups, busier)[most:] {
-		s.others.merge(&g.Counts)
+		s.others.Merge(&g.Counts)
 		delete(s.groups, g.Name)
 	}
 }

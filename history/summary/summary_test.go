@@ -186,7 +186,7 @@ func TestManyGroups(t *testing.T) {
 	all := Counts{}
 	all.init()
 	for _, g := range groups {
-		all.merge(&g.Counts)
+		all.Merge(&g.Counts)
 	}
 	agree(t, events, &all)
 	require.Equal(t, "p0", groups[0].Name)
