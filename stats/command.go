@@ -3,7 +3,6 @@
 package stats
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -127,16 +126,10 @@ func (c *Command) run(given func(string) bool) error {
 	if err != nil {
 		return err
 	}
-	out := bufio.NewWriter(os.Stdout)
 	if c.JSON {
-		err = writeJSON(out, all)
-	} else {
-		newPage().write(out, all)
+		return writeJSON(os.Stdout, all)
 	}
-	if err != nil {
-		return err
-	}
-	return out.Flush()
+	return newPage().write(os.Stdout, all)
 }
 
 // check refuses what makes no sense together.

@@ -1,8 +1,8 @@
 package stats
 
 import (
-	"bufio"
 	"encoding/json"
+	"io"
 	"math"
 	"time"
 
@@ -105,7 +105,7 @@ func (m millid) MarshalJSON() ([]byte, error) {
 	return json.Marshal(float64(time.Duration(m).Microseconds()) / 1000)
 }
 
-func writeJSON(out *bufio.Writer, all []summarised) error {
+func writeJSON(out io.Writer, all []summarised) error {
 	doc := document{Version: 1}
 	for _, s := range all {
 		doc.Databases = append(doc.Databases, s.document())

@@ -3,6 +3,7 @@ package stats
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -31,14 +32,15 @@ func newPage() *page {
 	return p
 }
 
-func (p *page) write(out *bufio.Writer, all []summarised) {
-	p.out = out
+func (p *page) write(out io.Writer, all []summarised) error {
+	p.out = bufio.NewWriter(out)
 	for i := range all {
 		if i > 0 {
 			p.say("\n")
 		}
 		p.summary(&all[i])
 	}
+	return p.out.Flush()
 }
 
 func (p *page) say(text string) { _, _ = p.out.WriteString(text) }
@@ -196,7 +198,7 @@ func (p *page) times(c *summary.Counts) {
 	for _, row := range []struct {
 		name string
 		of   *summary.Distribution
-	}{{"Waited up to", &c.Wait}, {"Held up to", &c.Hold}} {
+	}{{"Waited", &c.Wait}, {"Held", &c.Hold}} {
 		t.add(row.name, short(row.of.Quantile(.5)), short(row.of.Quantile(.9)), short(row.of.Quantile(.99)), short(row.of.Max))
 	}
 	p.table(&t)
