@@ -3,6 +3,7 @@
 package stats
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -64,6 +65,7 @@ func Main(args []string) int {
 		usage    *cli.UsageError
 		conflict *cli.ConflictError
 		path     *fs.PathError
+		link     *os.LinkError
 	)
 	switch {
 	case err == nil, errors.Is(err, syscall.EPIPE): // whoever reads has read enough
@@ -76,7 +78,7 @@ func Main(args []string) int {
 		return conflict.Tell(tell)
 	case errors.Is(err, fs.ErrPermission):
 		return tell(cli.ExitDenied, err.Error(), cli.WhyDenied(err))
-	case errors.As(err, &path):
+	case errors.As(err, &path), errors.As(err, &link):
 		return tell(cli.ExitCannotCreate, err.Error(), "")
 	}
 	return tell(cli.ExitFault, err.Error(), "this is a fault in dblock; please report it")
@@ -135,19 +137,19 @@ func (c *Command) run(given func(string) bool) error {
 // check refuses what makes no sense together.
 func (c *Command) check(given func(string) bool) error {
 	forms := 0
-	for _, one := range []bool{c.JSON, c.OpenMetrics, c.Trace != ""} {
-		if one {
+	for _, form := range []string{"json", "openmetrics", "trace"} {
+		if given(form) {
 			forms++
 		}
 	}
 	switch {
 	case forms > 1:
 		return cli.Usage("--json, --openmetrics and --trace are different answers", "give one of them")
-	case c.Output != "" && !c.OpenMetrics:
+	case given("output") && !c.OpenMetrics:
 		return cli.Usage("-o says where metrics go, and none are wanted", "add --openmetrics, or leave it out")
 	case !c.Since.IsZero() && !c.Until.IsZero() && !c.Since.Before(c.Until.Time):
 		return cli.Usage("--since is not before --until: nothing has happened between them", "exchange them")
-	case c.By != "" && (c.OpenMetrics || c.Trace != ""):
+	case given("by") && (c.OpenMetrics || c.Trace != ""):
 		return cli.Usage("--by is for the text and for --json", "leave it out")
 	case given("from") && (given("db") || given("lock-file")):
 		return cli.Usage("--from is in place of a database, and one is named", "leave one of the two out")
@@ -215,6 +217,29 @@ func (s *source) read(each func(*history.Event)) error {
 		return readLines(s.file, each)
 	}
 	return history.Read(s.names.State, each)
+}
+
+// events are those of the window.
+func (c *Command) events(s *source) (all []history.Event, err error) {
+	since, until := millis(c.Since), millis(c.Until)
+	err = s.read(func(e *history.Event) {
+		if e.At >= since && (until == 0 || e.At < until) {
+			all = append(all, *e)
+		}
+	})
+	return all, err
+}
+
+// create writes a file, or to standard output (-).
+func create(path string, write func(io.Writer) error) error {
+	if path == "-" {
+		return write(os.Stdout)
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	return cmp.Or(write(f), f.Close())
 }
 
 // summarised is a history, added up.

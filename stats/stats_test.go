@@ -349,6 +349,9 @@ func TestMetricsOfAHold(t *testing.T) {
 	r := program(t, nil, nil, "-d", db, "--openmetrics")
 	require.NoError(t, l.Release())
 	since := float64(g.Holder.Acquired.UnixMilli()) / 1000
+	promtool(t, r.out)
+	d := read(t, program(t, nil, nil, "-d", db, "--json"))
+	require.EqualValues(t, 1, d.Databases[0].Acquisitions, "it is over now")
 	require.Contains(t, r.out, fmt.Sprintf(`dblock_held_since_timestamp_seconds{database=%q,process="holder"} %s`, db, strconv.FormatFloat(since, 'f', -1, 64)))
 }
 
@@ -368,6 +371,13 @@ func TestMetricsLabels(t *testing.T) {
 	}
 	require.Len(t, labels, 50)
 	require.Equal(t, 1, labels["other"])
+	total := int64(0)
+	for _, m := range regexp.MustCompile(`(?m)^dblock_acquisitions_total\{.* (\d+)$`).FindAllStringSubmatch(r.out, -1) {
+		n, err := strconv.ParseInt(m[1], 10, 64)
+		require.NoError(t, err)
+		total += n
+	}
+	require.Equal(t, count(events, func(e *history.Event) bool { return e.Kind == history.Hold || e.Kind == history.Killed }), total)
 	promtool(t, r.out)
 }
 
@@ -387,6 +397,11 @@ func TestMetricsFile(t *testing.T) {
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Len(t, entries, 1, "no temporary file is left")
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "directory"), 0o755))
+	require.Equal(t, 73, program(t, nil, nil, "-d", db, "--openmetrics", "-o", filepath.Join(dir, "directory")).code)
+	entries, err = os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, entries, 2, "nor where that fails")
 	r = program(t, nil, nil, "-d", db, "--openmetrics", "-o", filepath.Join(dir, "no", "such"))
 	require.Equal(t, 73, r.code)
 }

@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"io"
-	"os"
 	"slices"
 	"strconv"
 
@@ -44,32 +43,18 @@ type tracer struct {
 
 func (c *Command) trace(sources []source) error {
 	t := &tracer{rows: map[actor]int{}, several: len(sources) > 1}
-	since, until := millis(c.Since), millis(c.Until)
-	var events [][]*history.Event
-	for _, s := range sources {
-		var of []*history.Event
-		err := s.read(func(e *history.Event) {
-			if e.At >= since && (until == 0 || e.At < until) {
-				one := *e
-				of = append(of, &one)
-			}
-		})
+	var events [][]history.Event
+	for i := range sources {
+		of, err := c.events(&sources[i])
 		if err != nil {
 			return err
 		}
-		t.databases, events = append(t.databases, s.name), append(events, of)
+		t.databases, events = append(t.databases, sources[i].name), append(events, of)
 	}
-	if c.Trace == "-" {
-		return t.write(os.Stdout, events)
-	}
-	f, err := os.Create(c.Trace)
-	if err != nil {
-		return err
-	}
-	return cmp.Or(t.write(f, events), f.Close())
+	return create(c.Trace, func(w io.Writer) error { return t.write(w, events) })
 }
 
-func (t *tracer) write(to io.Writer, events [][]*history.Event) error {
+func (t *tracer) write(to io.Writer, events [][]history.Event) error {
 	t.out = bufio.NewWriter(to)
 	var all []*stretch
 	for db, of := range events {
@@ -80,7 +65,8 @@ func (t *tracer) write(to io.Writer, events [][]*history.Event) error {
 		t.base = all[0].from
 	}
 	for _, of := range events {
-		for _, e := range of {
+		for i := range of {
+			e := &of[i]
 			if len(all) == 0 || e.At*1000 < t.base {
 				t.base = e.At * 1000
 			}
@@ -93,8 +79,8 @@ func (t *tracer) write(to io.Writer, events [][]*history.Event) error {
 		t.stretch(s)
 	}
 	for db, of := range events {
-		for _, e := range of {
-			t.mark(db, e)
+		for i := range of {
+			t.mark(db, &of[i])
 		}
 	}
 	t.arrows(all)
@@ -104,9 +90,10 @@ func (t *tracer) write(to io.Writer, events [][]*history.Event) error {
 
 // stretches are the waits and holds of a database. Exclusive holds do not overlap: where they would, since
 // times are whole milliseconds, or the clock was set back, the earlier one is cut.
-func stretches(db int, events []*history.Event) (all []*stretch) {
+func stretches(db int, events []history.Event) (all []*stretch) {
 	var exclusive []*stretch
-	for _, e := range events {
+	for i := range events {
+		e := &events[i]
 		who := actorOf(db, e)
 		switch e.Kind {
 		case history.Hold, history.Killed:
@@ -192,10 +179,13 @@ func (t *tracer) row(a actor) int {
 	return row
 }
 
+// thread is the number of a lane in the trace; no two in it are the same.
+func (t *tracer) thread(a actor, lane int) int { return t.row(a) + lane<<20 }
+
 func (t *tracer) stretch(s *stretch) {
 	e := s.event
 	length := s.to - s.from
-	r := record{Ph: "X", Ts: s.from - t.base, Dur: &length, PID: t.row(s.of), TID: s.lane + 1, Args: map[string]any{"database": t.databases[s.of.database]}}
+	r := record{Ph: "X", Ts: s.from - t.base, Dur: &length, PID: t.row(s.of), TID: t.thread(s.of, s.lane), Args: map[string]any{"database": t.databases[s.of.database]}}
 	switch {
 	case !s.wait:
 		r.Name, r.Cat = "hold", "exclusive"
@@ -227,7 +217,7 @@ func (t *tracer) mark(db int, e *history.Event) {
 		return
 	}
 	row := t.row(actorOf(db, e))
-	t.put(record{Name: string(e.Kind), Cat: "mark", Ph: "i", Scope: "p", Ts: e.At*1000 - t.base, PID: row, TID: 1, Args: map[string]any{"what": cli.Event(e), "database": t.databases[db]}})
+	t.put(record{Name: string(e.Kind), Cat: "mark", Ph: "i", Scope: "p", Ts: e.At*1000 - t.base, PID: row, TID: row, Args: map[string]any{"what": cli.Event(e), "database": t.databases[db]}})
 }
 
 // arrows lead from the holds that a hold has waited for to that hold.
@@ -261,8 +251,8 @@ func (t *tracer) arrows(all []*stretch) {
 			id++
 			arrow := record{Name: "blocked", Cat: "blocked", ID: id}
 			begin, end := arrow, arrow
-			begin.Ph, begin.Ts, begin.PID, begin.TID = "s", leaves-t.base, t.row(from.of), from.lane+1
-			end.Ph, end.Bind, end.Ts, end.PID, end.TID = "f", "e", to-t.base, t.row(s.of), s.lane+1
+			begin.Ph, begin.Ts, begin.PID, begin.TID = "s", leaves-t.base, t.row(from.of), t.thread(from.of, from.lane)
+			end.Ph, end.Bind, end.Ts, end.PID, end.TID = "f", "e", to-t.base, t.row(s.of), t.thread(s.of, s.lane)
 			t.put(begin)
 			t.put(end)
 		}
