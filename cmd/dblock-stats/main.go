@@ -1,0 +1,10 @@
+// Command dblock-stats is `dblock stats`: what a lock's history adds up to.
+package main
+
+import (
+	"os"
+
+	"github.com/dblock-dev/dblock/stats"
+)
+
+func main() { os.Exit(stats.Main(os.Args[1:])) }

@@ -1,0 +1,272 @@
+// Package stats is `dblock stats`: what the histories of locks add up to, for people, as JSON, as
+// metrics, and as a trace.
+package stats
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/dblock-dev/dblock/history"
+	"github.com/dblock-dev/dblock/history/summary"
+	"github.com/dblock-dev/dblock/internal/cli"
+	"github.com/dblock-dev/dblock/internal/term"
+	"github.com/dblock-dev/dblock/lock"
+)
+
+type grammar struct {
+	Stats Command `cmd:"" help:"Show what the history of a lock adds up to: who had it, who waited, and for whom."`
+}
+
+// Command is the grammar of `dblock stats`.
+type Command struct {
+	cli.Database
+
+	From        string     `placeholder:"FILE" help:"Read lines of history from a file, or from standard input (-), in place of a database's."`
+	Since       cli.Moment `placeholder:"WHEN" help:"Only what has happened since: 2h or 3d ago, 04:30, 2026-03-01."`
+	Until       cli.Moment `placeholder:"WHEN" help:"Only what had happened until then."`
+	By          By         `placeholder:"WHAT" help:"Also a table of each process (label), command, user or host."`
+	JSON        bool       `name:"json" help:"Print one JSON object (see the manual)."`
+	OpenMetrics bool       `name:"openmetrics" help:"Print metrics, in the text format of Prometheus."`
+	Output      string     `short:"o" placeholder:"FILE" help:"Where the metrics go; the file is replaced at once."`
+	Trace       string     `placeholder:"FILE" help:"Write a trace that ui.perfetto.dev shows, or print it (-)."`
+}
+
+// By is what the table is of.
+type By summary.By
+
+// UnmarshalText parses it.
+func (b *By) UnmarshalText(text []byte) error {
+	return cli.Choose(b, text, By(summary.Process), By(summary.Command), By(summary.User), By(summary.Host))
+}
+
+// source is where a history comes from.
+type source struct {
+	name     string     // for people
+	database string     // path, or empty
+	lockFile string     // the same
+	names    lock.Names // zero if it is no database's
+	file     io.Reader  // in place of one
+}
+
+// Main runs the command and returns the exit code.
+func Main(args []string) int {
+	err := parse(args)
+	var (
+		usage    *cli.UsageError
+		conflict *cli.ConflictError
+		path     *fs.PathError
+		link     *os.LinkError
+	)
+	switch {
+	case err == nil, errors.Is(err, syscall.EPIPE): // whoever reads has read enough
+		return 0
+	case errors.As(err, &usage):
+		return tell(cli.ExitUsage, usage.Problem, usage.Hint)
+	case errors.Is(err, lock.ErrName):
+		return tell(cli.ExitUsage, err.Error(), "name the lock file with --lock-file")
+	case errors.As(err, &conflict):
+		return conflict.Tell(tell)
+	case errors.Is(err, fs.ErrPermission):
+		return tell(cli.ExitDenied, err.Error(), cli.WhyDenied(err))
+	case errors.As(err, &path), errors.As(err, &link):
+		return tell(cli.ExitCannotCreate, err.Error(), "")
+	}
+	return tell(cli.ExitFault, err.Error(), "this is a fault in dblock; please report it")
+}
+
+func tell(code int, problem, hint string) int {
+	fmt.Fprintf(os.Stderr, "dblock: %s\n", term.Path(problem))
+	if hint != "" {
+		fmt.Fprintf(os.Stderr, "hint: %s\n", term.Path(hint))
+	}
+	return code
+}
+
+func parse(args []string) error {
+	own := []string{"stats"}
+	for _, arg := range args {
+		own = append(own, cli.Escape(arg))
+	}
+	var g grammar
+	ctx, err := cli.Parse(&g, own, kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
+	if err != nil {
+		return err
+	}
+	c := &g.Stats
+	c.Unescape()
+	for _, path := range []*string{&c.From, &c.Output, &c.Trace} {
+		*path = cli.Unescape(*path)
+	}
+	return c.run(cli.Given(ctx))
+}
+
+func (c *Command) run(given func(string) bool) error {
+	if err := c.check(given); err != nil {
+		return err
+	}
+	sources, err := c.sources(given)
+	if err != nil {
+		return err
+	}
+	switch {
+	case c.Trace != "":
+		return c.trace(sources)
+	case c.OpenMetrics:
+		return c.metrics(sources)
+	}
+	all, err := c.summarise(sources, summary.By(c.By))
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return writeJSON(os.Stdout, all)
+	}
+	return newPage().write(os.Stdout, all)
+}
+
+// check refuses what makes no sense together.
+func (c *Command) check(given func(string) bool) error {
+	forms := 0
+	for _, form := range []string{"json", "openmetrics", "trace"} {
+		if given(form) {
+			forms++
+		}
+	}
+	switch {
+	case forms > 1:
+		return cli.Usage("--json, --openmetrics and --trace are different answers", "give one of them")
+	case given("output") && !c.OpenMetrics:
+		return cli.Usage("-o says where metrics go, and none are wanted", "add --openmetrics, or leave it out")
+	case !c.Since.IsZero() && !c.Until.IsZero() && !c.Since.Before(c.Until.Time):
+		return cli.Usage("--since is not before --until: nothing has happened between them", "exchange them")
+	case given("by") && (c.OpenMetrics || c.Trace != ""):
+		return cli.Usage("--by is for the text and for --json", "leave it out")
+	case given("from") && (given("db") || given("lock-file")):
+		return cli.Usage("--from is in place of a database, and one is named", "leave one of the two out")
+	}
+	return nil
+}
+
+func (c *Command) sources(given func(string) bool) ([]source, error) {
+	if c.From != "" && !given("db") && !given("lock-file") {
+		if c.From == "-" {
+			return []source{{name: "stdin", file: os.Stdin}}, nil
+		}
+		f, err := os.Open(c.From)
+		if err != nil {
+			return nil, err
+		}
+		return []source{{name: c.From, file: f}}, nil
+	}
+	if err := c.Check(given); err != nil {
+		return nil, err
+	}
+	var all []source
+	for i, db := range append([]string{c.DB}, c.More...) {
+		lockFile := c.LockFile
+		if i > 0 {
+			lockFile = ""
+		}
+		names, err := lock.Resolve(db, lockFile)
+		if err == nil {
+			_, err = os.Stat(filepath.Dir(names.Notice))
+		}
+		if err != nil {
+			return nil, nowhere(err, db, lockFile)
+		}
+		s := source{name: db, database: db, lockFile: lockFile, names: names}
+		if db == "" {
+			s.name = lockFile
+		}
+		// Two paths can lead to one lock.
+		if !slices.ContainsFunc(all, func(have source) bool { return have.names.Notice == names.Notice }) {
+			all = append(all, s)
+		}
+	}
+	return all, nil
+}
+
+func nowhere(err error, db, lockFile string) error {
+	var path *fs.PathError
+	if !errors.As(err, &path) || !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
+		return err
+	}
+	if lockFile != "" {
+		db = lockFile
+	}
+	return &cli.ConflictError{
+		Code: cli.ExitCannotCreate, Err: err,
+		Text: cli.NoDirectory(path.Path),
+		Hint: fmt.Sprintf("look whether %s is the right path, seen from this directory", cli.Quote(db)),
+	}
+}
+
+// read calls each for all events; the event is only valid during that call.
+func (s *source) read(each func(*history.Event)) error {
+	if s.file != nil {
+		return readLines(s.file, each)
+	}
+	return history.Read(s.names.State, each)
+}
+
+// events are those of the window.
+func (c *Command) events(s *source) (all []history.Event, err error) {
+	since, until := millis(c.Since), millis(c.Until)
+	err = s.read(func(e *history.Event) {
+		if e.At >= since && (until == 0 || e.At < until) {
+			all = append(all, *e)
+		}
+	})
+	return all, err
+}
+
+// create writes a file, or to standard output (-).
+func create(path string, write func(io.Writer) error) error {
+	if path == "-" {
+		return write(os.Stdout)
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	return cmp.Or(write(f), f.Close())
+}
+
+// summarised is a history, added up.
+type summarised struct {
+	source
+	*summary.Summary
+}
+
+func (c *Command) summarise(sources []source, by summary.By) (all []summarised, err error) {
+	for _, s := range sources {
+		o := summary.Options{Since: millis(c.Since), Until: millis(c.Until), By: by}
+		if s.file == nil {
+			o.Now = time.Now().UnixMilli()
+		}
+		one := summarised{s, summary.New(o)}
+		if err := s.read(one.Add); err != nil {
+			return nil, err
+		}
+		all = append(all, one)
+	}
+	return all, nil
+}
+
+// millis is a moment as events have them; 0 if there is none.
+func millis(m cli.Moment) int64 {
+	if m.IsZero() {
+		return 0
+	}
+	return m.UnixMilli()
+}
