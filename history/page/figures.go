@@ -14,20 +14,24 @@ import (
 // most is how many rows the blame table has.
 const most = 20
 
-// Figures are what the page says without its script, of everything. They are those of
-// [summary.Summary], but for the quantiles, which are exact here.
+// Figures are what the page says without its script, of everything: those of [summary.Summary],
+// but for the quantiles, which are exact here. Of several databases Use is the mean.
 type Figures struct {
-	*summary.Summary
-	Failed int         // and those whose time was up
-	Times  []Quantiles // of the waits, of the holds
-	Others int         // holders who are not shown
+	Events, Acquired, Waited, GaveUps, Lost, Forced, Killed int64
+
+	Failed      int64       // with those that died of a signal, and those whose time was up
+	First, Last int64       // milliseconds since the epoch
+	Use         float64     // the part of the time in which somebody had the lock
+	Times       []Quantiles // of the waits, of the holds
+	Blame       []*summary.Blame
+	Others      int64 // holders who are not shown
 }
 
 // Share is the part of the holds that had to wait.
-func (f *Figures) Share() float64 { return float64(f.Total.Waited) / float64(max(f.Total.Acquired, 1)) }
+func (f *Figures) Share() float64 { return float64(f.Waited) / float64(max(f.Acquired, 1)) }
 
 // Bar is the time that others waited for one, as a share of the most, in percent.
-func (f *Figures) Bar(b summary.Blamed) int { return int(100 * b.For / max(f.Blame[0].For, 1)) }
+func (f *Figures) Bar(b *summary.Blame) int { return int(100 * b.Time / max(f.Blame[0].Time, 1)) }
 
 // Quantiles of durations, each one of those that were.
 type Quantiles struct {
@@ -36,12 +40,15 @@ type Quantiles struct {
 }
 
 func figures(databases []Database) *Figures {
-	c := summary.New("", time.Time{}, time.Time{})
+	all := summary.New(summary.Options{})
+	f := &Figures{}
 	var waits, holds []time.Duration
 	for _, db := range databases {
+		one := summary.New(summary.Options{})
 		for i := range db.Events {
 			e := &db.Events[i]
-			c.Add(db.Name, e)
+			one.Add(e)
+			all.Add(e)
 			if e.Kind == history.Hold && e.Waited > 0 {
 				waits = append(waits, e.Waited)
 			}
@@ -49,11 +56,16 @@ func figures(databases []Database) *Figures {
 				holds = append(holds, e.Held)
 			}
 		}
+		exclusive, shared := one.Use()
+		f.Use += (exclusive + shared) / float64(len(databases))
 	}
-	f := &Figures{Summary: c.Summary(), Times: []Quantiles{quantiles("waited", waits), quantiles("held", holds)}}
-	f.Failed = f.Total.Failed + f.Total.Late
-	if len(f.Blame) > most {
-		f.Others = len(f.Blame) - most
+	f.Events, f.Acquired, f.Waited, f.GaveUps = all.Events, all.Acquisitions, all.Waited, all.GaveUps()
+	f.Lost, f.Forced, f.Killed = all.Lost, all.Forced, all.Killed
+	f.Failed = all.Failed + all.Ended[history.Signaled] + all.Ended[history.Late]
+	f.First, f.Last = all.Span()
+	f.Times = []Quantiles{quantiles("waited", waits), quantiles("held", holds)}
+	if f.Blame = all.Blamed(); len(f.Blame) > most {
+		f.Others = int64(len(f.Blame) - most)
 		f.Blame = f.Blame[:most]
 	}
 	return f
@@ -139,8 +151,8 @@ func duration(d time.Duration) string {
 }
 
 // count is a number with its thousands apart.
-func count(n int) string {
-	s := strconv.Itoa(n)
+func count(n int64) string {
+	s := strconv.FormatInt(n, 10)
 	for i := len(s) - 3; i > 0; i -= 3 {
 		s = s[:i] + "," + s[i:]
 	}
