@@ -18,8 +18,10 @@ import (
 
 // SurveyOptions say where Survey looks, and by which rules.
 type SurveyOptions struct {
-	Options       Options // of these it uses StaleTimeout, Stale and Now
-	OneFileSystem bool    // stay out of other filesystems that are mounted below the directory
+	OneFileSystem bool // stay out of other filesystems that are mounted below the directory
+
+	StaleTimeout time.Duration // as in Options
+	Stale        Stale
 }
 
 // Survey looks at all locks below a directory, as Inspect does: at lock files called .NAME.lock,
@@ -47,7 +49,7 @@ func Survey(dir string, opts SurveyOptions) iter.Seq2[*Report, error] {
 		}
 		slices.SortFunc(w.found, func(a, b place) int { return strings.Compare(a.notice, b.notice) })
 		var t sharedTable
-		o := opts.Options.withDefaults()
+		o := Options{StaleTimeout: opts.StaleTimeout, Stale: opts.Stale}.withDefaults()
 		for i, p := range w.found {
 			if i+1 < len(w.found) && w.found[i+1].notice == p.notice { // file and directory
 				w.found[i+1].state = true

@@ -1,18 +1,16 @@
-// Package stats is the program dblock-stats: it makes figures, metrics and pictures of the
-// history of locks. It knows nothing of how locks work.
+// Package stats is `dblock stats`: what the histories of locks add up to, for people, as JSON, as
+// metrics, and as a trace.
 package stats
 
 import (
-	"bufio"
 	"cmp"
 	"errors"
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
 	"syscall"
-
-	"golang.org/x/sys/unix"
+	"time"
 
 	"github.com/dblock-dev/dblock/history"
 	"github.com/dblock-dev/dblock/history/summary"
@@ -21,133 +19,201 @@ import (
 	"github.com/dblock-dev/dblock/lock"
 )
 
+type grammar struct {
+	Stats Command `cmd:"" help:"Show what the history of a lock adds up to: who had it, who waited, and for whom."`
+}
+
 // Command is the grammar of `dblock stats`.
 type Command struct {
 	cli.Database
 
-	From  []string   `sep:"none" placeholder:"FILE" help:"Read such lines from FILE, '-' for standard input, in place of a database's history."`
-	Since cli.Moment `placeholder:"WHEN" help:"Only what has happened since: 2h or 3d ago, 04:30, 2026-03-01."`
-	Until cli.Moment `placeholder:"WHEN" help:"Only what had happened by then."`
-	By    by         `placeholder:"KEY" help:"Figures of each process (label), command, user, host or database."`
-	JSON  bool       `name:"json" help:"Print one JSON object (see the manual)."`
+	From        string     `placeholder:"FILE" help:"Read lines of history from a file, or from standard input (-), in place of a database's."`
+	Since       cli.Moment `placeholder:"WHEN" help:"Only what has happened since: 2h or 3d ago, 04:30, 2026-03-01."`
+	Until       cli.Moment `placeholder:"WHEN" help:"Only what had happened until then."`
+	By          By         `placeholder:"WHAT" help:"Also a table of each process (label), command, user or host."`
+	JSON        bool       `name:"json" help:"Print one JSON object (see the manual)."`
+	OpenMetrics bool       `name:"openmetrics" help:"Print metrics, in the text format of Prometheus."`
+	Output      string     `short:"o" placeholder:"FILE" help:"Where the metrics go; the file is replaced at once."`
+	Trace       string     `placeholder:"FILE" help:"Write a trace that ui.perfetto.dev shows, or print it (-)."`
 }
 
-// by is what figures are told apart by.
-type by summary.Key
+// By is what the table is of.
+type By summary.By
 
 // UnmarshalText parses it.
-func (b *by) UnmarshalText(text []byte) error {
-	return cli.Choose(b, text, by(summary.Process), by(summary.Command), by(summary.User), by(summary.Host), by(summary.Database))
+func (b *By) UnmarshalText(text []byte) error {
+	return cli.Choose(b, text, By(summary.Process), By(summary.Command), By(summary.User), By(summary.Host))
 }
 
-type grammar struct {
-	Stats Command `cmd:"" help:"Figures of what has happened to locks: how often they were waited for, how long, and for whom."`
+// source is where a history comes from.
+type source struct {
+	name     string     // for people
+	database string     // path, or empty
+	lockFile string     // the same
+	names    lock.Names // zero if it is no database's
+	file     io.Reader  // in place of one
 }
 
-// Run runs the program with these arguments.
+// Run runs the command with these arguments.
 func Run(args []string) error {
 	var g grammar
 	ctx, err := companion.Parse(&g, "stats", args, "")
 	if err != nil {
 		return err
 	}
-	g.Stats.Unescape()
-	return g.Stats.run(cli.Given(ctx))
-}
-
-func (c *Command) run(given func(string) bool) error {
-	if len(c.From) > 0 && !given("db") && !given("lock-file") {
-		c.DB, c.More, c.LockFile = "", nil, ""
-	} else if err := c.Check(given); err != nil {
-		return err
+	c := &g.Stats
+	c.Unescape()
+	for _, path := range []*string{&c.From, &c.Output, &c.Trace} {
+		*path = cli.Unescape(*path)
 	}
-	if !c.Since.IsZero() && !c.Until.IsZero() && !c.Since.Before(c.Until.Time) {
-		return cli.Usage("--until is not after --since", "give the earlier one as --since")
-	}
-	collector := summary.New(summary.Key(c.By), c.Since.Time, c.Until.Time)
-	names, err := c.read(collector)
-	if err != nil {
-		return err
-	}
-	s := collector.Summary()
-	name(s.Groups, c.By)
-	if c.JSON {
-		return c.write(func(w io.Writer) error { return writeJSON(w, names, c, s) })
-	}
-	return c.write(func(w io.Writer) error {
-		p := newPage(w, os.Stdout)
-		p.show(names, c, s)
-		return nil
-	})
-}
-
-// name gives users their names.
-func name(groups []summary.Group, key by) {
-	if key != by(summary.User) {
-		return
-	}
-	for i := range groups {
-		groups[i].Name = userName(groups[i].Name)
-	}
-}
-
-// write prints to standard output. Whoever reads it may have read enough.
-func (c *Command) write(f func(io.Writer) error) error {
-	out := bufio.NewWriter(os.Stdout)
-	if err := f(out); err != nil {
-		return err
-	}
-	err := out.Flush()
-	if errors.Is(err, syscall.EPIPE) {
-		return &cli.SignalError{Signal: unix.SIGPIPE}
+	if err = c.run(cli.Given(ctx)); errors.Is(err, syscall.EPIPE) {
+		return nil // whoever reads has read enough
 	}
 	return err
 }
 
-// read hands over all events, and returns what they are of.
-func (c *Command) read(to *summary.Collector) (names []string, err error) {
-	if c.DB != "" || c.LockFile != "" {
-		for i, db := range append([]string{c.DB}, c.More...) {
-			lockFile := ""
-			if i == 0 {
-				lockFile = c.LockFile
-			}
-			n, err := lock.Resolve(db, lockFile)
-			if err != nil {
-				return nil, err
-			}
-			if dir := filepath.Dir(n.Notice); !exists(dir) {
-				return nil, &cli.ConflictError{Code: cli.ExitCannotCreate, Err: syscall.ENOENT, Text: cli.NoDirectory(dir), Hint: "look whether " + cli.Quote(cmp.Or(db, lockFile)) + " is the right path, seen from this directory"}
-			}
-			shown := cmp.Or(n.DB, n.Notice)
-			names = append(names, shown)
-			if err := history.Read(n.State, func(e *history.Event) { to.Add(shown, e) }); err != nil {
-				return nil, err
-			}
+func (c *Command) run(given func(string) bool) error {
+	if err := c.check(given); err != nil {
+		return err
+	}
+	sources, err := c.sources(given)
+	if err != nil {
+		return err
+	}
+	switch {
+	case c.Trace != "":
+		return c.trace(sources)
+	case c.OpenMetrics:
+		return c.metrics(sources)
+	}
+	all, err := c.summarise(sources, summary.By(c.By))
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return writeJSON(os.Stdout, all)
+	}
+	return newPage().write(os.Stdout, all)
+}
+
+// check refuses what makes no sense together.
+func (c *Command) check(given func(string) bool) error {
+	forms := 0
+	for _, form := range []string{"json", "openmetrics", "trace"} {
+		if given(form) {
+			forms++
 		}
 	}
-	for _, file := range c.From {
-		file = cli.Unescape(file)
-		names = append(names, file)
-		in := os.Stdin
-		if file != "-" {
-			if in, err = os.Open(file); err != nil {
-				return nil, err
-			}
+	switch {
+	case forms > 1:
+		return cli.Usage("--json, --openmetrics and --trace are different answers", "give one of them")
+	case given("output") && !c.OpenMetrics:
+		return cli.Usage("-o says where metrics go, and none are wanted", "add --openmetrics, or leave it out")
+	case !c.Since.IsZero() && !c.Until.IsZero() && !c.Since.Before(c.Until.Time):
+		return cli.Usage("--since is not before --until: nothing has happened between them", "exchange them")
+	case given("by") && (c.OpenMetrics || c.Trace != ""):
+		return cli.Usage("--by is for the text and for --json", "leave it out")
+	case given("from") && (given("db") || given("lock-file")):
+		return cli.Usage("--from is in place of a database, and one is named", "leave one of the two out")
+	}
+	return nil
+}
+
+func (c *Command) sources(given func(string) bool) ([]source, error) {
+	if c.From != "" && !given("db") && !given("lock-file") {
+		if c.From == "-" {
+			return []source{{name: "stdin", file: os.Stdin}}, nil
 		}
-		err := history.ReadFrom(in, func(e *history.Event) { to.Add(file, e) })
-		in.Close()
+		f, err := os.Open(c.From)
 		if err != nil {
 			return nil, err
 		}
+		return []source{{name: c.From, file: f}}, nil
 	}
-	return names, nil
+	if err := c.Check(given); err != nil {
+		return nil, err
+	}
+	var all []source
+	for i, db := range append([]string{c.DB}, c.More...) {
+		lockFile := c.LockFile
+		if i > 0 {
+			lockFile = ""
+		}
+		names, err := lock.Resolve(db, lockFile)
+		if err == nil {
+			_, err = os.Stat(filepath.Dir(names.Notice))
+		}
+		if err != nil {
+			return nil, cli.Nowhere(err, db, lockFile)
+		}
+		s := source{name: db, database: db, lockFile: lockFile, names: names}
+		if db == "" {
+			s.name = lockFile
+		}
+		// Two paths can lead to one lock.
+		if !slices.ContainsFunc(all, func(have source) bool { return have.names.Notice == names.Notice }) {
+			all = append(all, s)
+		}
+	}
+	return all, nil
 }
 
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
+// read calls each for all events; the event is only valid during that call.
+func (s *source) read(each func(*history.Event)) error {
+	if s.file != nil {
+		return readLines(s.file, each)
+	}
+	return history.Read(s.names.State, each)
 }
 
-// list is names in a row.
-func list(names []string) string { return strings.Join(names, ", ") }
+// events are those of the window.
+func (c *Command) events(s *source) (all []history.Event, err error) {
+	since, until := millis(c.Since), millis(c.Until)
+	err = s.read(func(e *history.Event) {
+		if e.At >= since && (until == 0 || e.At < until) {
+			all = append(all, *e)
+		}
+	})
+	return all, err
+}
+
+// create writes a file, or to standard output (-).
+func create(path string, write func(io.Writer) error) error {
+	if path == "-" {
+		return write(os.Stdout)
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	return cmp.Or(write(f), f.Close())
+}
+
+// summarised is a history, added up.
+type summarised struct {
+	source
+	*summary.Summary
+}
+
+func (c *Command) summarise(sources []source, by summary.By) (all []summarised, err error) {
+	for _, s := range sources {
+		o := summary.Options{Since: millis(c.Since), Until: millis(c.Until), By: by}
+		if s.file == nil {
+			o.Now = time.Now().UnixMilli()
+		}
+		one := summarised{s, summary.New(o)}
+		if err := s.read(one.Add); err != nil {
+			return nil, err
+		}
+		all = append(all, one)
+	}
+	return all, nil
+}
+
+// millis is a moment as events have them; 0 if there is none.
+func millis(m cli.Moment) int64 {
+	if m.IsZero() {
+		return 0
+	}
+	return m.UnixMilli()
+}

@@ -49,7 +49,8 @@ func (l *List) Run() error {
 	if l.root, err = filepath.EvalSymlinks(abs); err != nil {
 		l.root = abs
 	}
-	opts := lock.SurveyOptions{Options: cli.Database{}.Options(l.Foreign), OneFileSystem: l.OneFileSystem}
+	rules := cli.Database{}.Options(l.Foreign)
+	opts := lock.SurveyOptions{OneFileSystem: l.OneFileSystem, StaleTimeout: rules.StaleTimeout, Stale: rules.Stale}
 	var all []listed
 	var failed error
 	locked := false

@@ -1,4 +1,4 @@
-// Command dblock-stats is `dblock stats`: figures of a lock's history.
+// Command dblock-stats is `dblock stats`: what a lock's history adds up to.
 package main
 
 import (
