@@ -1,6 +1,7 @@
 package page
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -8,30 +9,22 @@ import (
 	"time"
 
 	"github.com/dblock-dev/dblock/history"
-	"github.com/dblock-dev/dblock/history/summary"
 )
 
 // most is how many rows the blame table has.
 const most = 20
 
-// Figures are what the page says without its script, of everything: those of [summary.Summary],
-// but for the quantiles, which are exact here. Of several databases Use is the mean.
+// Figures are what the page says without its script, of everything. They mean what those of
+// package summary mean, and are exact: the script must come to the same.
 type Figures struct {
-	Events, Acquired, Waited, GaveUps, Lost, Forced, Killed int64
-
-	Failed      int64       // with those that died of a signal, and those whose time was up
-	First, Last int64       // milliseconds since the epoch
-	Use         float64     // the part of the time in which somebody had the lock
-	Times       []Quantiles // of the waits, of the holds
-	Blame       []*summary.Blame
-	Others      int64 // holders who are not shown
+	Begin, End                           int64 // milliseconds since the epoch
+	Holds, Waits                         int
+	GaveUp, Lost, Forced, Killed, Failed int
+	Share, Busy                          float64     // of the holds, of the time
+	Times                                []Quantiles // of the waits, of the holds
+	Blame                                []Blame
+	Others                               int // rows that are not shown
 }
-
-// Share is the part of the holds that had to wait.
-func (f *Figures) Share() float64 { return float64(f.Waited) / float64(max(f.Acquired, 1)) }
-
-// Bar is the time that others waited for one, as a share of the most, in percent.
-func (f *Figures) Bar(b *summary.Blame) int { return int(100 * b.Time / max(f.Blame[0].Time, 1)) }
 
 // Quantiles of durations, each one of those that were.
 type Quantiles struct {
@@ -39,36 +32,105 @@ type Quantiles struct {
 	P50, P90, P99, Max, Total time.Duration
 }
 
-func figures(databases []Database) *Figures {
-	all := summary.New(summary.Options{})
-	f := &Figures{}
+// Blame is the time for which others waited for holders of that label.
+type Blame struct {
+	Process string
+	Times   int
+	Total   time.Duration
+	Worst   time.Duration
+	Who     string // waited longest for it
+	When    Moment
+}
+
+// bar is the time as a share of the most that any label has, in percent.
+func bar(b Blame, all []Blame) int { return int(100 * b.Total / max(all[0].Total, 1)) }
+
+func figures(databases []Database) (f Figures) {
 	var waits, holds []time.Duration
+	var busy int64
+	blame := map[string]*Blame{}
+	f.Begin = math.MaxInt64
 	for _, db := range databases {
-		one := summary.New(summary.Options{})
+		var spans [][2]int64
 		for i := range db.Events {
 			e := &db.Events[i]
-			one.Add(e)
-			all.Add(e)
-			if e.Kind == history.Hold && e.Waited > 0 {
-				waits = append(waits, e.Waited)
-			}
-			if e.Kind == history.Hold || e.Kind == history.Killed {
+			t := timesOf(e)
+			f.Begin, f.End = min(f.Begin, t.begin()), max(f.End, t.at)
+			switch e.Kind {
+			case history.Hold:
+				f.Holds++
+				waits, holds = append(waits, e.Waited), append(holds, e.Held)
+				if e.Waited > 0 {
+					f.Waits++
+				}
+				if e.Ended == history.LostIt {
+					f.Lost++
+				}
+				if e.Ended == history.Exited && e.Code != 0 || e.Ended == history.Late || e.Ended == history.Signaled {
+					f.Failed++
+				}
+			case history.GaveUp:
+				f.GaveUp++
+			case history.Forced:
+				f.Forced++
+			case history.Killed:
+				f.Holds++
+				f.Killed++
 				holds = append(holds, e.Held)
 			}
+			if e.Kind == history.Hold || e.Kind == history.Killed {
+				spans = append(spans, [2]int64{t.acquired, t.released})
+			}
+			for _, b := range e.Blockers {
+				if b.For <= 0 {
+					continue
+				}
+				of := blame[b.Process]
+				if of == nil {
+					of = &Blame{Process: b.Process}
+					blame[b.Process] = of
+				}
+				of.Times++
+				of.Total += b.For
+				if b.For > of.Worst || of.Times == 1 {
+					of.Worst, of.Who, of.When = b.For, e.Process, moment(t.at)
+				}
+			}
 		}
-		exclusive, shared := one.Use()
-		f.Use += (exclusive + shared) / float64(len(databases))
+		busy += union(spans)
 	}
-	f.Events, f.Acquired, f.Waited, f.GaveUps = all.Events, all.Acquisitions, all.Waited, all.GaveUps()
-	f.Lost, f.Forced, f.Killed = all.Lost, all.Forced, all.Killed
-	f.Failed = all.Failed + all.Ended[history.Signaled] + all.Ended[history.Late]
-	f.First, f.Last = all.Span()
+	if f.End == 0 {
+		f.Begin = 0
+	}
 	f.Times = []Quantiles{quantiles("waited", waits), quantiles("held", holds)}
-	if f.Blame = all.Blamed(); len(f.Blame) > most {
-		f.Others = int64(len(f.Blame) - most)
+	f.Share = float64(f.Waits) / float64(max(len(waits), 1))
+	if span := (f.End - f.Begin) * int64(len(databases)); span > 0 {
+		f.Busy = float64(busy) / float64(span)
+	}
+	for _, b := range blame {
+		f.Blame = append(f.Blame, *b)
+	}
+	slices.SortFunc(f.Blame, func(a, b Blame) int {
+		return cmp.Or(cmp.Compare(b.Total, a.Total), cmp.Compare(a.Process, b.Process))
+	})
+	if len(f.Blame) > most {
+		f.Others = len(f.Blame) - most
 		f.Blame = f.Blame[:most]
 	}
 	return f
+}
+
+// union is how long at least one of the spans lasted.
+func union(spans [][2]int64) (sum int64) {
+	slices.SortFunc(spans, func(a, b [2]int64) int { return cmp.Compare(a[0], b[0]) })
+	end := int64(math.MinInt64)
+	for _, s := range spans {
+		if from := max(s[0], end); s[1] > from {
+			sum += s[1] - from
+			end = s[1]
+		}
+	}
+	return sum
 }
 
 // quantiles are by rank; it sorts the durations.
@@ -151,8 +213,8 @@ func duration(d time.Duration) string {
 }
 
 // count is a number with its thousands apart.
-func count(n int64) string {
-	s := strconv.FormatInt(n, 10)
+func count(n int) string {
+	s := strconv.Itoa(n)
 	for i := len(s) - 3; i > 0; i -= 3 {
 		s = s[:i] + "," + s[i:]
 	}

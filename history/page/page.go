@@ -36,7 +36,7 @@ var script string
 //go:embed page.css
 var style string
 
-var page = template.Must(template.New("page").Funcs(template.FuncMap{"duration": duration, "count": count, "percent": percent, "moment": moment, "label": label}).Parse(source))
+var page = template.Must(template.New("page").Funcs(template.FuncMap{"duration": duration, "count": count, "percent": percent, "moment": moment, "label": label, "bar": bar}).Parse(source))
 
 // Write writes the page. All texts in the events may come from strangers: none of them is
 // markup, nor does it command how the others are shown. The error is that of the writer.
@@ -48,7 +48,7 @@ func Write(w io.Writer, databases []Database) error {
 		"Title":  title(databases),
 		"Names":  names(databases),
 		"Left":   left,
-		"Kept":   int64(MaxEvents),
+		"Kept":   MaxEvents,
 		"F":      f,
 		"Data":   template.JS(encode(databases)),
 		"Script": template.JS(script),
@@ -64,7 +64,7 @@ func digest(s string) string {
 
 // latest makes names fit to be shown, and leaves out the events that are too many, the oldest of each database, and says how
 // many they are.
-func latest(databases []Database) (kept []Database, left int64) {
+func latest(databases []Database) (kept []Database, left int) {
 	total := 0
 	for _, db := range databases {
 		total += len(db.Events)
@@ -73,7 +73,7 @@ func latest(databases []Database) (kept []Database, left int64) {
 		db.Name = term.Path(db.Name)
 		if total > MaxEvents {
 			n := int(int64(len(db.Events)) * MaxEvents / int64(total))
-			left += int64(len(db.Events) - n)
+			left += len(db.Events) - n
 			db.Events = db.Events[len(db.Events)-n:]
 		}
 		kept = append(kept, db)
@@ -93,7 +93,7 @@ func title(databases []Database) string {
 	case n == 0:
 		return "No database"
 	case n > 3:
-		return count(int64(n)) + " databases"
+		return count(n) + " databases"
 	}
 	var all []string
 	for _, db := range databases {
