@@ -1,0 +1,15 @@
+//go:build unix && !linux
+
+package top
+
+// This system has no inotify: locks are looked at from time to time.
+type (
+	watcher struct{}
+	watches struct{}
+)
+
+func newWatcher() *watcher { return nil }
+
+func (*watcher) add(string, string, *watches, chan<- struct{}) bool { return false }
+
+func (*watcher) forget(*watches) {}
