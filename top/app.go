@@ -34,6 +34,8 @@ type app struct {
 	eyes      map[string]*watching
 
 	drawn   time.Time
+	size    [2]int
+	shown   []line      // as the screen has them
 	drawing *time.Timer // nil if nothing is to be drawn
 }
 
@@ -77,6 +79,7 @@ func (a *app) loop(ctx context.Context) error {
 				}
 				a.dirty()
 			case *tcell.EventResize:
+				a.size = [2]int{}
 				a.dirty()
 			case *tcell.EventError: // the terminal has gone
 				return &cli.SignalError{Signal: unix.SIGHUP}
@@ -161,17 +164,22 @@ func (a *app) draw() {
 	if width < 1 || height < 1 {
 		return
 	}
-	a.screen.Clear()
+	if w, h := a.size[0], a.size[1]; w != width || h != height {
+		a.screen.Clear()
+		a.size, a.shown = [2]int{width, height}, make([]line, height)
+	}
 	colours := a.screen.Colors() > 2
 	for y, l := range newSheet(width, height, a.drawn, a.utf8).draw(&a.model) {
+		if l.same(a.shown[y]) {
+			continue // most of them, each second
+		}
+		a.shown[y] = l
 		x := 0
 		for _, sp := range l.spans {
 			x = a.put(x, y, sp.text, style(sp.look, l.chosen, colours))
 		}
-		if l.chosen {
-			for ; x < width; x++ {
-				a.screen.Put(x, y, " ", style(plain, true, colours))
-			}
+		for ; x < width; x++ {
+			a.screen.Put(x, y, " ", style(plain, l.chosen, colours))
 		}
 	}
 	a.screen.Show()
@@ -219,12 +227,14 @@ func (a *app) suspend() {
 	case <-time.After(redraw): // there is no shell that could have stopped us
 	}
 	_ = a.screen.Resume()
+	a.size = [2]int{} // nothing of it is there any more
 }
 
 // again takes the terminal anew after a stop that nobody had told of.
 func (a *app) again() {
 	_ = a.screen.Suspend()
 	_ = a.screen.Resume()
+	a.size = [2]int{} // nothing of it is there any more
 }
 
 // rescue gives the terminal back before a fault is shown on it.

@@ -205,17 +205,14 @@ func newApp(screen tcell.Screen, c *Command) *app {
 	return a
 }
 
-// At most so many locks are looked at in the same moment.
-const atOnce = 16
-
 // look finds the locks that are meant, again from time to time where they are below directories.
 func (c *Command) look(a *app) {
 	watcher := newWatcher()
-	looking := make(chan struct{}, atOnce)
+	pace := newPace()
 	add := func(all []*eye, name string, d cli.Database) []*eye {
 		return append(all, &eye{
 			view:    view{Database: d, name: name, past: &past{}},
-			options: d.Options(c.Foreign), looking: looking, watcher: watcher, wake: make(chan struct{}, 1),
+			options: d.Options(c.Foreign), pace: pace, watcher: watcher, bell: newBell(),
 		})
 	}
 	for {

@@ -6,7 +6,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/dblock-dev/dblock/history"
 	"github.com/dblock-dev/dblock/internal/cli"
@@ -69,7 +72,7 @@ func (s *sheet) clip(l line) line {
 			break
 		}
 		out = append(out, sp)
-		room -= text(plain, sp.text).columns()
+		room -= columnsOf(sp.text)
 	}
 	return line{out, l.chosen}
 }
@@ -184,7 +187,7 @@ func (s *sheet) widths(m *model) columns {
 	}
 	name := 8
 	for _, v := range m.views {
-		name = max(name, text(plain, v.name).columns())
+		name = max(name, columnsOf(v.name))
 	}
 	if s.width >= 60 {
 		c.name = min(name, rest/2)
@@ -248,7 +251,7 @@ func (c columns) row(s *sheet, v *view, chosen bool) line {
 
 // padPath is pad for paths, whose beginnings say least.
 func (s *sheet) padPath(path string, columns int) string {
-	if text(plain, path).columns() > columns {
+	if columnsOf(path) > columns {
 		path = term.ShortenPath(path, columns)
 	}
 	return s.pad(path, columns)
@@ -567,7 +570,7 @@ func tells(e *history.Event) string {
 		case e.Ended == history.Late:
 			t += ", and was ended: its time was up"
 		case e.Ended == history.Signaled:
-			t += fmt.Sprintf(", and died of signal %d", e.Signal)
+			t += ", and died of " + signalName(e.Signal)
 		case e.Ended == history.Exited && e.Code != 0:
 			t += fmt.Sprintf(", exit code %d", e.Code)
 		}
@@ -656,4 +659,11 @@ func (s *sheet) prompt(f *forcing) line {
 		return text(bold, "Go on? [y/N]")
 	}
 	return s.keys("esc back")
+}
+
+func signalName(n int) string {
+	if name := unix.SignalName(syscall.Signal(n)); name != "" {
+		return name
+	}
+	return "signal " + strconv.Itoa(n)
 }

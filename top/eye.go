@@ -10,14 +10,20 @@ import (
 	"github.com/dblock-dev/dblock/lock"
 )
 
-// How often a lock is looked at. Who waits shows in the kernel's table of locks alone.
+// How often a lock is looked at, beside when something happens to its files. Who waits shows in
+// the kernel's table of locks alone, but he opens one of the files first, and one who is killed
+// closes it.
 const (
-	apart      = 100 * time.Millisecond // at the least
-	usedAgain  = time.Second            // as long as somebody has it or waits
-	blindAgain = time.Second            // where this system does not tell of changes
-	freeAgain  = 30 * time.Second       // by one of a hundred locks; by more, less often
-	looksShare = 20                     // looking takes one part of the time in so many
+	usedAgain  = 5 * time.Second  // as long as somebody has it or waits
+	soonAgain  = time.Second      // after a change, or a hint of one
+	blindAgain = time.Second      // where this system does not tell of changes
+	freeAgain  = 30 * time.Second // by one of a hundred locks; by more, less often
+	runsAgain  = 5 * time.Second  // what works under it
 )
+
+// pause is between two readings of what has happened: a database that is busy changes much more
+// often than anybody can see.
+const pause = 50 * time.Millisecond
 
 // view is what is known of one lock. Whoever gets one does not change it.
 type view struct {
@@ -37,70 +43,101 @@ type eye struct {
 	view
 	options lock.Options
 	of      int // how many there are in all
-	looking chan struct{}
+	pace    *pace
 
 	watcher *watcher
 	watches watches
-	wake    chan struct{}
+	bell    bell
 	reader  *history.Reader
 	shown   string
+	ran     time.Time // when it was found out what works under it
+	under   string    // and under whom
 }
 
 // run looks, and hands out what is new, until the context ends.
 func (e *eye) run(ctx context.Context, out chan<- *view) {
 	defer e.watcher.forget(&e.watches)
-	for {
-		begin := time.Now()
-		// A filesystem that does not answer keeps only some of all from looking.
-		select {
-		case e.looking <- struct{}{}:
-		case <-ctx.Done():
-			return
+	for first := true; ; first = false {
+		end, ok := e.pace.begin(ctx, first)
+		if !ok {
+			break
 		}
 		again, changed := e.look()
-		<-e.looking
+		end()
 		if changed {
 			one := e.view
 			select {
 			case out <- &one:
 			case <-ctx.Done():
-				return
 			}
 		}
-		rest(ctx, nil, max(apart, looksShare*time.Since(begin)))
-		rest(ctx, e.wake, again-time.Since(begin))
-		if ctx.Err() != nil {
-			if e.reader != nil {
-				e.reader.Close()
-			}
-			return
-		}
+		e.rest(ctx, again)
+	}
+	if e.reader != nil {
+		e.reader.Close()
 	}
 }
 
-// rest waits for a while, or until something happens.
-func rest(ctx context.Context, wake <-chan struct{}, d time.Duration) {
-	t := time.NewTimer(d)
+// rest waits until it is time to look again, or there is a reason to.
+func (e *eye) rest(ctx context.Context, again time.Time) {
+	t := time.NewTimer(time.Until(again))
 	defer t.Stop()
 	select {
 	case <-t.C:
-	case <-wake:
+	case <-e.bell.changed:
+	case <-e.bell.hint:
+		rest(ctx, e.bell.changed, time.Until(e.at.Add(soonAgain)))
 	case <-ctx.Done():
 	}
 }
 
-// look looks, and says how soon to look again and whether anything has changed but the time.
-func (e *eye) look() (again time.Duration, changed bool) {
+// bell is how an eye is told of changes.
+type bell struct{ changed, hint chan struct{} }
+
+func newBell() bell { return bell{make(chan struct{}, 1), make(chan struct{}, 1)} }
+
+// ring says that something has changed, or may have.
+func (b bell) ring(sure bool) {
+	to := b.hint
+	if sure {
+		to = b.changed
+	}
+	select {
+	case to <- struct{}{}:
+	default:
+	}
+}
+
+// rest waits for a while, and reports whether something has happened before that.
+func rest(ctx context.Context, changed <-chan struct{}, d time.Duration) bool {
+	if d <= 0 {
+		return false
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-changed:
+		return true
+	case <-ctx.Done():
+	}
+	return false
+}
+
+// look looks, and says when to look again and whether anything has changed but the time.
+func (e *eye) look() (again time.Time, changed bool) {
 	watched := false
 	n, err := lock.Resolve(e.DB, e.options.LockFile)
 	if err == nil {
 		// Before the look: what happens from now on is told.
-		watched = e.watcher.add(n.Notice, n.State, &e.watches, e.wake)
+		watched = e.watcher.add(n.Notice, n.State, &e.watches, e.bell)
+		e.watcher.hints(n.State, &e.watches, e.bell, false)
+		defer e.watcher.hints(n.State, &e.watches, e.bell, true)
 	}
 	e.report, e.err = lock.Inspect(e.DB, e.options)
-	e.at, e.running = time.Now(), nil
+	e.at = time.Now()
 	if e.err == nil {
-		e.running = e.report.Running()
+		e.works()
 		e.waiters()
 		e.remember()
 	}
@@ -109,11 +146,24 @@ func (e *eye) look() (again time.Duration, changed bool) {
 	switch {
 	case e.err == nil && (e.report.State != lock.StateFree || len(e.report.Waiters)+len(e.report.Stopped) > 0):
 		// On the full second, when all ages are drawn anew.
-		return time.Until(e.at.Truncate(usedAgain).Add(usedAgain)), changed
+		every := usedAgain
+		if changed || !watched {
+			every = soonAgain
+		}
+		return e.at.Add(time.Second / 2).Truncate(time.Second).Add(every), changed
 	case !watched:
-		return blindAgain * time.Duration(max(1, e.of/100)), changed
+		return e.at.Add(blindAgain), changed
 	}
-	return freeAgain * time.Duration(max(1, e.of/100)), changed
+	return e.at.Add(freeAgain * time.Duration(max(1, e.of/100))), changed
+}
+
+// works finds out what works under the lock, if that may have changed.
+func (e *eye) works() {
+	under := fmt.Sprint(e.report.State, e.report.ID, len(e.report.Readers), len(e.report.Left), len(e.report.Owners))
+	if under == e.under && len(e.running) > 0 && e.at.Sub(e.ran) < runsAgain {
+		return
+	}
+	e.running, e.ran, e.under = e.report.Running(), e.at, under
 }
 
 // waiters finds out until when those wait who have come since the last look.

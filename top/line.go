@@ -1,6 +1,7 @@
 package top
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/rivo/uniseg"
@@ -38,9 +39,19 @@ func (l line) and(of look, s ...string) line {
 
 func (l line) columns() (n int) {
 	for _, s := range l.spans {
-		n += uniseg.StringWidth(s.text)
+		n += columnsOf(s.text)
 	}
 	return n
+}
+
+// columnsOf is how many columns a text takes.
+func columnsOf(t string) int {
+	for i := range len(t) {
+		if t[i] >= 0x80 {
+			return uniseg.StringWidth(t)
+		}
+	}
+	return len(t)
 }
 
 func (l line) String() string {
@@ -56,10 +67,10 @@ func (s *sheet) cut(t string, columns int) string {
 	if columns <= 0 {
 		return ""
 	}
-	if uniseg.StringWidth(t) <= columns {
+	if columnsOf(t) <= columns {
 		return t
 	}
-	columns -= uniseg.StringWidth(s.dots)
+	columns -= columnsOf(s.dots)
 	used, end := 0, 0
 	for rest, state := t, -1; rest != ""; {
 		var c string
@@ -76,13 +87,13 @@ func (s *sheet) cut(t string, columns int) string {
 // pad is cut, filled up with blanks.
 func (s *sheet) pad(t string, columns int) string {
 	t = s.cut(t, columns)
-	return t + strings.Repeat(" ", max(0, columns-uniseg.StringWidth(t)))
+	return t + strings.Repeat(" ", max(0, columns-columnsOf(t)))
 }
 
 // right is pad with the blanks first.
 func (s *sheet) right(t string, columns int) string {
 	t = s.cut(t, columns)
-	return strings.Repeat(" ", max(0, columns-uniseg.StringWidth(t))) + t
+	return strings.Repeat(" ", max(0, columns-columnsOf(t))) + t
 }
 
 // wrap breaks a text between words, and indents what follows.
@@ -94,7 +105,7 @@ func (s *sheet) wrap(of look, begin, t, indent string) (all []line) {
 		if empty {
 			space = ""
 		}
-		if !empty && uniseg.StringWidth(l+space+word) > s.width {
+		if !empty && columnsOf(l+space+word) > s.width {
 			all = append(all, text(of, l))
 			l, space = indent, ""
 		}
@@ -102,6 +113,9 @@ func (s *sheet) wrap(of look, begin, t, indent string) (all []line) {
 	}
 	return append(all, text(of, l))
 }
+
+// same reports whether two lines look the same.
+func (l line) same(m line) bool { return l.chosen == m.chosen && slices.Equal(l.spans, m.spans) }
 
 // levels are the heights of a sparkline, from nothing upwards.
 func (s *sheet) levels() []rune {

@@ -12,13 +12,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What is told of: names that come and go, and files that are written to. Who looks at a lock
-// opens files only to read them, and so tells nobody.
-const watched = unix.IN_CREATE | unix.IN_DELETE | unix.IN_MOVED_FROM | unix.IN_MOVED_TO | unix.IN_ONLYDIR | unix.IN_DONT_FOLLOW | unix.IN_MASK_ADD
-
-// pause is between two readings of what has happened: a database that is busy changes much more
-// often than anybody can see.
-const pause = 50 * time.Millisecond
+// What is told of: names that come and go, and beside that, in the state directory, files that
+// are written to. Who begins to wait, or gives up, opens or closes one; but so does who looks at
+// the lock.
+const watched = unix.IN_CREATE | unix.IN_DELETE | unix.IN_MOVED_FROM | unix.IN_MOVED_TO | unix.IN_ONLYDIR | unix.IN_DONT_FOLLOW
+const (
+	written = unix.IN_MODIFY
+	opened  = unix.IN_OPEN | unix.IN_CLOSE_WRITE
+)
 
 // watcher tells of changes to the directories of many locks.
 type watcher struct {
@@ -33,7 +34,7 @@ type watcher struct {
 type sub struct {
 	names []string // only of these files; nil is of all
 	of    *watches
-	wake  chan<- struct{}
+	bell  bell
 }
 
 // newWatcher returns nil if this system lets nobody watch, which a nil watcher says as well.
@@ -51,22 +52,38 @@ func newWatcher() *watcher {
 type watches struct{ beside, state bool }
 
 // add watches the directory of a lock and its state directory as far as they are not watched yet,
-// and reports whether all that there is, is. wake is told, without blocking.
-func (w *watcher) add(notice, state string, of *watches, wake chan<- struct{}) bool {
+// and reports whether all that there is, is. The bell is rung, without waiting for anybody.
+func (w *watcher) add(notice, state string, of *watches, b bell) bool {
 	if w == nil {
 		return false
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !of.beside {
-		of.beside = w.watch(filepath.Dir(notice), watched, sub{[]string{filepath.Base(notice), filepath.Base(state)}, of, wake}) == nil
+		of.beside = w.watch(filepath.Dir(notice), watched|unix.IN_MASK_ADD, sub{[]string{filepath.Base(notice), filepath.Base(state)}, of, b}) == nil
 	}
 	if of.state {
 		return of.beside
 	}
-	err := w.watch(state, watched|unix.IN_MODIFY|unix.IN_CLOSE_WRITE, sub{nil, of, wake})
+	err := w.watch(state, watched|written, sub{nil, of, b})
 	of.state = err == nil
 	return of.beside && (err == nil || err == unix.ENOENT)
+}
+
+// hints says whether to tell of files that are opened: not of those that we open ourselves.
+func (w *watcher) hints(state string, of *watches, b bell, yes bool) {
+	if w == nil {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	what := uint32(watched | written)
+	if yes {
+		what |= opened
+	}
+	if of.state {
+		of.state = w.watch(state, what, sub{nil, of, b}) == nil
+	}
 }
 
 func (w *watcher) watch(dir string, what uint32, s sub) error {
@@ -131,7 +148,7 @@ func (w *watcher) tell(ev *unix.InotifyEvent, name string) {
 	if ev.Mask&unix.IN_Q_OVERFLOW != 0 { // nobody knows what else has happened
 		for _, subs := range w.subs {
 			for _, s := range subs {
-				s.tell()
+				s.bell.ring(true)
 			}
 		}
 		return
@@ -148,7 +165,7 @@ func (w *watcher) tell(ev *unix.InotifyEvent, name string) {
 		case s.names != nil && name == s.names[1]: // another state directory
 			s.of.state = false
 		}
-		s.tell()
+		s.bell.ring(ev.Mask&opened == 0)
 	}
 	if ended {
 		delete(w.subs, ev.Wd)
@@ -156,10 +173,3 @@ func (w *watcher) tell(ev *unix.InotifyEvent, name string) {
 }
 
 func (s sub) about(name string) bool { return s.names == nil || slices.Contains(s.names, name) }
-
-func (s sub) tell() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
-}

@@ -10,6 +10,8 @@ type (
 
 func newWatcher() *watcher { return nil }
 
-func (*watcher) add(string, string, *watches, chan<- struct{}) bool { return false }
+func (*watcher) add(string, string, *watches, bell) bool { return false }
+
+func (*watcher) hints(string, *watches, bell, bool) {}
 
 func (*watcher) forget(*watches) {}
