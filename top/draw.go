@@ -141,15 +141,21 @@ func (s *sheet) summary(m *model) line {
 // list is the table of locks, and below it as much of the chosen one as there is room for.
 func (s *sheet) list(m *model) []line {
 	room := s.height - 2
+	if s.height <= 3 { // as draw has it
+		room = max(1, s.height-1)
+	}
 	rows := min(len(m.views), max(1, room-1))
 	if s.height >= 10 {
 		rows = min(len(m.views), max(3, room/2-1)) // half of it is for the chosen one
 	}
 	first := min(max(0, m.at()-rows/2), len(m.views)-rows)
 	c := s.widths(m)
-	all := []line{c.header(s)}
+	var all []line
+	if room > 1 {
+		all = append(all, s.header(c))
+	}
 	for _, v := range m.views[first : first+rows] {
-		all = append(all, c.row(s, v, v == m.one()))
+		all = append(all, s.row(c, v, v == m.one()))
 	}
 	rest := room - len(all) - 1
 	if rest < 2 {
@@ -173,54 +179,70 @@ func (s *sheet) rule() string {
 // columns are how wide those of the table are; 0 is not there.
 type columns struct{ name, state, age, waits, holder, spark int }
 
-func (s *sheet) widths(m *model) columns {
-	c := columns{state: 9, age: 7, waits: 9}
-	rest := s.width - 2 - (1 + c.state) - (1 + c.age)
-	if s.width < 60 {
-		c.state, c.waits = 8, 4
-		rest++
-	}
-	rest -= 1 + c.waits
-	if s.width >= 60 {
-		c.spark = min(30, s.width/8)
-		rest -= 1 + c.spark
-	}
+// widths gives room to what says most: a name at first, then the state, the age, who waits.
+func (s *sheet) widths(m *model) (c columns) {
 	name := 8
 	for _, v := range m.views {
 		name = max(name, columnsOf(v.name))
 	}
-	if s.width >= 60 {
-		c.name = min(name, rest/2)
-		c.holder = rest - c.name - 1
-	} else {
-		c.name = max(0, min(name, rest))
+	rest := s.width - 2
+	give := func(to *int, columns int, from int) {
+		if s.width >= from {
+			*to, rest = columns, rest-1-columns
+		}
 	}
+	give(&c.state, 8, 20)
+	give(&c.age, 7, 28)
+	if s.width < 60 {
+		give(&c.waits, 4, 34)
+		c.name = min(name, rest)
+		return c
+	}
+	give(&c.waits, 9, 0)
+	give(&c.spark, min(30, s.width/8), 0)
+	c.name = min(name, rest/2)
+	c.holder = rest - 1 - c.name
 	return c
 }
 
-func (c columns) header(s *sheet) line {
-	t := "  " + s.pad("DATABASE", c.name) + " " + s.pad("STATE", c.state) + " " + s.right("FOR", c.age) + " "
+// cells joins what is in the columns that are there.
+func (s *sheet) cells(c columns, name, state, age, waits, holder string, of look) line {
+	l := text(plain, s.padPath(name, c.name))
+	add := func(of look, columns int, t string) {
+		if columns > 0 {
+			l = l.and(of, " ", t)
+		}
+	}
+	add(of, c.state, s.pad(state, c.state))
+	add(plain, c.age, s.right(age, c.age))
 	if c.waits > 5 {
-		t += s.pad("WAITING", c.waits)
+		add(plain, c.waits, s.pad(" "+waits, c.waits))
 	} else {
-		t += s.right("WAIT", c.waits)
+		add(plain, c.waits, s.right(waits, c.waits))
 	}
-	if c.holder > 0 {
-		t += " " + s.pad("HOLDER", c.holder)
-	}
-	if c.spark > 0 {
-		t += " " + s.pad("10 MIN", c.spark)
-	}
-	return text(dim, t)
+	add(plain, c.holder, s.pad(holder, c.holder))
+	return l
 }
 
-func (c columns) row(s *sheet, v *view, chosen bool) line {
+func (s *sheet) header(c columns) line {
+	waits := "WAITING"
+	if c.waits < len(waits) {
+		waits = "WAIT"
+	}
+	l := text(dim, "  ", s.cells(c, "DATABASE", "STATE", "FOR", waits, "HOLDER", plain).String())
+	if c.spark > 0 {
+		l = l.and(dim, " ", s.pad("10 MIN", c.spark))
+	}
+	return l
+}
+
+func (s *sheet) row(c columns, v *view, chosen bool) line {
 	mark := "  "
 	if chosen {
 		mark = "> "
 	}
 	state, of := v.state()
-	age, waits, holder := "", "", holderName(v)
+	age, waits := "", ""
 	if v.report != nil {
 		if v.report.Holder != nil || v.report.State == lock.StateInvalid {
 			age = term.Ago(v.since(v.report.Age, s.now))
@@ -232,20 +254,12 @@ func (c columns) row(s *sheet, v *view, chosen bool) line {
 			}
 		}
 	}
-	l := text(plain, mark, s.padPath(v.name, c.name), " ").and(of, s.pad(state, c.state)).and(plain, " ", s.right(age, c.age), " ")
-	if c.waits > 5 {
-		l = l.and(plain, s.pad(waits, c.waits))
-	} else {
-		l = l.and(plain, s.right(waits, c.waits))
-	}
-	if c.holder > 0 {
-		l = l.and(plain, " ", s.pad(holder, c.holder))
-	}
-	if c.spark > 0 && v.past != nil {
+	cells := s.cells(c, v.name, state, age, waits, holderName(v), of)
+	l := line{append([]span{{mark, plain}}, cells.spans...), chosen}
+	if c.spark > 0 {
 		m := v.past.minutes(v.report, v.at, s.now)
 		l = l.and(dim, " ", s.spark(m.held[:], 1, c.spark))
 	}
-	l.chosen = chosen
 	return l
 }
 

@@ -52,6 +52,7 @@ type eye struct {
 	shown   string
 	ran     time.Time // when it was found out what works under it
 	under   string    // and under whom
+	hinted  bool
 }
 
 // run looks, and hands out what is new, until the context ends.
@@ -64,6 +65,9 @@ func (e *eye) run(ctx context.Context, out chan<- *view) {
 		}
 		again, changed := e.look()
 		end()
+		if e.hinted { // what it told of may not have come to pass yet
+			again, e.hinted = e.at.Add(soonAgain), false
+		}
 		if changed {
 			one := e.view
 			select {
@@ -86,6 +90,7 @@ func (e *eye) rest(ctx context.Context, again time.Time) {
 	case <-t.C:
 	case <-e.bell.changed:
 	case <-e.bell.hint:
+		e.hinted = true
 		rest(ctx, e.bell.changed, time.Until(e.at.Add(soonAgain)))
 	case <-ctx.Done():
 	}
@@ -108,20 +113,18 @@ func (b bell) ring(sure bool) {
 	}
 }
 
-// rest waits for a while, and reports whether something has happened before that.
-func rest(ctx context.Context, changed <-chan struct{}, d time.Duration) bool {
+// rest waits for a while, or until something happens.
+func rest(ctx context.Context, changed <-chan struct{}, d time.Duration) {
 	if d <= 0 {
-		return false
+		return
 	}
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
 	case <-changed:
-		return true
 	case <-ctx.Done():
 	}
-	return false
 }
 
 // look looks, and says when to look again and whether anything has changed but the time.
