@@ -1,6 +1,7 @@
 package top
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"slices"
@@ -355,7 +356,11 @@ func (s *sheet) details(v *view, brief bool) (all []line) {
 	}
 	all = append(all, s.waiters(v)...)
 	m := v.past.minutes(r, v.at, s.now)
-	last := v.past.last(s.height/4, func(e *history.Event) bool { return e.Kind == history.Hold || e.Kind == history.Killed })
+	most := s.height / 4
+	if !brief { // as many as there is room for
+		most = max(3, s.height-2-len(all)-5)
+	}
+	last := v.past.last(most, func(e *history.Event) bool { return e.Kind == history.Hold || e.Kind == history.Killed })
 	if brief && r.State == lock.StateFree && len(last) > 0 {
 		return append(all, append(s.holds(last), s.minutes(m)...)...)
 	}
@@ -514,7 +519,8 @@ func (s *sheet) holds(last []*history.Event) (all []line) {
 	}
 	all = append(all, text(bold, "Last holds"))
 	for _, e := range last {
-		all = append(all, s.event(e)[0])
+		of, when := s.event(e)
+		all = append(all, text(of, s.cut(when+tells(e), s.width)))
 	}
 	return all
 }
@@ -522,7 +528,8 @@ func (s *sheet) holds(last []*history.Event) (all []line) {
 // log is the history as far as it is known here, the last event first.
 func (s *sheet) log(v *view) (all []line) {
 	for _, e := range v.past.last(len(v.past.events), func(*history.Event) bool { return true }) {
-		all = append(all, s.event(e)...)
+		of, when := s.event(e)
+		all = append(all, s.wrap(of, when, tells(e), strings.Repeat(" ", len(when)+2))...)
 	}
 	if len(all) == 0 {
 		return s.wrap(plain, "", "Nothing is known of what happened here.", "")
@@ -530,22 +537,20 @@ func (s *sheet) log(v *view) (all []line) {
 	return all
 }
 
-// event is a line of the history, and what of it does not fit.
-func (s *sheet) event(e *history.Event) []line {
+// event is how an event is drawn, and what stands before its words.
+func (s *sheet) event(e *history.Event) (of look, when string) {
 	at := time.UnixMilli(e.At)
-	when := at.Format(time.TimeOnly)
+	when = at.Format(time.TimeOnly)
 	if s.now.Sub(at) > 12*time.Hour {
-		when = at.Format("02 Jan")
-		when = s.pad(when, 8)
+		when = at.Format("02 Jan  ")
 	}
-	of := plain
 	switch {
 	case e.Kind == history.Lost, e.Kind == history.Forced, e.Kind == history.Killed, e.Ended == history.LostIt:
 		of = red
 	case e.Kind != history.Hold:
 		of = yellow
 	}
-	return s.wrap(of, "  "+when+"  ", tells(e), "            ")
+	return of, "  " + when + "  "
 }
 
 // tells words an event.
@@ -568,7 +573,7 @@ func tells(e *history.Event) string {
 	if e.Waited >= 10*time.Millisecond {
 		waited = ", waited " + short(e.Waited)
 		if len(e.Blockers) > 0 {
-			waited += " for " + party(&e.Blockers[0].Party)
+			waited += " for " + cmp.Or(term.Clean(e.Blockers[0].Process), party(&e.Blockers[0].Party))
 		}
 	}
 	switch e.Kind {

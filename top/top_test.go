@@ -198,7 +198,7 @@ func TestTells(t *testing.T) {
 		{history.Event{Kind: history.Hold, Held: time.Minute, Ended: history.Exited, Code: 3}, "etl (pid 5) held it for 1m00s, exit code 3"},
 		{history.Event{Kind: history.Hold, Held: time.Second, Ended: history.Signaled, Signal: 9, Shared: true}, "etl (pid 5) held it for 1s, shared, and died of SIGKILL"},
 		{history.Event{Kind: history.Hold, Held: time.Second, Ended: history.LostIt, By: by}, "etl (pid 5) held it for 1s, and lost it to thief (pid 9)"},
-		{history.Event{Kind: history.Hold, Waited: 2 * time.Second, Ended: history.Late, Blockers: []history.Blocker{{Party: *by}}}, "etl (pid 5) held it for 0ms, waited 2s for thief (pid 9), and was ended: its time was up"},
+		{history.Event{Kind: history.Hold, Waited: 2 * time.Second, Ended: history.Late, Blockers: []history.Blocker{{Party: *by}}}, "etl (pid 5) held it for 0ms, waited 2s for thief, and was ended: its time was up"},
 		{history.Event{Kind: history.GaveUp, Waited: 5 * time.Second, Ended: history.TimedOut}, "etl (pid 5) gave up after 5s"},
 		{history.Event{Kind: history.GaveUp, Ended: history.Busy}, "etl (pid 5) did not wait for it"},
 		{history.Event{Kind: history.Killed, Held: time.Second}, "etl (pid 5) was killed while it had it, after 1s"},
