@@ -306,3 +306,18 @@ func TestTopIsNoPartOfDblock(t *testing.T) {
 	require.NoError(t, err)
 	require.NotContains(t, string(out), "tcell")
 }
+
+func TestTopWithoutColours(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	m := newMux(t, dir, 80, 24)
+	colour := regexp.MustCompile(`\x1b\[(3[0-7]|38;[\d;]*)m`)
+	m.run("dblock-top -d x.db")
+	m.await("it is free", `^x\.db\nfree`)
+	require.Regexp(t, colour, m.do("capture-pane", "-p", "-e"))
+	m.keys("q")
+	m.await("the prompt", `\n\$$`)
+	m.run("clear; NO_COLOR=1 dblock-top -d x.db")
+	m.await("it is free", `^x\.db\nfree`)
+	require.NotRegexp(t, colour, m.do("capture-pane", "-p", "-e"))
+}
