@@ -235,6 +235,20 @@ func TestTopEndsBySignals(t *testing.T) {
 	}
 }
 
+// Whose terminal has gone has nobody to show anything to, told of it or not.
+func TestTopEndsWithItsTerminal(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, before := range []string{"", "trap '' HUP; "} {
+		m := newMux(t, dir, 80, 24)
+		m.run("clear; " + before + "dblock-top -d x.db")
+		m.await("it is there", `^x\.db\nfree`)
+		pid := m.inTop()
+		m.do("kill-pane")
+		await(t, "it has ended", func() bool { return unix.Kill(pid, 0) == unix.ESRCH })
+	}
+}
+
 // A terminal that takes nothing more holds up who writes to it, but not for ever.
 func TestTopEndsThoughItsTerminalIsStuck(t *testing.T) {
 	t.Parallel()

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -301,6 +302,41 @@ func TestRescue(t *testing.T) {
 	require.Nil(t, screen.PollEvent(), "the screen is closed")
 }
 
+// counter counts how often the screen is drawn.
+type counter struct {
+	tcell.SimulationScreen
+	shown atomic.Int64
+}
+
+func (c *counter) Show() {
+	c.shown.Add(1)
+	c.SimulationScreen.Show()
+}
+
+// However much happens, the screen is drawn ten times a second, and not at all if nothing does.
+func TestDrawings(t *testing.T) {
+	t.Parallel()
+	a, screen := newTestApp(t)
+	c := &counter{SimulationScreen: screen}
+	a.screen, a.views, a.stops = c, make(chan *view), make(chan os.Signal, 1)
+	a.eyes["x"] = &watching{}
+	done := make(chan error)
+	begin := time.Now()
+	go func() { done <- a.loop(context.Background()) }()
+	for i := range 500 {
+		a.views <- &view{name: "x", past: &past{}, at: begin, report: &lock.Report{State: lock.StateFree, WaitersKnown: true, Links: i}}
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(2 * redraw)
+	require.LessOrEqual(t, c.shown.Load(), int64(time.Since(begin)/redraw)+1)
+	before := c.shown.Load()
+	time.Sleep(5 * redraw)
+	require.LessOrEqual(t, c.shown.Load(), before+1, "the last minutes may have moved on")
+	screen.InjectKey(tcell.KeyRune, 'q', tcell.ModNone)
+	require.NoError(t, <-done)
+	require.GreaterOrEqual(t, before, int64(3))
+}
+
 // The eye sees at once who comes and goes.
 func TestEye(t *testing.T) {
 	t.Parallel()
@@ -333,5 +369,10 @@ func TestEye(t *testing.T) {
 	next("it is free again", func(v *view) bool {
 		return !v.held() && len(v.past.events) == 1 && v.past.events[0].Process == "me"
 	})
+	require.NoError(t, os.RemoveAll(filepath.Join(filepath.Dir(db), ".x.lock.d"))) // what was watched
+	require.NoError(t, l.Acquire(ctx))
+	next("it is held again", (*view).held)
+	require.NoError(t, l.Release())
+	next("it is free at last", func(v *view) bool { return !v.held() })
 	require.Less(t, time.Since(begin), freeAgain/2, "nobody had to wait until the eye looks again by itself")
 }
