@@ -70,11 +70,6 @@ func (m *mux) keys(keys ...string) { m.t.Helper(); m.do(append([]string{"send-ke
 // run types a command line.
 func (m *mux) run(line string) { m.t.Helper(); m.do("send-keys", "-l", line+"\n") }
 
-func (m *mux) screen() string {
-	m.t.Helper()
-	return strings.TrimRight(m.do("capture-pane", "-p"), "\n ")
-}
-
 // await waits until the screen is like that, and returns it.
 func (m *mux) await(what, like string) (screen string) {
 	m.t.Helper()
@@ -171,6 +166,26 @@ func TestTopShowsSeveralAndForcesOne(t *testing.T) {
 	require.True(t, statusOf(t, dir, "a.db").Locked)
 	m.keys("C-c")
 	m.await("the prompt", `\n\$$`)
+}
+
+// A yes is to what was shown: who has the lock by then was not asked about.
+func TestTopForcesNobodyElse(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	first := start(t, command(t, dir, "-d", "x.db", "-p", "first", "--", "sh", "-c", "until [ -e next ]; do sleep 0.01; done"))
+	await(t, "it has the lock", func() bool { return statusOf(t, dir, "x.db").Locked })
+	m := newMux(t, dir, 80, 24)
+	m.run("dblock-top -d x.db")
+	m.await("the holder", `held  first`)
+	m.keys("f")
+	m.await("the question", `(?s)first .*Go on\?`)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "next"), nil, 0o644))
+	require.NoError(t, first.Wait())
+	second := hold(t, dir, "-d", "x.db", "-p", "second")
+	m.keys("y")
+	m.await("the refusal", `(?s)is another lock by\s+now`)
+	require.NoError(t, unix.Kill(second.Process.Pid, 0))
+	require.Equal(t, "second", statusOf(t, dir, "x.db").Holder.Process)
 }
 
 func TestTopInSmallTerminals(t *testing.T) {
