@@ -15,9 +15,11 @@ Usage:
   dblock [flags] -c STRING
   dblock status -d PATH            show who holds the lock, and who waits
   dblock force -d PATH             remove a lock that is stuck
+  dblock log -d PATH               show what has happened to the lock
   eval "$(dblock hold -d PATH)"    hold the lock in a shell script
   dblock release                   release it before the script ends
   dblock session                   serve a program, by lines of JSON
+  dblock ls [DIR]                  list all locks below a directory
   dblock doctor -d PATH            find out whether locking works there
 
 Flags:
@@ -35,8 +37,8 @@ Examples:
   dblock -d app.db -n -E 0 -- ./report.sh           # skip it if it is locked
   dblock -d app.db -c 'node export.js | gzip > export.gz'
 
-All flags: dblock help run, help status, help force,
-help session, help doctor. The manual: man dblock
+All flags: dblock help run, help status, help force, help log,
+help ls, help session, help doctor. The manual: man dblock
 `
 
 // help prints the summary, or all that there is to say about the command that was named.

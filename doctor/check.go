@@ -80,8 +80,10 @@ func (v *visit) make(c check) {
 	snapshot := *v
 	found, ok := within(c.limit, func() []Finding { return c.found(&snapshot) })
 	if !ok {
-		found = []Finding{v.silent(c.name, c.limit)}
-		v.hung = v.hung || c.files
+		found = []Finding{{c.name, Warning, "not found out within " + c.limit.String(), "The machine is very busy.", "try again"}}
+		if c.files {
+			found, v.hung = []Finding{v.silent(c.name, c.limit)}, true
+		}
 	}
 	v.findings = append(v.findings, found...)
 }
@@ -108,11 +110,11 @@ func checks() []check {
 		{"other-locks", patience, true, (*visit).others},
 		{"leftovers", patience, true, (*visit).leftovers},
 		{"clock", patience, true, (*visit).clock},
-		{"limits", patience, false, (*visit).limits},
-		{"namespaces", patience, false, (*visit).namespaces},
+		{"limits", 5 * patience, false, (*visit).limits},
+		{"namespaces", 5 * patience, false, (*visit).namespaces},
 		{"environment", patience, true, (*visit).environment},
-		{"binary", patience, false, (*visit).binary},
-		{"versions", 3 * patience, false, (*visit).versions},
+		{"binary", 5 * patience, false, (*visit).binary},
+		{"versions", 5 * patience, false, (*visit).versions},
 	}
 }
 

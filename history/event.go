@@ -50,7 +50,8 @@ const (
 
 	TimedOut    Ended = "timed-out"   // waited as long as it would
 	Busy        Ended = "busy"        // would not wait
-	Interrupted Ended = "interrupted" // was ended while it waited: see Signal
+	Interrupted Ended = "interrupted" // was ended while it waited
+	Deadlocked  Ended = "deadlock"    // waited for somebody who waited for it
 )
 
 // Party is somebody else who had a part in an event. What is not known is zero.
@@ -87,7 +88,8 @@ type Event struct {
 	Priority string // low or high; empty for normal
 
 	Requested, Acquired, Released int64
-	// Waited and Held are measured on the monotonic clock, to the microsecond.
+	// Waited and Held are measured on the monotonic clock, to the microsecond. Who got the lock
+	// at once has not waited.
 	Waited, Held time.Duration
 
 	Ended  Ended

@@ -124,7 +124,11 @@ func text(b []byte, key, s string, most int) []byte {
 			b = append(b, c)
 		default:
 			r, size := utf8.DecodeRuneInString(s[i:])
-			b = utf8.AppendRune(b, r)
+			if r < 0xa0 { // what a terminal takes for commands
+				b = append(b, '\\', 'u', '0', '0', hex[r>>4], hex[r&15])
+			} else {
+				b = utf8.AppendRune(b, r)
+			}
 			i += size
 			continue
 		}

@@ -99,7 +99,7 @@ func (e *Event) member(s *scanner, key []byte) {
 var (
 	kinds = []string{string(Hold), string(GaveUp), string(Killed), string(TookOver), string(Healed), string(Lost), string(Forced)}
 	modes = []string{"shared", "exclusive"}
-	ends  = []string{string(Exited), string(Signaled), string(Released), string(Late), string(LostIt), string(TimedOut), string(Busy), string(Interrupted)}
+	ends  = []string{string(Exited), string(Signaled), string(Released), string(Late), string(LostIt), string(TimedOut), string(Busy), string(Interrupted), string(Deadlocked)}
 )
 
 func (p *Party) member(s *scanner, key []byte) {

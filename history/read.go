@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // Reader reads the history of one lock, and goes on reading while it grows. A file that is
@@ -231,23 +232,32 @@ func lines(from io.Reader, rest, buffer []byte, each func([]byte)) ([]byte, erro
 	}
 }
 
-// twice reports whether a hold was told of already by itself, before its dblock was killed. The
-// next to have the lock tells of that, so that few lines are between the two.
+// twice reports whether the end of a hold was told of already: by itself, before its dblock was
+// killed, or by one that was killed in the middle of taking the lock over. The next to have
+// the lock tells of it again, so that few lines are between the two.
 func (r *Reader) twice(e *Event) bool {
-	k := key{e.Token, e.PID}
-	switch {
-	case e.Token == 0:
-	case e.Kind == Hold:
-		r.recent[r.next%len(r.recent)] = k
-		r.next++
-	case e.Kind == Killed:
-		for _, have := range r.recent {
-			if have == k {
-				return true
-			}
-		}
+	if e.Token == 0 || e.Kind != Hold && e.Kind != Killed {
+		return false
 	}
+	k := key{e.Token, e.PID}
+	if e.Kind == Killed && slices.Contains(r.recent[:], k) {
+		return true
+	}
+	r.recent[r.next%len(r.recent)] = k
+	r.next++
 	return false
+}
+
+// Find returns the line of a hold, or nil if it is not there.
+func Find(dir string, token int64, pid int) *Event {
+	var found *Event
+	_ = Read(dir, func(e *Event) {
+		if e.Kind == Hold && e.Token == token && e.PID == pid {
+			one := *e
+			found = &one
+		}
+	})
+	return found
 }
 
 // Last returns the last event of a history that is not about somebody who gave up, or nil. It

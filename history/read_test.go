@@ -83,10 +83,10 @@ func TestReadOnlyTheOlder(t *testing.T) {
 func TestReaderKnowsWhoWasToldOf(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	write(t, dir, Name, line(Hold, 1)+line(Killed, 1)+line(Killed, 2)+line(Hold, 3))
+	write(t, dir, Name, line(Hold, 1)+line(Killed, 1)+line(Killed, 2)+line(GaveUp, 0)+line(Killed, 2)+line(Hold, 3))
 	r := Open(dir)
 	defer r.Close()
-	require.Equal(t, []string{"hold1", "killed2", "hold3"}, collect(t, r))
+	require.Equal(t, []string{"hold1", "killed2", "gave-up0", "hold3"}, collect(t, r))
 }
 
 func TestLinesOfAnyLength(t *testing.T) {

@@ -69,6 +69,10 @@ func (f *front) run() error {
 	if _, err := f.link.WriteString(taken); err != nil {
 		return f.ended()
 	}
+	// And not before the keeper can be killed without the lock being free: see package witness.
+	if err := f.settled(); err != nil {
+		return err
+	}
 	if _, err := os.Stdout.WriteString(":\n" + exports(env)); err != nil {
 		_ = unix.Kill(f.keeper, releases)
 		return err
@@ -167,6 +171,21 @@ func (f *front) await() (env []string, err error) {
 			}
 		}
 	}
+}
+
+// settled waits until the keeper has ended the link. One that has ended may have a
+// witness that has that end, too.
+func (f *front) settled() error {
+	keeper, err := crew.Open(f.keeper)
+	if err != nil {
+		return err
+	}
+	defer keeper.Close()
+	keeper.Await(int(f.link.Fd()))
+	if keeper.Gone() {
+		return f.ended()
+	}
+	return nil
 }
 
 // ended is how a keeper has ended that does not have the lock: it has said why.

@@ -61,6 +61,7 @@ var errAlone = errors.New("the shell has ended")
 // releases it.
 func (k *keeper) run(opts lock.Options) error {
 	opts.For = k.shell.PID
+	opts.Outcome = func() lock.Outcome { return lock.Outcome{Own: true, Late: k.late != ""} }
 	ctx, cancel := context.WithCancelCause(context.Background())
 	go func() {
 		k.shell.Await(frontFD)
@@ -137,8 +138,10 @@ func (k *keeper) handOver() error {
 		}
 		have += n
 	}
-	unix.Close(frontFD)
 	k.witness = witness.Attest(k.shell.PID, false)
+	// The front waits for that. A thread that still polls the link would keep it open.
+	_ = unix.Shutdown(frontFD, unix.SHUT_RDWR)
+	unix.Close(frontFD)
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"time"
 
+	"github.com/dblock-dev/dblock/history"
 	"github.com/dblock-dev/dblock/lock/internal/claim"
 	"github.com/dblock-dev/dblock/lock/internal/inode"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
@@ -36,17 +37,19 @@ func (l *Lock) acquire(ctx context.Context) (hold, error) {
 		d.stop()
 		if found := d.found(); err != nil && found != nil && ctx.Err() == nil {
 			found.Waited = time.Since(a.start)
-			return nil, found
+			err = found
 		}
 		if err != nil {
-			a.opts.recordGivenUp(ctx, err, a.names, a.self(), a.start)
-			return nil, a.explain(ctx, err)
+			err = a.explain(ctx, err)
+			a.recordGivenUp(a.self(), err)
+			return nil, err
 		}
 		// While we waited, a symbolic link on the way to the database may have been
 		// switched: the lock that we have is then another database's.
 		if !waited || !l.moved(names) { // check: resolve-again: !l.moved(names) -> true
 			return h, nil
 		}
+		h.opts.NoHistory = true // it was not used
 		if err := h.release(); err != nil && !errors.Is(err, ErrLost) {
 			return nil, err
 		}
@@ -73,6 +76,10 @@ type attempt struct {
 	me    proc.Me
 	start time.Time
 	step  func(name string) // is called between two steps
+
+	// The peers that had the lock while we waited. Of dblocks the history tells.
+	peers    []history.Blocker
+	allPeers int
 }
 
 func newAttempt(n Names, opts Options, step func(string)) *attempt {
@@ -147,7 +154,9 @@ func (a *attempt) take(ctx context.Context, room *queue.File) (h *held, waited b
 		if err == nil {
 			// Only now that the notice is there may the next one come near it.
 			p.OpenLast()
-			return newHeld(a.granted(p, c), a.opts, p, c), patience.Waited(), nil
+			h := newHeld(a.granted(p, c), a.opts, p, c)
+			h.blockers, h.ahead, h.waited = a.peers, a.allPeers, patience.Waited()
+			return h, h.waited, nil
 		}
 		c.Withdraw()
 		p.Abandon()
@@ -184,7 +193,11 @@ func (a *attempt) claims(patience *queue.Patience) claim.Options {
 	return claim.Options{
 		Path: a.names.Notice, Named: a.names.named(), Me: a.me, Shared: a.opts.Mode == Shared, Process: a.opts.Process, Command: a.opts.Command, Info: a.opts.Info,
 		StaleTimeout: a.opts.StaleTimeout, ByAge: a.opts.Stale == StaleAge, RetryDelay: a.opts.RetryDelay, Patience: patience, Now: a.opts.Now, Step: a.step, Delay: a.opts.OnDelay,
-		Replaced: func(state *inode.Dir, stale notice.Info) { a.opts.recordReplaced(state, stale, a.self()) },
+		Replaced: func(state *inode.Dir, stale notice.Info) {
+			me := a.self()
+			a.opts.recordReplaced(state, stale, partyOf(&me))
+		},
+		Passed: a.passed,
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dblock-dev/dblock/history"
 	"github.com/dblock-dev/dblock/lock/internal/inode"
 	"github.com/dblock-dev/dblock/lock/internal/judge"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
@@ -75,6 +76,7 @@ func Break(ctx context.Context, db string, opts BreakOptions) (*Broken, error) {
 		return nil, err
 	}
 	o := opts.Options.withDefaults()
+	opts.Options = o
 	if opts.Tell == nil {
 		opts.Tell = func(BreakStep, []Process) {}
 	}
@@ -100,7 +102,7 @@ func Break(ctx context.Context, db string, opts BreakOptions) (*Broken, error) {
 	b := &Broken{Report: r}
 	err = r.breakUp(ctx, opts, b)
 	if err == nil && b.Removed && !b.Restored {
-		r.recordForced(&o)
+		r.recordBroken(history.Forced, &o)
 	}
 	if err == nil && (b.Restored || r.seen == nil && !b.Removed) {
 		err = &HeldError{Path: n.Notice, Report: r}
@@ -125,6 +127,9 @@ func (r *Report) breakUp(ctx context.Context, opts BreakOptions, b *Broken) (err
 		b.Running = r.Holder.PID
 	case r.ends() && !ends:
 		b.Spared = r.Holder.PID
+	}
+	if r.Holder != nil && r.Holder.Dblock && (ends || r.Stale) && r.stands() {
+		r.recordBroken(history.Killed, &opts.Options)
 	}
 	if b.Removed, err = r.remove(); err != nil {
 		return err

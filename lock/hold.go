@@ -53,7 +53,8 @@ type held struct {
 	bequests  bool // others may have inherited the room, and keep it
 	heals     int  // how often the notice was put back
 
-	// Who had the lock while it was waited for, if somebody has found the time to ask.
+	waited bool // it was not to be had at once
+	// The peers that had the lock meanwhile.
 	blockers []history.Blocker
 	ahead    int
 }
@@ -175,7 +176,7 @@ func (h *held) release() error {
 	lost := k.lost
 	k.mu.Unlock()
 
-	h.recordEnd(lost) // check: record-before-leaving
+	h.recordEnd(lost) // check: told-before-leaving: h.rec -> defer h.rec
 	var err error
 	left := false
 	if h.bequests && h.place.Bequeath() {

@@ -10,7 +10,6 @@ import (
 	"github.com/dblock-dev/dblock/lock/internal/inode"
 	"github.com/dblock-dev/dblock/lock/internal/journal"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
-	"github.com/dblock-dev/dblock/lock/internal/queue"
 )
 
 // What is written into the history, and when. The line of a hold comes before its notice goes:
@@ -23,6 +22,7 @@ type Outcome struct {
 	Code   int  // exit code
 	Signal int  // number of the signal that ended it; 0: it ended by itself
 	Late   bool // it was ended since its time was up
+	Own    bool // no command: a program or a shell had it for itself
 }
 
 // event is what there is to say of a hold, or of somebody who waits for one.
@@ -48,7 +48,10 @@ func (h *held) recordEnd(lost *LostError) {
 	}
 	e := o.event(history.Hold, &h.grant.Holder)
 	e.PID = os.Getpid() // readers have that of one of them
-	e.Released, e.Waited, e.Held = e.At, h.grant.Waited, time.Since(h.since)
+	e.Released, e.Held = e.At, time.Since(h.since)
+	if h.waited {
+		e.Waited = h.grant.Waited
+	}
 	e.Requested = e.Acquired - e.Waited.Milliseconds()
 	e.Ended, e.Heals, e.Ahead, e.Blockers = history.Released, h.heals, h.ahead, h.blockers
 	if o.Outcome != nil {
@@ -57,6 +60,8 @@ func (h *held) recordEnd(lost *LostError) {
 		switch {
 		case out.Late:
 			e.Ended = history.Late
+		case out.Own:
+			e.Ended = history.Released
 		case out.Signal != 0:
 			e.Ended = history.Signaled
 		}
@@ -90,7 +95,7 @@ func partyOf(h *Holder) *history.Party {
 
 // recordReplaced writes of one whose notice was stale and is replaced: a dblock that was killed,
 // whose line nobody else writes, or another program.
-func (o Options) recordReplaced(dir *inode.Dir, i notice.Info, by Holder) {
+func (o *Options) recordReplaced(dir *inode.Dir, i notice.Info, by *history.Party) {
 	if o.NoHistory {
 		return
 	}
@@ -98,50 +103,15 @@ func (o Options) recordReplaced(dir *inode.Dir, i notice.Info, by Holder) {
 	kind := history.TookOver
 	if h.Dblock {
 		kind = history.Killed
-	} else {
-		h.UID = -1
 	}
-	o.Priority = Normal // that is ours
-	e := o.event(kind, &h)
-	if i.Dated {
-		e.Released = i.Timestamp // its last sign of life
-		if e.Acquired == 0 {
-			e.Acquired = i.Timestamp
-		}
-		e.Held = time.Duration(max(0, e.Released-e.Acquired)) * time.Millisecond
-	}
-	e.By = partyOf(&by)
+	e := o.eventOf(kind, &h)
+	e.By = by
 	journal.Append(dir, e)
 }
 
-// recordGivenUp writes of a wait that has ended without the lock.
-func (o *Options) recordGivenUp(ctx context.Context, err error, n Names, me Holder, since time.Time) {
-	if o.NoHistory {
-		return
-	}
-	ended := history.TimedOut
-	switch {
-	case ctx.Err() != nil:
-		ended = history.Interrupted
-	case !errors.Is(err, queue.ErrBusy) && !errors.Is(err, context.DeadlineExceeded):
-		return // no wait, but a fault
-	case o.Wait == NoWait:
-		ended = history.Busy
-	}
-	dir, err := inode.OpenDir(n.State)
-	if err != nil {
-		return
-	}
-	defer dir.Close()
-	me.Acquired = time.Time{}
-	e := o.event(history.GaveUp, &me)
-	e.Ended, e.Waited = ended, time.Since(since)
-	e.Requested = e.At - e.Waited.Milliseconds()
-	journal.Append(dir, e)
-}
-
-// recordForced writes of a lock that was removed by force.
-func (r *Report) recordForced(o *Options) {
+// recordBroken writes of a lock that is removed by force: that it is, and that its dblock was
+// killed, whose line nobody else writes.
+func (r *Report) recordBroken(kind history.Kind, o *Options) {
 	if o.NoHistory || r.Holder == nil {
 		return
 	}
@@ -150,7 +120,83 @@ func (r *Report) recordForced(o *Options) {
 		return
 	}
 	defer dir.Close()
-	e := o.event(history.Forced, r.Holder)
+	e := o.eventOf(kind, r.Holder)
 	e.By = &history.Party{PID: os.Getpid(), UID: os.Geteuid(), Process: o.Process}
 	journal.Append(dir, e)
+}
+
+// eventOf is what there is to say of a hold of somebody else, up to its last sign of life.
+func (o *Options) eventOf(kind history.Kind, h *Holder) *history.Event {
+	other := *o
+	other.Priority = Normal // that is ours
+	e := other.event(kind, h)
+	if !h.Dblock {
+		e.UID = -1
+	}
+	if h.Timestamp.IsZero() {
+		return e
+	}
+	e.Released = h.Timestamp.UnixMilli()
+	if e.Acquired == 0 {
+		e.Acquired = e.Released
+	}
+	e.Held = time.Duration(max(0, e.Released-e.Acquired)) * time.Millisecond
+	return e
+}
+
+// recordGivenUp writes of our wait that has ended with this error of Acquire.
+func (a *attempt) recordGivenUp(me Holder, err error) {
+	o := &a.opts
+	if o.NoHistory {
+		return
+	}
+	me.Acquired = time.Time{}
+	e := o.event(history.GaveUp, &me)
+	e.Waited = time.Since(a.start)
+	e.Requested = e.At - e.Waited.Milliseconds()
+	var report *Report
+	var held *HeldError
+	var deadlock *DeadlockError
+	switch {
+	case errors.As(err, &held):
+		e.Ended, report = history.TimedOut, held.Report
+		if o.Wait == NoWait {
+			e.Ended = history.Busy
+		}
+	case errors.As(err, &deadlock):
+		e.Ended = history.Deadlocked
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		e.Ended = history.Interrupted
+	default:
+		return // no wait, but a fault
+	}
+	if report == nil {
+		report, _ = inspect(a.names, a.opts)
+	}
+	e.Blockers, e.Ahead = a.peers, a.allPeers
+	if report != nil && report.Locked() && report.Holder != nil {
+		// Its own line is to come.
+		h := report.Holder
+		stay := e.Waited
+		if since := h.Acquired; !since.IsZero() {
+			stay = min(stay, max(0, o.Now().Sub(since)))
+		}
+		e.Blockers = append(e.Blockers[:min(len(e.Blockers), history.MaxBlockers-1)], history.Blocker{Party: *partyOf(h), For: stay})
+		e.Ahead++
+	}
+	dir, err := inode.OpenDir(a.names.State)
+	if err != nil {
+		return
+	}
+	defer dir.Close()
+	journal.Append(dir, e)
+}
+
+// passed notes that a peer had the lock while we waited for it.
+func (a *attempt) passed(peer notice.Info, during time.Duration) {
+	a.allPeers++
+	if len(a.peers) < history.MaxBlockers {
+		h := holderOf(peer)
+		a.peers = append(a.peers, history.Blocker{Party: *partyOf(&h), For: during})
+	}
 }

@@ -13,6 +13,7 @@ type child struct {
 	pid    int
 	before []int     // children that we had already
 	due    time.Time // when its time is up; zero: never
+	asked  bool      // a signal that stops came before it was attended to
 
 	mu     sync.Mutex
 	late   bool            // it was ended since its time was up

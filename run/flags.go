@@ -21,6 +21,7 @@ type Command struct {
 	TimeLimit   cli.Duration `placeholder:"D" help:"How long the command may run: 90s, 5m. Then it is ended with all that it has started, and the exit code is 124. 0 or nothing: as long as it takes."`
 	OnTimeLimit OnTimeLimit  `default:"term" placeholder:"ACTION" help:"What to do with the command when its time is up: term, kill or warn (${default})."`
 	Orphan      Orphan       `default:"term" placeholder:"ACTION" help:"What becomes of the command if dblock is killed: term or keep (${default})."`
+	Slow        cli.Duration `placeholder:"D" help:"Say afterwards whom the command has waited for, if that was longer. 0 or nothing: do not."`
 	Close       bool         `short:"o" help:"Do not let the command inherit the lock's descriptor."`
 	Command     string       `short:"c" placeholder:"STRING" help:"Run STRING with $$SHELL -c."`
 	cli.Voice

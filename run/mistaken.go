@@ -15,12 +15,12 @@ import (
 )
 
 // meant are the words that may be meant for dblock.
-var meant = append([]string{"help", "version"}, cli.Subcommands...)
+var meant = slices.Concat([]string{"help", "version"}, cli.Subcommands, cli.Companions)
 
 // misplaced tells somebody who has written a subcommand behind its flags, where a command
 // begins. A program of that name is run behind "--".
 func (c *Command) misplaced(k *kong.Context) error {
-	if len(c.Argv) == 0 || c.Argv[0] != "status" && c.Argv[0] != "force" || c.certain(k) {
+	if len(c.Argv) == 0 || c.Argv[0] != "status" && c.Argv[0] != "force" && c.Argv[0] != "stats" || c.certain(k) {
 		return nil
 	}
 	name := c.Argv[0]
@@ -56,7 +56,7 @@ func (c *Command) mistaken(k *kong.Context, err error) error {
 		} else if len(rest) > 0 && typed == "help" {
 			return cli.Usage(fmt.Sprintf("there is no help on %s", term.Clean(rest[0])), "`dblock --help` is on running a command; on the rest `dblock help status`, `force`, `hold`, `release` or `session`")
 		}
-	case "status", "force", "hold", "release":
+	case "status", "force", "log", "hold", "release", "stats", "top":
 		right = " " + word + c.selectorAsGiven(k) + list(rest)
 	case "run":
 		// What looks like it is a program's name more often, unless flags follow.

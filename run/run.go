@@ -5,10 +5,13 @@ import (
 	"errors"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/alecthomas/kong"
 
+	"github.com/dblock-dev/dblock/history"
 	"github.com/dblock-dev/dblock/internal/cli"
+	"github.com/dblock-dev/dblock/internal/term"
 	"github.com/dblock-dev/dblock/lock"
 	"github.com/dblock-dev/dblock/signals"
 )
@@ -31,11 +34,13 @@ func (c *Command) Run(k *kong.Context, sigs *signals.Listener) error {
 	if err != nil {
 		return err
 	}
-	result := c.supervise(l, path, environment(l.Grants()), sigs)
+	grants := l.Grants()
+	result := c.supervise(l, path, environment(grants), sigs)
 	c.noteOutcome(result)
 	// The attendant has told of a loss, unless there was nothing yet to attend to.
 	told := l.Err() != nil && !errors.Is(result, lock.ErrLost)
 	err = l.Release()
+	c.tellOfSlow(grants)
 	switch {
 	case errors.Is(err, lock.ErrLost):
 		switch {
@@ -50,6 +55,25 @@ func (c *Command) Run(k *kong.Context, sigs *signals.Listener) error {
 		c.Tell("the lock file was not removed: %v", err)
 	}
 	return result
+}
+
+// tellOfSlow says whom the command has waited for, if that was longer than --slow. Only now does
+// the history tell.
+func (c *Command) tellOfSlow(grants []lock.Grant) {
+	if c.Slow <= 0 {
+		return
+	}
+	for i := range grants {
+		g := &grants[i]
+		if g.Waited <= time.Duration(c.Slow) {
+			continue
+		}
+		whom := ""
+		if e := history.Find(g.Names.State, g.Holder.Token, os.Getpid()); e != nil {
+			whom = cli.Blockers(": ", e)
+		}
+		c.Tell("waited %[2]s for %[1]s%[3]s", term.Path(g.Names.Notice), term.Ago(g.Waited), whom)
+	}
 }
 
 // noteOutcome keeps for the history how the command has ended. That it was late is noted where

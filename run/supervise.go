@@ -18,11 +18,13 @@ const brief = lock.MaxUnattended
 // started if it was ended, has gone.
 func (c *Command) supervise(l Holder, path string, env []string, sigs *signals.Listener) error {
 	// A signal that came after the lock was acquired and before there is a command is
-	// still one that ends the wait.
+	// still one that ends the wait. One that stops is for the command.
+	stops := false
 	for _, sig := range sigs.Arrived() {
 		if signals.Ends(sig.Signal) {
 			return &cli.SignalError{Signal: sig.Signal}
 		}
+		stops = sig.Signal == unix.SIGTSTP || stops && sig.Signal != unix.SIGCONT
 	}
 	ch, err := c.start(l, path, env)
 	if err != nil {
@@ -32,7 +34,14 @@ func (c *Command) supervise(l Holder, path string, env []string, sigs *signals.L
 	if limit := c.limit(); limit > 0 {
 		ch.due, rest = time.Now().Add(limit), min(brief, limit)
 	}
-	sigs.Started(func(sig syscall.Signal) { ch.pass(sig, false) })
+	pass := func(sig syscall.Signal) {
+		ch.asked = ch.asked || signals.Stops(sig)
+		ch.pass(sig, false)
+	}
+	if stops {
+		pass(unix.SIGTSTP)
+	}
+	sigs.Started(pass)
 	// Who looks at what has arrived has seen the news of a quick command's end, too.
 	status, ended := ch.hasEnded()
 	if !ended {
@@ -84,7 +93,7 @@ func (c *Command) attend(ch *child, l Holder, sigs *signals.Listener, stopped <-
 	lost, late := l.Lost(), ch.timeIsUp()
 	var kill <-chan time.Time
 	paused := false
-	asked := false                // somebody has sent us a signal that stops, since we went on
+	asked := ch.asked             // somebody has sent us a signal that stops, since we went on
 	var unfollowed syscall.Signal // by which the command has stopped without us
 	for {
 		select {

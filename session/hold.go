@@ -23,6 +23,7 @@ type hold struct {
 
 	forfeited error // it was given up by force; guarded by the session's mutex
 	limit     limit
+	late      *atomic.Bool // it has lasted for longer than it may, and the program was ended for that
 
 	// The steward's:
 	attended bool
@@ -159,6 +160,8 @@ func (s *session) acquire(t *turn, r *request) *problem {
 			t.give()
 		}
 	}
+	late := &atomic.Bool{}
+	a.opts.Outcome = func() lock.Outcome { return lock.Outcome{Own: true, Late: late.Load()} }
 	l := lock.New(a.db, a.opts)
 	err := l.Acquire(ctx)
 	watching.stop()
@@ -179,7 +182,7 @@ func (s *session) acquire(t *turn, r *request) *problem {
 		s.failWith(r.id, p, func(o *object) { details(o, err) })
 		return nil
 	}
-	h := &hold{lock: l, since: time.Now(), lost: l.Lost(), over: make(chan struct{}), turn: releasing, wanted: a.wanted, limit: a.limit}
+	h := &hold{lock: l, since: time.Now(), lost: l.Lost(), over: make(chan struct{}), turn: releasing, late: late, wanted: a.wanted, limit: a.limit}
 	h.grant, _ = l.Grant()
 	s.last++
 	h.number = s.last

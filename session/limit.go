@@ -80,6 +80,7 @@ func (s *session) overdue(h *hold) {
 	if h.limit.then == "warn" {
 		return
 	}
+	h.late.Store(true)
 	program, err := crew.Open(os.Getppid())
 	if err != nil || program.PID <= 1 {
 		return

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dblock-dev/dblock/history"
 	"github.com/dblock-dev/dblock/internal/cli"
 	"github.com/dblock-dev/dblock/internal/term"
 	"github.com/dblock-dev/dblock/lock"
@@ -107,6 +108,7 @@ func (p *page) text() string {
 	p.out.WriteString(headline(r, p.style) + "\n")
 	if r.State == lock.StateFree && p.facts == nil && len(r.Stopped) == 0 && r.Barred == nil {
 		p.out.WriteString("Lock file: " + term.Path(r.Names.Notice) + "\n")
+		p.out.WriteString(p.last(""))
 		return p.out.String()
 	}
 	p.out.WriteString("\nLock Details:\n")
@@ -126,7 +128,22 @@ func (p *page) text() string {
 		p.openers()
 	}
 	p.line("Lock file", "%s", term.Path(r.Names.Notice))
+	p.out.WriteString(p.last("  "))
 	return p.out.String()
+}
+
+// last is the last event of the lock's history, if that explains something.
+func (p *page) last(indent string) string {
+	e := history.Last(p.report.Names.State)
+	switch {
+	case e == nil:
+		return ""
+	case e.Kind == history.Lost, e.Kind == history.Killed, e.Kind == history.Forced, e.Ended == history.LostIt, e.Ended == history.Late:
+	default:
+		return ""
+	}
+	ago := term.Ago(max(0, time.Since(time.UnixMilli(e.At))))
+	return p.wrap(indent+"Last event: ", ago+" ago, "+cli.Event(e), indent+"  ")
 }
 
 func headline(r *lock.Report, s style) string {

@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 root=$PWD
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
-cp -R go.mod go.sum internal lock signals "$copy"
+cp -R go.mod go.sum history internal lock signals "$copy"
 cd "$copy"
 
 # marks prints FILE:LINE:CODE of every mark.

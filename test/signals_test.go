@@ -360,3 +360,39 @@ func TestTypedBeforeTheCommand(t *testing.T) {
 	require.True(t, status.Signaled(), "%v", status)
 	require.Equal(t, unix.SIGINT, status.Signal())
 }
+
+// A signal that stops, and comes when the lock has been acquired and nobody attends to the
+// command yet, stops both: at a terminal nobody types Ctrl-Z twice.
+func TestStoppedAtTheStart(t *testing.T) {
+	need(t, "strace")
+	t.Parallel()
+	for how, c := range map[string]struct{ inject, script string }{
+		"before there is a command": {"linkat:signal=SIGTSTP:when=1", ":"},
+		"when it has just started":  {"clone:delay_exit=300000", "kill -TSTP $PPID"},
+	} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			log := filepath.Join(dir, "log")
+			x := exec.Command("strace", "-f", "-b", "execve", "-o", log, "-e", "trace=clone,linkat", "-e", "inject="+c.inject,
+				"dblock", "-d", "x.db", "--", "sh", "-c", c.script+"; until [ -e go ]; do sleep 0.01; done")
+			x.Dir = dir
+			x.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // nothing stops in an orphaned group
+			t.Cleanup(func() {
+				if b, _ := os.ReadFile(log); t.Failed() {
+					t.Logf("%s", b)
+				}
+			})
+			start(t, x)
+			pid := 0
+			await(t, "dblock is stopped", func() bool {
+				b, _ := os.ReadFile(log)
+				_, _ = fmt.Sscan(string(b), &pid)
+				return pid != 0 && regexp.MustCompile(fmt.Sprintf(`(?m)^%d +--- stopped by SIGTSTP`, pid)).Match(b)
+			})
+			letGo(t, dir)
+			require.NoError(t, unix.Kill(pid, unix.SIGCONT))
+			require.NoError(t, x.Wait())
+		})
+	}
+}

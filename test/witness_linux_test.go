@@ -81,6 +81,20 @@ func TestAKilledKeeperKeepsTheLock(t *testing.T) {
 	}
 }
 
+// The shell goes on only when its keeper has a witness.
+func TestAKeeperKilledAtOnceKeepsTheLock(t *testing.T) {
+	t.Parallel()
+	need(t, "strace", "sh")
+	dir := t.TempDir()
+	// Processes begin late, the witness among them.
+	r := finish(t, scripted(t, dir, "sh", `strace -D -f -o /dev/null -e trace=clone -e inject=clone:delay_enter=100000 dblock hold --for $$ -d x.db >said 2>&1 </dev/null
+		eval "$(cat said)"; kill -KILL $DBLOCK_HOLD_KEEPER; until ! kill -0 $DBLOCK_HOLD_KEEPER 2>/dev/null; do sleep 0.02; done
+		env -u DBLOCK_HOLD_LOCK_FILE -u DBLOCK_HOLD_OUTER dblock -n -q -d x.db -- true; echo $?`))
+	require.Equal(t, "75\n", r.stdout, r.stderr)
+	require.Zero(t, execute(t, dir, "-d", "x.db", "--", "true").code(), "it ends with the shell")
+	require.Empty(t, litter(t, dir))
+}
+
 // Who ends as he should leaves no second process behind.
 func TestNoWitnessIsLeft(t *testing.T) {
 	t.Parallel()

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -16,7 +17,13 @@ import (
 )
 
 // Subcommands are the first words that are not a command's.
-var Subcommands = []string{"run", "status", "force", "hold", "release", "session", "doctor"}
+var Subcommands = []string{"run", "status", "force", "log", "hold", "release", "session", "ls", "doctor"}
+
+// Companions are the first words that are programs of their own, which dblock comes with.
+var Companions = []string{"stats", "top"}
+
+// IsCompanion reports whether a word is one of them.
+func IsCompanion(word string) bool { return slices.Contains(Companions, word) }
 
 // Who names a holder: label (pid N on HOST).
 func Who(h *lock.Holder) string {

@@ -40,8 +40,11 @@ type Options struct {
 	Now  func() time.Time
 	Step func(name string) // is called between two steps
 
-	// Replaced is called with a stale notice in whose place ours stands.
+	// Replaced is called with a stale notice in whose place ours comes: that of a dblock which
+	// was killed before it is replaced, and perhaps again, that of a peer afterwards.
 	Replaced func(state *inode.Dir, stale notice.Info)
+	// Passed is called with a peer's notice that was in the way for so long.
+	Passed func(peer notice.Info, during time.Duration)
 
 	Delay func() // is called before Leave takes longer than a moment
 }
@@ -78,10 +81,12 @@ type Claim struct {
 
 	seen       *notice.Sighting // the foreign notice we wait for
 	since      time.Time        // since when it has had these bytes, on the monotonic clock
-	unsettled  time.Time        // when a peer's empty or vanishing file was last seen
-	passing    bool             // the path was free, and several peers are about
-	met        bool             // a peer was met
-	clockMoved bool             // the wall clock was set since the last hold
+	guest      *notice.Sighting // the peer's notice that was in the way when we last looked
+	guestSince time.Time
+	unsettled  time.Time // when a peer's empty or vanishing file was last seen
+	passing    bool      // the path was free, and several peers are about
+	met        bool      // a peer was met
+	clockMoved bool      // the wall clock was set since the last hold
 	watch      *watch.Watcher
 	poll       time.Duration
 }
@@ -228,6 +233,7 @@ func (c *Claim) publish(ctx context.Context) error {
 		moved, err := inode.Link(c.spareFile(), c.noticeFile())
 		c.linked = !moved
 		if err == nil {
+			c.passed(nil)
 			if c.ledger.Crowded(c.now()) { // check: settle-in-a-crowd
 				// Whoever left the path free, a peer that has tried before may find
 				// nothing to read, and is about to unlink what is there by now.

@@ -30,7 +30,7 @@ func ready(t *testing.T) *Claim {
 	})
 	require.NoError(t, err)
 	t.Cleanup(p.Abandon)
-	c := New(Options{Path: path, Me: proc.Self(), StaleTimeout: judge.PeersTimeout, Patience: patience, Now: time.Now, Step: step, Delay: func() {}, Replaced: func(*inode.Dir, notice.Info) {}})
+	c := New(Options{Path: path, Me: proc.Self(), StaleTimeout: judge.PeersTimeout, Patience: patience, Now: time.Now, Step: step, Delay: func() {}, Replaced: func(*inode.Dir, notice.Info) {}, Passed: func(notice.Info, time.Duration) {}})
 	c.place = p
 	require.NoError(t, c.drawToken())
 	require.NoError(t, c.prepare())

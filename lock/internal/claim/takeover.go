@@ -19,6 +19,7 @@ func (c *Claim) confront(ctx context.Context) (done bool, err error) {
 	seen, err := notice.Read(c.opts.Path)
 	if errors.Is(err, fs.ErrNotExist) {
 		c.unsettled = time.Now()
+		c.passed(nil)
 		return false, nil
 	}
 	if err != nil {
@@ -47,15 +48,22 @@ func (c *Claim) confront(ctx context.Context) (done bool, err error) {
 		c.ledger.Gap = c.now() // a peer has, or had, its turn
 	}
 	if !v.Stale {
+		c.passed(seen)
 		c.linked = false // it would tell of an earlier acquisition than the one to come
 		return false, c.waitForeign(ctx, v.Again)
 	}
+	c.passed(nil)
 	c.opts.Step("judged")
+	killed := c.place.Locked() && seen.Info.Dblock != nil && !WasLeft(seen.Info)
+	if killed && seen.Err == nil {
+		// If we are killed on the way, the next one does not see this notice any more.
+		c.opts.Replaced(c.place.Dir(), seen.Info) // check: told-before-takeover: c.opts.Rep -> defer c.opts.Rep
+	}
 	done, err = c.takeOver(seen)
-	if done && c.place.Locked() && seen.Info.Dblock != nil && !WasLeft(seen.Info) {
+	if done && killed {
 		queue.Sweep(c.place.Dir()) // it may have been killed at anything
 	}
-	if done && !WasLeft(seen.Info) && seen.Err == nil {
+	if done && !killed && !WasLeft(seen.Info) && seen.Err == nil {
 		c.opts.Replaced(c.place.Dir(), seen.Info)
 	}
 	if done && c.peersMayJudge(seen.Info) { // check: settle-after-takeover
@@ -64,6 +72,18 @@ func (c *Claim) confront(ctx context.Context) (done bool, err error) {
 		c.unsettled = time.Now()
 	}
 	return done, err
+}
+
+// passed keeps account of the peers that have the lock while we wait: now is what is in the
+// way, or nil.
+func (c *Claim) passed(now *notice.Sighting) {
+	if c.guest != nil && !c.guest.Same(now) {
+		c.opts.Passed(c.guest.Info, time.Since(c.guestSince))
+		c.guest = nil
+	}
+	if c.guest == nil && now != nil && now.Err == nil && now.Info.Dblock == nil {
+		c.guest, c.guestSince = now, time.Now()
+	}
 }
 
 // peersMayJudge reports whether a peer might call a stale notice stale as well: its

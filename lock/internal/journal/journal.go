@@ -3,6 +3,8 @@ package journal
 
 import (
 	"bytes"
+	"cmp"
+	"slices"
 	"strconv"
 	"time"
 
@@ -24,7 +26,8 @@ const (
 )
 
 // Append appends an event. What cannot be written is not: a lock does not depend on its
-// history. If the event has waited for long enough to be asked for whom, that is added to it.
+// history. If the event has waited for long enough to be asked for whom, those of whom the
+// history tells are added to its blockers.
 //
 // Each line is one write to a file that is open for appending, which the kernel does not mix
 // with others'. A process that is killed in the middle of it may leave half a line, so the next
@@ -35,8 +38,10 @@ func Append(dir *inode.Dir, e *history.Event) {
 	}
 	open := queue.Open
 	if e.Kind == history.Lost || e.Ended == history.LostIt {
-		// Perhaps to somebody who removes the directory: nothing new is to stand in his way.
-		open = queue.Existing
+		if _, err := dir.At(queue.Room).Identify(); err != nil {
+			// Somebody removes the directory: nothing new is to stand in his way.
+			open = queue.Existing
+		}
 	}
 	f, err := open(dir.At(history.Name))
 	if err != nil {
@@ -47,13 +52,17 @@ func Append(dir *inode.Dir, e *history.Event) {
 	if err != nil {
 		return
 	}
-	var space [longTail]byte
-	tail := read(f, space[:1], size)
-	if e.Waited >= worthAsking && e.Ahead == 0 {
-		whole := false
+	tail := read(f, make([]byte, 1), size)
+	if e.Waited >= worthAsking {
+		space := make([]byte, longTail)
 		for _, n := range []int{shortTail, longTail} {
 			tail = read(f, space[:n], size)
-			if e.Blockers, e.Ahead, whole = blockers(tail, size > int64(n), e); whole {
+			found, all, whole := blockers(tail, size > int64(n), e)
+			if whole || n == longTail {
+				e.Ahead += all
+				e.Blockers = longest(e.Blockers, found)
+			}
+			if whole {
 				break
 			}
 		}
@@ -85,7 +94,7 @@ func rotate(dir *inode.Dir, f *queue.File) {
 	}
 	name := dir.At(history.Name)
 	now, err := name.Identify()
-	if mine, ierr := f.ID(); err != nil || ierr != nil || now != mine { // check: rotate-once: now != mine -> false
+	if mine, ierr := f.ID(); err != nil || ierr != nil || now != mine { // check: rotate-once: now != mine -> now == mine && false
 		return
 	}
 	_ = inode.Rename(name, dir.At(history.Older))
@@ -120,7 +129,7 @@ func blockers(tail []byte, cut bool, e *history.Event) (named []history.Blocker,
 		switch {
 		case acquired == 0 || released == 0:
 			continue
-		case released < e.Requested:
+		case released <= e.Requested:
 			before++
 			continue
 		}
@@ -153,6 +162,16 @@ func blockers(tail []byte, cut bool, e *history.Event) (named []history.Blocker,
 		named = append(named, history.Blocker{Party: history.Party{PID: b.PID, UID: b.UID, Process: b.Process, Command: b.Command, Token: b.Token}, For: max(0, times[i])})
 	}
 	return named, all, !cut || before == earlier
+}
+
+// longest are those of both that were there for longest, in that order.
+func longest(a, b []history.Blocker) []history.Blocker {
+	if len(a) == 0 {
+		return b
+	}
+	all := append(append([]history.Blocker(nil), a...), b...)
+	slices.SortStableFunc(all, func(x, y history.Blocker) int { return cmp.Compare(y.For, x.For) })
+	return all[:min(len(all), history.MaxBlockers)]
 }
 
 // number is that of a member of a line. No text in a line can look like one: its quotes would

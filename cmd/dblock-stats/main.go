@@ -1,0 +1,11 @@
+// Command dblock-stats is `dblock stats`: figures of a lock's history.
+package main
+
+import (
+	"os"
+
+	"github.com/dblock-dev/dblock/internal/companion"
+	"github.com/dblock-dev/dblock/stats"
+)
+
+func main() { os.Exit(companion.Code(stats.Run(os.Args[1:]))) }
