@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -17,15 +16,6 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 )
-
-// buildTop builds dblock-top beside dblock, as install.sh would.
-var buildTop = sync.OnceValue(func() error {
-	to := filepath.Join(filepath.Dir(binary), "dblock-top")
-	if _, err := os.Stat(to); err == nil {
-		return nil
-	}
-	return exec.Command("go", "build", "-o", to, "../cmd/dblock-top").Run()
-})
 
 // mux is a shell in a terminal of tmux's, which shows what is on its screen.
 type mux struct {
@@ -36,7 +26,7 @@ type mux struct {
 func newMux(t *testing.T, dir string, columns, rows int) *mux {
 	t.Helper()
 	need(t, "tmux", "bash")
-	require.NoError(t, buildTop())
+	require.NoError(t, companions())
 	short, err := os.MkdirTemp("", "mux") // the name of a socket is short
 	require.NoError(t, err)
 	m := &mux{t, filepath.Join(short, "s")}
@@ -118,7 +108,7 @@ func TestTopShowsWhatHappens(t *testing.T) {
 	dir := t.TempDir()
 	m := newMux(t, dir, 80, 24)
 	before := m.settings()
-	m.run("dblock-top -d x.db")
+	m.run("dblock top -d x.db")
 	m.await("it is free", `^x\.db\nfree\n`)
 	require.True(t, m.alternate())
 	h := hold(t, dir, "-d", "x.db", "-p", "migr\x1bation", "--info", "OPS-7")
@@ -134,7 +124,7 @@ func TestTopShowsWhatHappens(t *testing.T) {
 	m.keys("?")
 	m.await("help", `ctrl-z +go to the background`)
 	m.keys("q")
-	m.await("the prompt", `^\$ dblock-top -d x\.db\n\$$`)
+	m.await("the prompt", `^\$ dblock top -d x\.db\n\$$`)
 	require.False(t, m.alternate())
 	require.Equal(t, before, m.settings())
 }
@@ -147,7 +137,7 @@ func TestTopShowsSeveralAndForcesOne(t *testing.T) {
 	h := hold(t, dir, "-d", "sub/b.db", "-p", "second")
 	require.Zero(t, execute(t, dir, "-d", "c.db", "--", "true").code())
 	m := newMux(t, dir, 80, 24)
-	m.run("dblock-top --sort age .")
+	m.run("dblock top --sort age .")
 	m.await("all of them", `dblock top  2 of 3 held, 0 waiting +by age\n.*\n> \.a\.lock +held +\S+ +first.*\n  sub/\.b\.lock +held +\S+ +second.*\n  \.c\.lock +free`)
 	require.Zero(t, execute(t, dir, "-d", "d.db", "--", "true").code())
 	m.keys("r")
@@ -175,7 +165,7 @@ func TestTopForcesNobodyElse(t *testing.T) {
 	first := start(t, command(t, dir, "-d", "x.db", "-p", "first", "--", "sh", "-c", "until [ -e next ]; do sleep 0.01; done"))
 	await(t, "it has the lock", func() bool { return statusOf(t, dir, "x.db").Locked })
 	m := newMux(t, dir, 80, 24)
-	m.run("dblock-top -d x.db")
+	m.run("dblock top -d x.db")
 	m.await("the holder", `held  first`)
 	m.keys("f")
 	m.await("the question", `(?s)first .*Go on\?`)
@@ -194,7 +184,7 @@ func TestTopInSmallTerminals(t *testing.T) {
 	hold(t, dir, "-d", "x.db", "-p", "first")
 	require.Zero(t, execute(t, dir, "-d", "y.db", "--", "true").code())
 	m := newMux(t, dir, 80, 24)
-	m.run("dblock-top -d x.db -d y.db")
+	m.run("dblock top -d x.db -d y.db")
 	m.await("both", `1 of 2 held`)
 	m.do("resize-window", "-x", "40", "-y", "12")
 	m.await("a narrow table", `^dblock top  1 of 2 held, 0 waiting\n  DATABASE STATE        FOR WAIT\n> x\.db     held +\S+\n  y\.db     free\n────`)
@@ -212,7 +202,7 @@ func TestTopInTheBackground(t *testing.T) {
 	hold(t, dir, "-d", "x.db", "-p", "first")
 	m := newMux(t, dir, 80, 24)
 	before := m.settings()
-	m.run("dblock-top -d x.db")
+	m.run("dblock top -d x.db")
 	m.await("the holder", `held  first`)
 	for _, stop := range []func(){
 		func() { m.keys("C-z") },
@@ -241,7 +231,7 @@ func TestTopEndsBySignals(t *testing.T) {
 	m := newMux(t, dir, 80, 24)
 	before := m.settings()
 	for _, sig := range []syscall.Signal{unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT} {
-		m.run("clear; dblock-top -d x.db; echo ended $?")
+		m.run("clear; dblock top -d x.db; echo ended $?")
 		m.await("it is there", `^x\.db\nfree`)
 		require.NoError(t, unix.Kill(m.inTop(), sig))
 		m.await("the end", `\nended `+strconv.Itoa(128+int(sig))+`\n`)
@@ -256,7 +246,7 @@ func TestTopEndsWithItsTerminal(t *testing.T) {
 	dir := t.TempDir()
 	for _, before := range []string{"", "trap '' HUP; "} {
 		m := newMux(t, dir, 80, 24)
-		m.run("clear; " + before + "dblock-top -d x.db")
+		m.run("clear; " + before + "dblock top -d x.db")
 		m.await("it is there", `^x\.db\nfree`)
 		pid := m.inTop()
 		m.do("kill-pane")
@@ -268,7 +258,7 @@ func TestTopEndsWithItsTerminal(t *testing.T) {
 func TestTopEndsThoughItsTerminalIsStuck(t *testing.T) {
 	t.Parallel()
 	need(t, "bash")
-	require.NoError(t, buildTop())
+	require.NoError(t, companions())
 	dir := t.TempDir()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	require.NoError(t, err)
@@ -280,8 +270,8 @@ func TestTopEndsThoughItsTerminalIsStuck(t *testing.T) {
 	slave, err := os.OpenFile("/dev/pts/"+strconv.Itoa(n), os.O_RDWR|unix.O_NOCTTY, 0)
 	require.NoError(t, err)
 	defer slave.Close()
-	c := exec.Command("dblock-top", "-d", "x.db")
-	c.Dir, c.Stdin, c.Stdout, c.Stderr = dir, slave, slave, slave
+	c := command(t, dir, "top", "-d", "x.db")
+	c.Stdin, c.Stdout, c.Stderr = slave, slave, slave
 	c.Env = append(os.Environ(), "TERM=xterm")
 	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	start(t, c)
@@ -303,13 +293,9 @@ func TestTopEndsThoughItsTerminalIsStuck(t *testing.T) {
 
 func TestTopOffTheTerminal(t *testing.T) {
 	t.Parallel()
-	require.NoError(t, buildTop())
+	require.NoError(t, companions())
 	dir := t.TempDir()
-	top := func(args ...string) result {
-		c := exec.Command("dblock-top", args...)
-		c.Dir = dir
-		return finish(t, c)
-	}
+	top := func(args ...string) result { return execute(t, dir, append([]string{"top"}, args...)...) }
 	r := top("-d", "x.db")
 	require.Equal(t, 64, r.code())
 	require.Equal(t, "dblock: dblock top needs a terminal\nhint: for pipes and files: `dblock status --watch`\n", r.stderr)
@@ -322,6 +308,9 @@ func TestTopOffTheTerminal(t *testing.T) {
 	r = top("--sort", "size", ".")
 	require.Equal(t, 64, r.code())
 	require.Contains(t, r.stderr, "give name, age or waits")
+	r = top(".", "sub", "-d")
+	require.Equal(t, 64, r.code())
+	require.Contains(t, r.stderr, "--db needs a value")
 	r = top("--help")
 	require.Zero(t, r.code())
 	require.Regexp(t, `^Usage: dblock top `, r.stdout)
@@ -341,12 +330,12 @@ func TestTopWithoutColours(t *testing.T) {
 	dir := t.TempDir()
 	m := newMux(t, dir, 80, 24)
 	colour := regexp.MustCompile(`\x1b\[(3[0-7]|38;[\d;]*)m`)
-	m.run("dblock-top -d x.db")
+	m.run("dblock top -d x.db")
 	m.await("it is free", `^x\.db\nfree`)
 	require.Regexp(t, colour, m.do("capture-pane", "-p", "-e"))
 	m.keys("q")
 	m.await("the prompt", `\n\$$`)
-	m.run("clear; NO_COLOR=1 dblock-top -d x.db")
+	m.run("clear; NO_COLOR=1 dblock top -d x.db")
 	m.await("it is free", `^x\.db\nfree`)
 	require.NotRegexp(t, colour, m.do("capture-pane", "-p", "-e"))
 }

@@ -8,23 +8,21 @@
 package top
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"syscall"
 	"time"
 
-	"github.com/alecthomas/kong"
 	"github.com/gdamore/tcell/v2"
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
 	"github.com/dblock-dev/dblock/internal/cli"
+	"github.com/dblock-dev/dblock/internal/companion"
 	terms "github.com/dblock-dev/dblock/internal/term"
 	"github.com/dblock-dev/dblock/signals"
 )
@@ -49,73 +47,20 @@ type grammar struct {
 	Top Command `cmd:"" help:"Show locks as they change: who has them, who waits, and how long."`
 }
 
-// Main runs the program with these arguments and returns its exit code. A signal that ends it
-// ends this process.
-func Main(args []string) int {
-	err := parse(args)
-	var (
-		exit     *cli.ExitError
-		usage    *cli.UsageError
-		conflict *cli.ConflictError
-		death    *cli.SignalError
-	)
-	switch {
-	case err == nil:
-		return 0
-	case errors.As(err, &death):
-		signals.Die(death.Signal)
-		return 128 + int(death.Signal)
-	case errors.As(err, &exit):
-		return exit.Code
-	case errors.As(err, &usage):
-		return tell(cli.ExitUsage, usage.Problem, usage.Hint)
-	case errors.As(err, &conflict):
-		return conflict.Tell(tell)
-	case errors.Is(err, fs.ErrPermission):
-		return tell(cli.ExitDenied, err.Error(), cli.WhyDenied(err))
-	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ENOTDIR):
-		problem, hint := cli.WhyMissing(err)
-		return tell(cli.ExitCannotCreate, problem, hint)
-	}
-	return tell(cli.ExitFault, err.Error(), "this is a fault in dblock; please report it")
-}
+const keys = `
+Keys: arrows choose, enter opens, l shows what happened, f removes by force, s sorts,
+? shows all keys, q quits.
+`
 
-func tell(code int, problem, hint string) int {
-	fmt.Fprintf(os.Stderr, "dblock: %s\n", terms.Path(problem))
-	if hint != "" {
-		fmt.Fprintf(os.Stderr, "hint: %s\n", terms.Path(hint))
-	}
-	return code
-}
-
-func parse(args []string) error {
-	own := []string{"top"}
-	for _, arg := range args {
-		own = append(own, cli.Escape(arg))
-	}
+// Run runs the program with these arguments.
+func Run(args []string) error {
 	var g grammar
-	ctx, err := cli.Parse(&g, own, kong.Help(help))
+	ctx, err := companion.Parse(&g, "top", args, keys)
 	if err != nil {
 		return err
 	}
 	g.Top.Unescape()
 	return g.Top.run(cli.Given(ctx))
-}
-
-// help prints what there is to say, and what the flags do not say.
-func help(options kong.HelpOptions, ctx *kong.Context) error {
-	var all bytes.Buffer
-	out := ctx.Stdout
-	ctx.Stdout = &all
-	options.Compact = true
-	err := kong.DefaultHelpPrinter(options, ctx)
-	ctx.Stdout = out
-	if err != nil {
-		return err
-	}
-	all.WriteString("\nKeys: arrows choose, enter opens, l shows what happened, f removes by force, s sorts,\n? shows all keys, q quits.\n")
-	_, err = out.Write(all.Bytes())
-	return err
 }
 
 // Unescape gives the arguments their bytes back.
@@ -207,28 +152,29 @@ func newApp(screen tcell.Screen, c *Command) *app {
 
 // look finds the locks that are meant, again from time to time where they are below directories.
 func (c *Command) look(a *app) {
-	watcher := newWatcher()
-	pace := newPace()
-	add := func(all []*eye, name string, d cli.Database) []*eye {
-		return append(all, &eye{
-			view:    view{Database: d, name: name, past: &past{}},
+	watcher, pace := newWatcher(), newPace()
+	eyeOf := func(name string, d cli.Database) *eye {
+		return &eye{
+			view:    view{Database: d, name: terms.Path(name), past: &past{}},
 			options: d.Options(c.Foreign), pace: pace, watcher: watcher, bell: newBell(),
-		})
+		}
 	}
 	for {
 		begin := time.Now()
 		var all []*eye
 		switch {
 		case c.LockFile != "":
-			all = add(all, terms.Path(c.LockFile), c.Database)
+			all = append(all, eyeOf(c.LockFile, c.Database))
 		case c.DB != "":
 			for _, db := range append([]string{c.DB}, c.More...) {
-				all = add(all, terms.Path(db), cli.Database{DB: db})
+				all = append(all, eyeOf(db, cli.Database{DB: db}))
 			}
 		}
 		for _, dir := range c.Dirs {
-			for _, path := range find(dir) {
-				all = add(all, terms.Path(path), cli.Database{LockFile: path})
+			for found := range find(dir, c.Foreign) {
+				e := eyeOf(found.name, cli.Database{LockFile: found.report.Names.Notice})
+				e.report, e.err, e.at = found.report, found.err, begin
+				all = append(all, e)
 			}
 		}
 		for _, e := range all {

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -482,7 +481,7 @@ func (s *sheet) minutes(m minutes) []line {
 		return text(plain, "  ", s.pad(name, 10), " ").and(dim, s.spark(values, most, columns)).and(plain, "  ", says)
 	}
 	worst, contended := "nobody waited", ""
-	if m.worst >= time.Millisecond {
+	if m.worst > 0 {
 		worst = "up to " + short(m.worst)
 	}
 	if m.came > 0 {
@@ -494,9 +493,6 @@ func (s *sheet) minutes(m minutes) []line {
 	most := 0.0
 	for _, v := range m.longest {
 		most = max(most, v)
-	}
-	if most < 0.001 {
-		most = 0
 	}
 	return []line{
 		text(bold, "Last 10 minutes"),
@@ -529,7 +525,7 @@ func (s *sheet) holds(last []*history.Event) (all []line) {
 func (s *sheet) log(v *view) (all []line) {
 	for _, e := range v.past.last(len(v.past.events), func(*history.Event) bool { return true }) {
 		of, when := s.event(e)
-		all = append(all, s.wrap(of, when, tells(e), strings.Repeat(" ", len(when)+2))...)
+		all = append(all, s.wrap(of, when, cli.Event(e), strings.Repeat(" ", len(when)+2))...)
 	}
 	if len(all) == 0 {
 		return s.wrap(plain, "", "Nothing is known of what happened here.", "")
@@ -553,72 +549,42 @@ func (s *sheet) event(e *history.Event) (of look, when string) {
 	return of, "  " + when + "  "
 }
 
-// tells words an event.
+// tells words a hold in one line.
 func tells(e *history.Event) string {
-	party := func(p *history.Party) string {
-		if p == nil {
-			return "somebody"
-		}
-		name := term.Clean(p.Process)
-		if name == "" {
-			name = term.Clean(p.Command)
-		}
-		if name == "" {
-			return "pid " + strconv.Itoa(p.PID)
-		}
-		return fmt.Sprintf("%s (pid %d)", name, p.PID)
+	t := party(&history.Party{PID: e.PID, Process: e.Process, Command: e.Command}) + " held it for " + short(e.Held)
+	if e.Kind == history.Killed {
+		return t + ", and was killed"
 	}
-	t := party(&history.Party{PID: e.PID, Process: e.Process, Command: e.Command})
-	waited := ""
-	if e.Waited >= 10*time.Millisecond {
-		waited = ", waited " + short(e.Waited)
+	if e.Shared {
+		t += ", shared"
+	}
+	if e.Waited > 0 {
+		t += ", waited " + short(e.Waited)
 		if len(e.Blockers) > 0 {
-			waited += " for " + cmp.Or(term.Clean(e.Blockers[0].Process), party(&e.Blockers[0].Party))
+			b := &e.Blockers[0].Party
+			t += " for " + cmp.Or(term.Clean(b.Process), party(b))
 		}
 	}
-	switch e.Kind {
-	case history.Hold:
-		t += " held it for " + short(e.Held)
-		if e.Shared {
-			t += ", shared"
-		}
-		t += waited
-		switch {
-		case e.Ended == history.LostIt:
-			t += ", and lost it to " + party(e.By)
-		case e.Ended == history.Late:
-			t += ", and was ended: its time was up"
-		case e.Ended == history.Signaled:
-			t += ", and died of " + signalName(e.Signal)
-		case e.Ended == history.Exited && e.Code != 0:
-			t += fmt.Sprintf(", exit code %d", e.Code)
-		}
-	case history.GaveUp:
-		switch e.Ended {
-		case history.Busy:
-			t += " did not wait for it"
-		case history.Interrupted:
-			t += " was interrupted while it waited" + strings.TrimPrefix(waited, ", waited")
-		default:
-			t += " gave up after " + short(e.Waited)
-		}
-	case history.Killed:
-		t += " was killed while it had it, after " + short(e.Held)
-	case history.TookOver:
-		t += " had left a stale lock: taken over by " + party(e.By)
-	case history.Healed:
-		t += ": its lock file was removed by somebody, and put back"
-	case history.Lost:
-		t += " lost it, while its command ran, to " + party(e.By)
-	case history.Forced:
-		t += " was forced out"
-		if e.By != nil && e.By.UID >= 0 {
-			t += " by user " + cli.UserName(e.By.UID)
-		}
-	default:
-		t += ": " + term.Clean(string(e.Kind))
+	switch {
+	case e.Ended == history.LostIt:
+		t += ", and lost it"
+	case e.Ended == history.Late:
+		t += ", and was ended: its time was up"
+	case e.Ended == history.Signaled:
+		t += ", and was ended by " + cmp.Or(unix.SignalName(unix.Signal(e.Signal)), "signal "+strconv.Itoa(e.Signal))
+	case e.Ended == history.Exited && e.Code != 0:
+		t += ", exit code " + strconv.Itoa(e.Code)
 	}
 	return t
+}
+
+// party is somebody by his label, or else his command.
+func party(p *history.Party) string {
+	name := cmp.Or(term.Clean(p.Process), term.Clean(p.Command))
+	if name == "" {
+		return "pid " + strconv.Itoa(p.PID)
+	}
+	return fmt.Sprintf("%s (pid %d)", name, p.PID)
 }
 
 // short is a length of time, however short.
@@ -678,11 +644,4 @@ func (s *sheet) prompt(f *forcing) line {
 		return text(bold, "Go on? [y/N]")
 	}
 	return s.keys("esc back")
-}
-
-func signalName(n int) string {
-	if name := unix.SignalName(syscall.Signal(n)); name != "" {
-		return name
-	}
-	return "signal " + strconv.Itoa(n)
 }

@@ -58,6 +58,12 @@ type eye struct {
 // run looks, and hands out what is new, until the context ends.
 func (e *eye) run(ctx context.Context, out chan<- *view) {
 	defer e.watcher.forget(&e.watches)
+	if e.report != nil { // the search has looked
+		if e.err == nil {
+			e.remember()
+		}
+		e.hand(ctx, out)
+	}
 	for first := true; ; first = false {
 		end, ok := e.pace.begin(ctx, first)
 		if !ok {
@@ -69,16 +75,24 @@ func (e *eye) run(ctx context.Context, out chan<- *view) {
 			again, e.hinted = e.at.Add(soonAgain), false
 		}
 		if changed {
-			one := e.view
-			select {
-			case out <- &one:
-			case <-ctx.Done():
-			}
+			e.hand(ctx, out)
 		}
 		e.rest(ctx, again)
 	}
 	if e.reader != nil {
 		e.reader.Close()
+	}
+}
+
+// hand hands out what is known.
+func (e *eye) hand(ctx context.Context, out chan<- *view) {
+	one := e.view
+	if one.err != nil {
+		one.report = nil
+	}
+	select {
+	case out <- &one:
+	case <-ctx.Done():
 	}
 }
 

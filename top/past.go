@@ -68,7 +68,7 @@ func (p *past) add(e *history.Event, at time.Time) {
 	if s := p.at(numberOf(time.UnixMilli(ended)), now); s != nil {
 		s.came++
 		s.longest = max(s.longest, e.Waited)
-		if e.Kind == history.GaveUp || e.Ahead > 0 || e.Waited >= time.Millisecond {
+		if e.Kind == history.GaveUp || e.Waited > 0 {
 			s.waited++
 		}
 	}

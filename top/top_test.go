@@ -188,25 +188,22 @@ Last 10 minutes
 enter open  l log  f force  s sort`, shows(m, 40, 12))
 }
 
-// What is written in the history, in words.
+// A hold in one line.
 func TestTells(t *testing.T) {
 	t.Parallel()
-	by := &history.Party{PID: 9, UID: -1, Process: "thief"}
+	by := history.Party{PID: 9, UID: -1, Process: "thief"}
 	for _, c := range []struct {
 		e    history.Event
 		want string
 	}{
-		{history.Event{Kind: history.Hold, Held: time.Minute, Ended: history.Exited, Code: 3}, "etl (pid 5) held it for 1m00s, exit code 3"},
-		{history.Event{Kind: history.Hold, Held: time.Second, Ended: history.Signaled, Signal: 9, Shared: true}, "etl (pid 5) held it for 1s, shared, and died of SIGKILL"},
-		{history.Event{Kind: history.Hold, Held: time.Second, Ended: history.LostIt, By: by}, "etl (pid 5) held it for 1s, and lost it to thief (pid 9)"},
-		{history.Event{Kind: history.Hold, Waited: 2 * time.Second, Ended: history.Late, Blockers: []history.Blocker{{Party: *by}}}, "etl (pid 5) held it for 0ms, waited 2s for thief, and was ended: its time was up"},
-		{history.Event{Kind: history.GaveUp, Waited: 5 * time.Second, Ended: history.TimedOut}, "etl (pid 5) gave up after 5s"},
-		{history.Event{Kind: history.GaveUp, Ended: history.Busy}, "etl (pid 5) did not wait for it"},
-		{history.Event{Kind: history.Killed, Held: time.Second}, "etl (pid 5) was killed while it had it, after 1s"},
-		{history.Event{Kind: history.Forced, By: by}, "etl (pid 5) was forced out"},
+		{history.Event{Kind: history.Hold, Held: time.Minute, Ended: history.Exited, Code: 3}, "held it for 1m00s, exit code 3"},
+		{history.Event{Kind: history.Hold, Held: time.Second, Ended: history.Signaled, Signal: 9, Shared: true}, "held it for 1s, shared, and was ended by SIGKILL"},
+		{history.Event{Kind: history.Hold, Held: time.Second, Ended: history.LostIt, By: &by}, "held it for 1s, and lost it"},
+		{history.Event{Kind: history.Hold, Waited: 2 * time.Second, Ended: history.Late, Blockers: []history.Blocker{{Party: by}}}, "held it for 0ms, waited 2s for thief, and was ended: its time was up"},
+		{history.Event{Kind: history.Killed, Held: time.Second}, "held it for 1s, and was killed"},
 	} {
 		c.e.Process, c.e.PID = "etl", 5
-		require.Equal(t, c.want, tells(&c.e))
+		require.Equal(t, "etl (pid 5) "+c.want, tells(&c.e))
 	}
 }
 

@@ -4,7 +4,8 @@ package main
 import (
 	"os"
 
+	"github.com/dblock-dev/dblock/internal/companion"
 	"github.com/dblock-dev/dblock/top"
 )
 
-func main() { os.Exit(top.Main(os.Args[1:])) }
+func main() { os.Exit(companion.Code(top.Run(os.Args[1:]))) }
