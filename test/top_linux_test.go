@@ -219,7 +219,9 @@ func TestTopInTheBackground(t *testing.T) {
 	// Who stops it in the way that nobody can refuse leaves the screen as it is.
 	require.NoError(t, unix.Kill(m.inTop(), unix.SIGSTOP))
 	m.await("the shell", `Stopped`)
-	m.run("stty sane; clear; fg")
+	m.run("clear")
+	m.await("nothing of it", `^\$$`)
+	m.run("fg")
 	m.await("the holder again", `(?s)^x\.db\nheld  first.*q quit`)
 	m.keys("q")
 	await(t, "the shell is back", func() bool { return !m.alternate() && m.settings() == before })

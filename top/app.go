@@ -33,10 +33,10 @@ type app struct {
 	stops     chan os.Signal
 	eyes      map[string]*watching
 
-	drawn   time.Time
-	size    [2]int
-	shown   []line      // as the screen has them
-	drawing *time.Timer // nil if nothing is to be drawn
+	dirty bool      // what is shown has changed
+	drawn time.Time // when it was shown
+	size  [2]int
+	shown []line // as the screen has them
 }
 
 // watching is an eye at work.
@@ -64,11 +64,13 @@ func (a *app) loop(ctx context.Context) error {
 	defer signal.Stop(a.stops)
 	tick := time.NewTimer(0)
 	defer tick.Stop()
-	a.dirty()
-	for {
-		var drawing <-chan time.Time
-		if a.drawing != nil {
-			drawing = a.drawing.C
+	for a.dirty = true; ; {
+		var soon <-chan time.Time
+		if wait := redraw - time.Since(a.drawn); a.dirty && wait <= 0 {
+			a.draw()
+			tick.Reset(a.untilTick(time.Now()))
+		} else if a.dirty {
+			soon = time.After(wait)
 		}
 		select {
 		case ev := <-events:
@@ -77,48 +79,37 @@ func (a *app) loop(ctx context.Context) error {
 				if a.key(ctx, ev) {
 					return nil
 				}
-				a.dirty()
+				a.dirty = true
 			case *tcell.EventResize:
 				a.size = [2]int{}
-				a.dirty()
+				a.dirty = true
 			case *tcell.EventError: // the terminal has gone
 				return &cli.SignalError{Signal: unix.SIGHUP}
 			}
 		case v := <-a.views:
 			if a.eyes[v.name] != nil {
 				a.model.take(v)
-				a.dirty()
+				a.dirty = true
 			}
 		case found := <-a.found:
 			a.meet(ctx, found)
-			a.dirty()
+			a.dirty = true
 		case p := <-a.progress:
 			a.forced(p)
-			a.dirty()
+			a.dirty = true
 		case <-tick.C:
-			// A moment after the full second, when the looks at that time are over.
-			tick.Reset(a.untilTick(time.Now()))
-			a.dirty()
-		case <-drawing:
-			a.draw()
-			tick.Reset(a.untilTick(time.Now()))
+			a.dirty = true
+		case <-soon:
 		case sig := <-a.stops:
 			if sig == unix.SIGTSTP {
 				a.suspend()
 			} else {
 				a.again() // somebody had stopped us in another way
 			}
-			a.dirty()
+			a.dirty = true
 		case sig := <-ends:
 			return &cli.SignalError{Signal: sig.(syscall.Signal)}
 		}
-	}
-}
-
-// dirty has the screen drawn anew, soon.
-func (a *app) dirty() {
-	if a.drawing == nil {
-		a.drawing = time.NewTimer(max(0, redraw-time.Since(a.drawn)))
 	}
 }
 
@@ -159,7 +150,7 @@ func (a *app) meet(ctx context.Context, found []*eye) {
 
 // draw shows the model. The terminal gets what differs.
 func (a *app) draw() {
-	a.drawing, a.drawn = nil, time.Now()
+	a.dirty, a.drawn = false, time.Now()
 	width, height := a.screen.Size()
 	if width < 1 || height < 1 {
 		return

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -112,6 +113,8 @@ func (c *Command) run(given func(string) bool) error {
 	if err := screen.Init(); err != nil {
 		return err
 	}
+	// Who wakes up for an instant each second does not need a second thread that wakes with him.
+	runtime.GOMAXPROCS(1)
 	a := newApp(screen, c)
 	defer screen.Fini()
 	defer a.rescue()

@@ -525,7 +525,7 @@ func (s *sheet) holds(last []*history.Event) (all []line) {
 func (s *sheet) log(v *view) (all []line) {
 	for _, e := range v.past.last(len(v.past.events), func(*history.Event) bool { return true }) {
 		of, when := s.event(e)
-		all = append(all, s.wrap(of, when, cli.Event(e), strings.Repeat(" ", len(when)+2))...)
+		all = append(all, s.wrap(of, when, cli.Event(e), strings.Repeat(" ", len(when)))...)
 	}
 	if len(all) == 0 {
 		return s.wrap(plain, "", "Nothing is known of what happened here.", "")
