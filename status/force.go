@@ -114,14 +114,8 @@ func (f *Force) progress(step lock.BreakStep, ps []lock.Process) {
 
 // ask gets consent for a holder that is alive.
 func (f *Force) ask(r *lock.Report) bool {
-	condemned, err := r.Condemned()
-	var others *lock.OthersError
-	if errors.As(err, &others) {
-		f.denied, f.fixed = err, !r.Removable()
-		return false
-	}
-	if len(condemned) == 0 && r.Holder != nil && !r.Removable() {
-		f.denied = f.outOfReach(r)
+	condemned, denied := f.condemned(r)
+	if denied {
 		return false
 	}
 	if f.Yes {

@@ -71,6 +71,9 @@ func (e *explainer) help() string { return fmt.Sprintf("see `dblock %s --help`",
 // arguments returns what is wrong with the first argument that is.
 func (e *explainer) arguments(args []string, runs bool) error {
 	places := len(e.node.Positional)
+	if places > 0 && e.node.Positional[places-1].IsSlice() {
+		places = len(args)
+	}
 	for len(args) > 0 {
 		arg := args[0]
 		args = args[1:]
