@@ -20,7 +20,8 @@ func find(dir string, f cli.Foreign) iter.Seq[found] {
 	return func(yield func(found) bool) {
 		abs, _ := filepath.Abs(dir)
 		root, _ := filepath.EvalSymlinks(abs)
-		for r, err := range lock.Survey(dir, lock.SurveyOptions{Options: cli.Database{}.Options(f)}) {
+		rules := cli.Database{}.Options(f)
+		for r, err := range lock.Survey(dir, lock.SurveyOptions{StaleTimeout: rules.StaleTimeout, Stale: rules.Stale}) {
 			if r == nil {
 				continue
 			}
