@@ -16,6 +16,8 @@ Usage:
   dblock status -d PATH            show who holds the lock, and who waits
   dblock force -d PATH             remove a lock that is stuck
   dblock log -d PATH               show what has happened to the lock
+  dblock stats -d PATH             who waited how long, and for whom
+  dblock top -d PATH               watch it in the terminal
   eval "$(dblock hold -d PATH)"    hold the lock in a shell script
   dblock release                   release it before the script ends
   dblock session                   serve a program, by lines of JSON
