@@ -199,17 +199,26 @@ func duration(d time.Duration) string {
 	case ms == 0:
 		return "0"
 	case ms < 9.95:
-		return fmt.Sprintf("%.1f ms", ms)
+		return fixed(ms, 1) + " ms"
 	case ms < 999.5:
-		return fmt.Sprintf("%.0f ms", ms)
+		return fixed(ms, 0) + " ms"
 	case ms < 9950:
-		return fmt.Sprintf("%.1f s", ms/1000)
+		return fixed(ms/1000, 1) + " s"
 	case s < 60:
 		return fmt.Sprintf("%d s", s)
 	case s < 3600:
 		return fmt.Sprintf("%d min %d s", s/60, s%60)
 	}
 	return fmt.Sprintf("%d h %d min", s/3600, s%3600/60)
+}
+
+// fixed has that many decimals, 0 or 1, and rounds as browsers do: halves, which a binary fraction
+// only has exactly in multiples of a quarter, up.
+func fixed(x float64, decimals int) string {
+	if 4*x == math.Trunc(4*x) {
+		x = math.Nextafter(x, math.Inf(1))
+	}
+	return strconv.FormatFloat(x, 'f', decimals, 64)
 }
 
 // count is a number with its thousands apart.
@@ -223,7 +232,7 @@ func count(n int) string {
 
 func percent(f float64) string {
 	if f > 0 && f < 0.0995 {
-		return fmt.Sprintf("%.1f %%", 100*f)
+		return fixed(100*f, 1) + " %"
 	}
-	return fmt.Sprintf("%.0f %%", 100*f)
+	return fixed(100*f, 0) + " %"
 }

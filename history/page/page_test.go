@@ -198,11 +198,12 @@ func TestTooManyEvents(t *testing.T) {
 func TestDuration(t *testing.T) {
 	t.Parallel()
 	for d, want := range map[time.Duration]string{
-		0: "0", 40 * time.Microsecond: "0.0 ms", 1234 * time.Microsecond: "1.2 ms", 42 * time.Millisecond: "42 ms", 999600 * time.Microsecond: "1.0 s", 9960 * time.Millisecond: "10 s",
+		0: "0", 40 * time.Microsecond: "0.0 ms", 1234 * time.Microsecond: "1.2 ms", 1250 * time.Microsecond: "1.3 ms", 1350 * time.Microsecond: "1.4 ms", 150 * time.Microsecond: "0.1 ms", 12500 * time.Microsecond: "13 ms", 42 * time.Millisecond: "42 ms", 999600 * time.Microsecond: "1.0 s", 9960 * time.Millisecond: "10 s",
 		59700 * time.Millisecond: "1 min 0 s", 61 * time.Second: "1 min 1 s", 2*time.Hour + 5*time.Minute: "2 h 5 min",
 	} {
 		require.Equal(t, want, duration(d))
 	}
+	require.Equal(t, []string{"0 %", "0.3 %", "63 %", "100 %"}, []string{percent(0), percent(.0025), percent(.625), percent(1)})
 }
 
 // A page is sent by mail and opened on telephones.
