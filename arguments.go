@@ -45,12 +45,13 @@ func dispatch(args []string, sigs *signals.Listener) error {
 		return err
 	}
 	if rest != nil && !strings.HasPrefix(ctx.Command(), "run") {
-		return cli.Usage(ctx.Command()+" takes no command", "`dblock -d PATH -- COMMAND` runs one")
+		return cli.Usage(strings.Fields(ctx.Command())[0]+" takes no command", "`dblock -d PATH -- COMMAND` runs one")
 	}
 	g.Run.Unescape()
 	g.Status.Unescape()
 	g.Force.Unescape()
 	g.Log.Unescape()
+	g.Ls.Unescape()
 	g.Session.Unescape()
 	g.Session.Called(number())
 	g.Doctor.Unescape()

@@ -19,6 +19,7 @@ Usage:
   eval "$(dblock hold -d PATH)"    hold the lock in a shell script
   dblock release                   release it before the script ends
   dblock session                   serve a program, by lines of JSON
+  dblock ls [DIR]                  list all locks below a directory
   dblock doctor -d PATH            find out whether locking works there
 
 Flags:
@@ -37,7 +38,7 @@ Examples:
   dblock -d app.db -c 'node export.js | gzip > export.gz'
 
 All flags: dblock help run, help status, help force, help log,
-help session, help doctor. The manual: man dblock
+help ls, help session, help doctor. The manual: man dblock
 `
 
 // help prints the summary, or all that there is to say about the command that was named.

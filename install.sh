@@ -12,14 +12,14 @@ usage: ./install.sh [--uninstall | --build FILE]
 
 Builds dblock with Go from the checkout that this script is in, and installs
 
-    PREFIX/bin/dblock
+    PREFIX/bin/dblock, and beside it its companions, dblock-*
     PREFIX/share/man/man1/dblock.1
 
 PREFIX is $HOME/.local unless the environment says otherwise. DESTDIR, if set,
 is put before it (for packages). No other file is touched.
 
-  --uninstall   remove these two files
-  --build FILE  only build, to FILE
+  --uninstall   remove these files
+  --build FILE  only build dblock, to FILE
   --help        show this
 END
 }
@@ -148,8 +148,27 @@ build() {
 	if [ -e .git ] && git status --porcelain >/dev/null 2>&1; then
 		vcs=true
 	fi
-	CGO_ENABLED=0 GOWORK=off go build -trimpath -buildvcs=$vcs -ldflags "$ldflags" -o "$work/dblock" . ||
+	compile "$ldflags" "$work/dblock" .
+}
+
+# compile FLAGS TARGET PACKAGE
+compile() {
+	CGO_ENABLED=0 GOWORK=off go build -trimpath -buildvcs="$vcs" -ldflags "$1" -o "$2" "$3" ||
 		die 'the build failed; what Go had to say about it is above'
+}
+
+# companions prints the names of the programs that dblock comes with.
+companions() {
+	for dir in "$source"/cmd/*/; do
+		basename "$dir"
+	done
+}
+
+# build_companions builds them where build has built dblock.
+build_companions() {
+	for name in $(companions); do
+		compile "-s -w" "$work/$name" "./cmd/$name"
+	done
 }
 
 # put FILE MODE DIRECTORY NAME: the new file replaces the old one in one step,
@@ -211,7 +230,11 @@ install() {
 	check_go
 	make_work
 	build
+	build_companions
 	put "$work/dblock" 755 "$destdir$bin" dblock
+	for name in $(companions); do
+		put "$work/$name" 755 "$destdir$bin" "$name"
+	done
 	put "$source/docs/dblock.1" 644 "$destdir$man" dblock.1
 	if [ -z "$destdir" ]; then
 		tell_path
@@ -220,7 +243,10 @@ install() {
 
 uninstall() {
 	found=
-	for file in "$destdir$bin/dblock" "$destdir$man/dblock.1"; do
+	for file in "$destdir$bin/dblock" "$destdir$bin"/dblock-* "$destdir$man/dblock.1"; do
+		case $file in
+		"$destdir$bin"/dblock-*) companions | grep -qxF "${file##*/}" || continue ;;
+		esac
 		if [ -e "$file" ] || [ -L "$file" ]; then
 			found=yes
 			rm -f -- "$file" || die "cannot remove $file" 'run this as the user who installed it'

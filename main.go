@@ -34,12 +34,13 @@ type grammar struct {
 	Hold    hold.Command     `cmd:"" help:"Hold the lock in a shell script: eval \"$(dblock hold -d PATH)\"."`
 	Release hold.Release     `cmd:"" help:"Release what this shell holds."`
 	Session session.Command  `cmd:"" help:"Serve a program in any language, by lines of JSON."`
+	Ls      status.List      `cmd:"" help:"List all locks below a directory."`
 	Doctor  doctor.Command   `cmd:"" help:"Find out whether locking works here."`
 	Version kong.VersionFlag `help:"Print the version."`
 }
 
 // deaf are the subcommands that a signal does to what it does to any program.
-var deaf = []string{"status", "force", "release", "doctor", "log"}
+var deaf = []string{"status", "force", "release", "ls", "doctor", "log"}
 
 func main() {
 	if err := companion(os.Args[1:]); err != nil {

@@ -329,7 +329,7 @@ func (c *circle) databases(n Names) func(file string) string {
 			if k.notice == "" {
 				continue
 			}
-			for _, id := range (Names{State: k.notice + ".d"}).queueFiles() {
+			for _, id := range (Names{State: k.notice + stateSuffix}).queueFiles() {
 				if proc.Is(file, id) {
 					if k.db != "" {
 						return k.db

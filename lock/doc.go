@@ -44,6 +44,8 @@ package lock
 //	kill_holders.go ending the processes that have it, for Break
 //	record.go       what is written into the history, and when
 //	facts.go        Facts: what else this system shows of those who hold a lock or wait
+//	watch.go        Watch: a lock's reports, one for each change
+//	survey.go       Survey: all locks below a directory
 //	inspect.go      Inspect: who holds a lock, and who waits
 //	environment.go  what a command is told of the hold that it runs under
 //	names.go        the files of a lock: from a database's path to the lock file's

@@ -126,7 +126,7 @@ func (o outer) about(n Names) bool {
 	if o.path == n.Notice {
 		return true
 	}
-	theirs, err1 := Names{State: o.path + ".d"}.identifyRoom()
+	theirs, err1 := Names{State: o.path + stateSuffix}.identifyRoom()
 	ours, err2 := n.identifyRoom()
 	return err1 == nil && err2 == nil && theirs == ours
 }

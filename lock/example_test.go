@@ -203,3 +203,24 @@ func ExampleGuard() {
 	// 1 row
 	// <nil>
 }
+
+// A program that shows who has a lock, and for how long it stays so.
+func ExampleWatch() {
+	for r, err := range lock.Watch(context.Background(), "data/app.db", lock.Options{}) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(r.State, len(r.Waiters), "waiting")
+	}
+}
+
+// All locks below a directory.
+func ExampleSurvey() {
+	for r, err := range lock.Survey("/srv", lock.SurveyOptions{OneFileSystem: true}) {
+		if err != nil {
+			log.Print(err) // a directory, or a lock, that may not be read
+			continue
+		}
+		fmt.Println(r.State, r.Names.Notice)
+	}
+}

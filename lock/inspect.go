@@ -166,9 +166,12 @@ func Inspect(db string, opts Options) (*Report, error) {
 	return r, err
 }
 
-func inspect(n Names, opts Options) (*Report, error) {
+func inspect(n Names, opts Options) (*Report, error) { return inspectBy(proc.AllLocks, n, opts) }
+
+// inspectBy does that with a table that may have been read before.
+func inspectBy(table func() (proc.Locks, bool), n Names, opts Options) (*Report, error) {
 	for tries := 0; ; tries++ {
-		r, err := look(n, opts)
+		r, err := look(n, opts, table)
 		if err != nil || tries > 3 || r.seen == nil || r.State != StateStale && r.State != StateOrphaned {
 			return r, err
 		}
@@ -177,11 +180,12 @@ func inspect(n Names, opts Options) (*Report, error) {
 		if id, err := inode.Identify(n.Notice); err == nil && id == r.seen.ID {
 			return r, nil
 		}
+		table = proc.AllLocks
 	}
 }
 
-func look(n Names, opts Options) (*Report, error) {
-	r := &Report{Names: n, KeptBy: -1, table: proc.AllLocks}
+func look(n Names, opts Options, table func() (proc.Locks, bool)) (*Report, error) {
+	r := &Report{Names: n, KeptBy: -1, table: table}
 	queued := r.lookAtQueue()
 	seen, err := notice.Read(n.Notice)
 	begin := time.Now()

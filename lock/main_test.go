@@ -434,7 +434,7 @@ func waiting(t testing.TB, names Names, n int) {
 		if found == n {
 			agreed++
 		} else {
-			agreed = 0
+			agreed = max(0, agreed-1)
 		}
 		found = 0
 		for _, p := range []string{names.room(), names.turnstile(Low), names.turnstile(Normal), names.turnstile(High)} {

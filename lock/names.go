@@ -20,6 +20,12 @@ type Names struct {
 	State  string // the directory of the kernel's queue
 }
 
+// How the names of lock files that follow from a database's end, and those of all state directories.
+const (
+	noticeSuffix = ".lock"
+	stateSuffix  = ".d"
+)
+
 // The files of the state directory.
 const (
 	roomName  = queue.Room
@@ -71,16 +77,16 @@ func Resolve(db, lockFile string) (Names, error) {
 		if db == "" || s == "" {
 			return n, &fs.PathError{Op: "lock", Path: db, Err: ErrName}
 		}
-		n.Notice = filepath.Join(filepath.Dir(n.DB), "."+s+".lock")
+		n.Notice = filepath.Join(filepath.Dir(n.DB), "."+s+noticeSuffix)
 	}
-	n.State = n.Notice + ".d"
+	n.State = n.Notice + stateSuffix
 	return n, nil
 }
 
 // named reports whether the lock file was named by the user. Where its name was made
 // of the database's nobody keeps a file of another kind.
 func (n Names) named() bool {
-	return n.DB == "" || n.DB == n.Notice || n.Notice != filepath.Join(filepath.Dir(n.DB), "."+stem(filepath.Base(n.DB))+".lock")
+	return n.DB == "" || n.DB == n.Notice || n.Notice != filepath.Join(filepath.Dir(n.DB), "."+stem(filepath.Base(n.DB))+noticeSuffix)
 }
 
 // links is how many names the database has, if there are several.

@@ -13,7 +13,7 @@ import (
 const valued = "dwEpc" // letters with a value
 
 var switches = []string{ // long flags without one
-	"nonblock", "shared", "exclusive", "close", "quiet", "verbose", "json", "exit-code", "force", "yes", "if-stale", "no-history", "follow", "help", "version",
+	"nonblock", "shared", "exclusive", "close", "quiet", "verbose", "json", "exit-code", "force", "yes", "if-stale", "no-history", "follow", "watch", "until-free", "all", "one-file-system", "help", "version",
 }
 
 // spellings are flock(1)'s for flags that have other names here; -e is -x, too.

@@ -85,6 +85,11 @@ func (w *waiting) conflict(err error) error {
 	return e
 }
 
+// NotFree says who held the lock to the end of a wait until it is free, and what one can do.
+func NotFree(d cli.Database, held *lock.HeldError) (text, hint string) {
+	return (&Asking{Database: d, longer: "wait longer with --wait"}).heldBy(held)
+}
+
 // heldBy says who held the lock to the end of the wait, and what one can do.
 func (a *Asking) heldBy(held *lock.HeldError) (text, hint string) {
 	text = term.Path(held.Path) + " is locked"

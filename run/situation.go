@@ -20,6 +20,9 @@ type situation struct {
 	queue string // how many are ahead of us, or wait if we do not; empty: nobody
 }
 
+// Situation says who has the lock, and how many wait.
+func Situation(r *lock.Report) string { return situationOf(r, 0).String() }
+
 func situationOf(r *lock.Report, self int) situation {
 	s := situation{what: "held", who: "its holder"}
 	switch {

@@ -206,3 +206,20 @@ func (w *waiting) clear() {
 		w.shown = false
 	}
 }
+
+// Tell tells what is being waited for by one who waits for the lock to be free, and is not in the
+// queue, until done is closed.
+func Tell(db string, opts lock.Options, done <-chan struct{}) {
+	w := &waiting{opts: opts, start: time.Now()}
+	w.db.Store(&db)
+	defer w.clear()
+	w.begin()
+	for {
+		select {
+		case <-w.due():
+			w.show()
+		case <-done:
+			return
+		}
+	}
+}

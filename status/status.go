@@ -17,6 +17,7 @@ import (
 
 	"github.com/dblock-dev/dblock/internal/cli"
 	"github.com/dblock-dev/dblock/lock"
+	"github.com/dblock-dev/dblock/run"
 )
 
 // Command is the grammar of `dblock status`.
@@ -33,12 +34,25 @@ type Command struct {
 	ID       string       `name:"id" placeholder:"ID" help:"With --force: only this lock, live or not."`
 	IfStale  bool         `help:"With --force: only what is stale."`
 	Kill     cli.Duration `name:"kill-after" default:"10s" placeholder:"D" help:"With --force: how long after SIGTERM to send SIGKILL (${default})."`
+
+	Watch            bool         `help:"Print a line for each change, until it is interrupted."`
+	UntilFree        bool         `help:"Wait until it is free, without joining the queue."`
+	Wait             cli.Duration `short:"w" default:"forever" placeholder:"D" help:"With --until-free: how long to wait (${default})."`
+	ConflictExitCode run.ExitCode `short:"E" default:"75" placeholder:"N" help:"With --until-free: the exit code when it was not free in time (${default})."`
 }
 
 // Run shows the lock.
 func (c *Command) Run(k *kong.Context) error {
 	if err := c.Check(cli.Given(k)); err != nil {
 		return err
+	}
+	if c.Watch || c.UntilFree {
+		return c.follow()
+	}
+	for _, name := range []string{"wait", "conflict-exit-code"} {
+		if given := cli.Given(k); given(name) {
+			return cli.Usage("--"+name+" goes with --until-free", "`dblock status --until-free` waits")
+		}
 	}
 	if c.Force {
 		f := Force{Database: c.Database, Foreign: c.Foreign, Yes: c.Yes, ID: c.ID, IfStale: c.IfStale, KillAfter: c.Kill, Quiet: c.Quiet}
@@ -105,7 +119,18 @@ func nowhere(err error, d cli.Database) error {
 // document is the JSON form; see docs/dblock.1, STATUS AS JSON. Names are only
 // added while its version is 1.
 type document struct {
-	Version      int           `json:"version"`
+	Version int   `json:"version"`
+	Time    int64 `json:"time,omitempty"`
+	lockJSON
+	Running      []runningJSON `json:"running"`
+	Inside       bool          `json:"inside"`
+	Openers      []openerJSON  `json:"openers"`
+	OpenersKnown bool          `json:"openers_known"`
+	HoldersKnown bool          `json:"holders_known"`
+}
+
+// lockJSON is what a report says of a lock.
+type lockJSON struct {
 	State        lock.State    `json:"state"`
 	Locked       bool          `json:"locked"`
 	Stale        bool          `json:"stale"`
@@ -123,11 +148,6 @@ type document struct {
 	Owners       []briefJSON   `json:"owners"`
 	Remaining    []briefJSON   `json:"remaining"`
 	Stopped      []briefJSON   `json:"stopped"`
-	Running      []runningJSON `json:"running"`
-	Inside       bool          `json:"inside"`
-	Openers      []openerJSON  `json:"openers"`
-	OpenersKnown bool          `json:"openers_known"`
-	HoldersKnown bool          `json:"holders_known"`
 	KeptBy       *int          `json:"kept_by,omitempty"`
 	Barred       string        `json:"barred,omitempty"`
 }
@@ -193,13 +213,16 @@ func writeJSON(w io.Writer, r *lock.Report, f *lock.Facts) error {
 
 // JSON is the report as one JSON object, which --json prints with line breaks. It is safe to
 // show.
-func JSON(r *lock.Report, f *lock.Facts) ([]byte, error) {
+func JSON(r *lock.Report, f *lock.Facts) ([]byte, error) { return jsonAt(time.Time{}, r, f) }
+
+// jsonAt is that with the time at which it was so.
+func jsonAt(at time.Time, r *lock.Report, f *lock.Facts) ([]byte, error) {
 	d := document{
-		Version: 1, State: r.State, Locked: r.Locked(), Stale: r.Stale, Database: r.Names.DB, LockFile: r.Names.Notice, ID: r.ID,
-		AgeMS: r.Age.Milliseconds(), Evidence: r.Evidence, WaitingKnown: r.WaitersKnown,
-		Readers: processes(r.Readers, nil), Waiting: processes(r.Waiters, f.Deadlines), Orphans: append([]int{}, r.Orphans...),
-		Left: briefs(r.Left), Owners: briefs(r.Owners), Remaining: briefs(r.Remaining), Stopped: briefs(r.Stopped),
+		Version: 1, lockJSON: lockOf(r, f.Deadlines),
 		Running: []runningJSON{}, Inside: f.Inside, Openers: []openerJSON{}, OpenersKnown: f.OpenersKnown, HoldersKnown: f.HoldersKnown,
+	}
+	if !at.IsZero() {
+		d.Time = at.UnixMilli()
 	}
 	for _, p := range f.Running {
 		d.Running = append(d.Running, runningJSON{brief(p.Process), p.Under, p.Args, p.Dir})
@@ -210,6 +233,18 @@ func JSON(r *lock.Report, f *lock.Facts) ([]byte, error) {
 			o.UID = &p.Process.UID
 		}
 		d.Openers = append(d.Openers, o)
+	}
+	out, err := json.Marshal(d)
+	return ascii(out), err
+}
+
+// lockOf is what a report says of a lock, and when those will give up who wait, by pid.
+func lockOf(r *lock.Report, deadlines map[int]time.Time) lockJSON {
+	d := lockJSON{
+		State: r.State, Locked: r.Locked(), Stale: r.Stale, Database: r.Names.DB, LockFile: r.Names.Notice, ID: r.ID,
+		AgeMS: r.Age.Milliseconds(), Evidence: r.Evidence, WaitingKnown: r.WaitersKnown,
+		Readers: processes(r.Readers, nil), Waiting: processes(r.Waiters, deadlines), Orphans: append([]int{}, r.Orphans...),
+		Left: briefs(r.Left), Owners: briefs(r.Owners), Remaining: briefs(r.Remaining), Stopped: briefs(r.Stopped),
 	}
 	if r.KeptBy >= 0 {
 		d.KeptBy = &r.KeptBy
@@ -227,8 +262,7 @@ func JSON(r *lock.Report, f *lock.Facts) ([]byte, error) {
 		}
 		d.Holder = j
 	}
-	out, err := json.Marshal(d)
-	return ascii(out), err
+	return d
 }
 
 // ascii escapes what JSON allows and a terminal might not survive: C1 control

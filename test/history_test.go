@@ -53,7 +53,9 @@ func brief(all []told) (s []string) {
 func TestLogOfEndings(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	run := func(label string, args ...string) { execute(t, dir, append([]string{"-d", "x.db", "-p", label}, args...)...) }
+	run := func(label string, args ...string) {
+		execute(t, dir, append([]string{"-d", "x.db", "-p", label}, args...)...)
+	}
 	run("ok", "--", "true")
 	run("code", "--", "sh", "-c", "exit 7")
 	run("signal", "--", "sh", "-c", "kill -9 $$")

@@ -42,6 +42,14 @@ func TestMisuse(t *testing.T) {
 		{"hold -d x --for sh", `--for: "sh" is not the number of a process`, "give a shell's own as --for $$"},
 		{"hold -d x -n -w 3", "--nonblock and --wait exclude each other", "give one of them"},
 		{"hold -d x -- true", "hold takes no command", "`dblock -d PATH -- COMMAND` runs one"},
+		{"ls a b", `dblock ls takes one dir, and no "b" as well`, "leave it out; a path with a space in it is quoted"},
+		{"ls -d x", "unknown flag -d for dblock ls", "see `dblock ls --help`"},
+		{"ls a --al", "unknown flag --al", "did you mean --all?"},
+		{"ls a -- true", "ls takes no command", "`dblock -d PATH -- COMMAND` runs one"},
+		{"status -w 3 -d x", "--wait goes with --until-free", "`dblock status --until-free` waits"},
+		{"status --until-free -d x -d y", "--until-free is about one database, and several are named", "name one at a time"},
+		{"status --watch --force -d x", "--force and --watch exclude each other", "give one of them"},
+		{"status --until-free -E 256 -d x", `--conflict-exit-code: "256" is not an exit code`, "give a whole number from 0 to 255"},
 		{"release x", `dblock release takes flags only, and no "x"`, "the database is named with -d: `dblock release -d x`"},
 		// A database that is named where the command's arguments are.
 		{"unlock -d x", `-d must come before the command: what follows "unlock" belongs to it`, "`dblock force -d DIR/x`"},
@@ -133,17 +141,18 @@ func TestMisuse(t *testing.T) {
 func TestProgramsThatAreCalledLikeSubcommands(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	for _, name := range []string{"status", "statsu", "help", "version"} {
+	for _, name := range []string{"status", "statsu", "help", "version", "ls"} {
 		require.NoError(t, os.WriteFile(dir+"/"+name, []byte("#!/bin/sh\necho my $0 $*\n"), 0o755))
 	}
 	path := "PATH=" + dir + ":" + os.Getenv("PATH")
 	for _, args := range [][]string{
 		{"-d", "x.db", "--", "status", "-v"}, {"run", "-d", "x.db", "status", "-v"}, {"-d", "x.db", "./status", "-v"},
 		{"-d", "x.db", "statsu", "-v"}, {"-d", "x.db", "version", "-v"}, {"-d", "x.db", "help", "-v"},
+		{"-d", "x.db", "ls", "-v"},
 	} {
 		r := finish(t, with(command(t, dir, args...), path))
 		require.Zero(t, r.code(), "%q: %s", args, r.stderr)
-		require.Regexp(t, `^my \S*(status|statsu|help|version) -v\n$`, r.stdout)
+		require.Regexp(t, `^my \S*(status|statsu|help|version|ls) -v\n$`, r.stdout)
 	}
 	// One that is not called like that at all is not found, as ever.
 	for _, args := range [][]string{{"-d", "x.db", "bun", "install"}, {"-d", "x.db", "nonesuch"}, {"-d", "x.db", "./statuses"}, {"-d", "x.db", "--", "statsuu"}} {

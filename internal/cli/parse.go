@@ -70,12 +70,20 @@ func (e *explainer) help() string { return fmt.Sprintf("see `dblock %s --help`",
 
 // arguments returns what is wrong with the first argument that is.
 func (e *explainer) arguments(args []string, runs bool) error {
+	places := len(e.node.Positional)
 	for len(args) > 0 {
 		arg := args[0]
 		args = args[1:]
 		if arg == "-" || !strings.HasPrefix(arg, "-") {
 			if runs {
 				return nil // the command begins here
+			}
+			if places > 0 {
+				places--
+				continue
+			}
+			if e.node.Positional != nil {
+				return Usage(fmt.Sprintf("dblock %s takes one %s, and no %q as well", e.node.Name, e.node.Positional[0].Name, Unescape(arg)), "leave it out; a path with a space in it is quoted")
 			}
 			hint := fmt.Sprintf("the database is named with -d: `dblock %s -d %s`", e.node.Name, Quote(Unescape(arg)))
 			switch {

@@ -142,3 +142,9 @@ type Opened struct {
 	Writing bool // it may write to it by that descriptor
 	Locked  bool // it has locked it, or a part of it
 }
+
+// Mount is a filesystem where it is mounted.
+type Mount struct {
+	Device string // the same for all mounts of one filesystem
+	Kernel bool   // it has the kernel's own files, and no others
+}

@@ -185,8 +185,9 @@ func parseLocks(table []byte) (all Locks) {
 
 // Claims lists who holds and who waits for the flock of a file, in the kernel's order.
 func (l Locks) Claims(id inode.ID) (claims []Claim) {
+	inode := ":" + strconv.FormatUint(id.Ino, 10)
 	for _, line := range l {
-		if line.kind == "FLOCK" && same(line.inode, id) {
+		if line.kind == "FLOCK" && strings.HasSuffix(line.inode, inode) && same(line.inode, id) {
 			claims = append(claims, line.claim)
 		}
 	}

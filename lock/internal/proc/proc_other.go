@@ -48,6 +48,9 @@ func Is(string, inode.ID) bool { return false }
 // Claims knows nothing here.
 func Claims(inode.ID) ([]Claim, bool) { return nil, false }
 
+// Mounts knows nothing here.
+func Mounts() map[string]Mount { return nil }
+
 // Holding knows nothing here.
 func Holding(inode.ID) []Holder { return nil }
 

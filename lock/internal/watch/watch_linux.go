@@ -1,9 +1,10 @@
 // Package watch tells when something happens to single files: removed,
-// replaced, written. It watches inodes, not directories, so that a
-// busy database beside the lock file wakes nobody up.
+// replaced, written. It watches inodes, so that a busy database beside the lock
+// file wakes nobody up; and directories only for a file that is not there yet.
 package watch
 
 import (
+	"bytes"
 	"os"
 	"sync"
 	"time"
@@ -15,10 +16,13 @@ import (
 // What happened.
 type What uint32
 
-// Moved covers every change of the file's names: removal, renaming, replacement.
+// Moved covers every change of the file's names: removal, renaming, replacement. Closed is
+// told when one who could write to it has closed it, which the end of a process does for it.
 const (
 	Moved   What = unix.IN_ATTRIB | unix.IN_DELETE_SELF | unix.IN_MOVE_SELF
 	Written What = unix.IN_MODIFY
+	Closed  What = unix.IN_CLOSE_WRITE
+	created What = unix.IN_CREATE | unix.IN_MOVED_TO
 )
 
 // Watcher watches some files.
@@ -32,7 +36,8 @@ type Watcher struct {
 
 	// Guarded by all.mu:
 	happened What
-	files    map[int]What // by watch descriptor
+	files    map[int]What   // by watch descriptor
+	awaited  map[int]string // the name that is to appear in a directory
 	closed   bool
 }
 
@@ -64,7 +69,7 @@ func New() (*Watcher, error) {
 		all.on = &instance{fd, os.NewFile(uintptr(fd), "inotify"), map[int][]*Watcher{}, map[*Watcher]bool{}}
 		go all.on.read()
 	}
-	w := &Watcher{on: all.on, events: make(chan struct{}, 1), files: map[int]What{}}
+	w := &Watcher{on: all.on, events: make(chan struct{}, 1), files: map[int]What{}, awaited: map[int]string{}}
 	w.on.all[w] = true
 	return w, nil
 }
@@ -72,13 +77,23 @@ func New() (*Watcher, error) {
 // Add watches the file that path names now, and replaces what was watched
 // before of the same file.
 func (w *Watcher) Add(path string, what What) error {
+	return w.add(path, what, unix.IN_DONT_FOLLOW, "")
+}
+
+// AddName watches a directory until a file of that name appears there. What else appears
+// wakes nobody up but the one that reads the events of this process.
+func (w *Watcher) AddName(dir, name string) error {
+	return w.add(dir, created, unix.IN_ONLYDIR, name)
+}
+
+func (w *Watcher) add(path string, what What, how uint32, name string) error {
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	if w.closed {
 		return os.ErrClosed
 	}
 	// An event that is read before this is done waits for the mutex.
-	wd, err := unix.InotifyAddWatch(w.on.fd, path, uint32(what)|unix.IN_DONT_FOLLOW|unix.IN_MASK_ADD)
+	wd, err := unix.InotifyAddWatch(w.on.fd, path, uint32(what)|how|unix.IN_MASK_ADD)
 	if err != nil {
 		return os.NewSyscallError("inotify_add_watch", err)
 	}
@@ -86,7 +101,26 @@ func (w *Watcher) Add(path string, what What) error {
 		w.on.users[wd] = append(w.on.users[wd], w)
 	}
 	w.files[wd] = what
+	if name != "" {
+		w.awaited[wd] = name
+	}
 	return nil
+}
+
+// Forget ends what was added. What has happened until now is still told.
+func (w *Watcher) Forget() {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	w.forget()
+}
+
+// forget does that. The mutex is locked.
+func (w *Watcher) forget() {
+	for wd := range w.files {
+		w.on.leave(wd, w)
+	}
+	clear(w.files)
+	clear(w.awaited)
 }
 
 // Wait returns what happened since the last call, or 0 when the deadline came
@@ -139,9 +173,7 @@ func (w *Watcher) leaveAll() bool {
 	}
 	w.closed = true
 	w.wake()
-	for wd := range w.files {
-		w.on.leave(wd, w)
-	}
+	w.forget()
 	delete(w.on.all, w)
 	if len(w.on.all) > 0 {
 		return false
@@ -175,15 +207,16 @@ func (on *instance) read() {
 		all.mu.Lock()
 		for at := 0; at+unix.SizeofInotifyEvent <= n; {
 			ev := (*unix.InotifyEvent)(unsafe.Pointer(&buf[at]))
-			on.tell(int(ev.Wd), What(ev.Mask))
+			name := buf[at+unix.SizeofInotifyEvent:][:ev.Len]
+			on.tell(int(ev.Wd), What(ev.Mask), string(bytes.TrimRight(name, "\x00")))
 			at += unix.SizeofInotifyEvent + int(ev.Len)
 		}
 		all.mu.Unlock()
 	}
 }
 
-// tell hands out one event.
-func (on *instance) tell(wd int, what What) {
+// tell hands out one event; name is that of the file in a directory.
+func (on *instance) tell(wd int, what What, name string) {
 	if what&unix.IN_Q_OVERFLOW != 0 { // nobody knows what has happened to which file
 		for w := range on.all {
 			w.happened |= what
@@ -193,12 +226,17 @@ func (on *instance) tell(wd int, what What) {
 	}
 	for _, w := range on.users[wd] {
 		// Others may watch more of the same file. That a watch has ended concerns all.
-		if mine := what & (w.files[wd] | unix.IN_IGNORED); mine != 0 {
+		mine := what & (w.files[wd] | unix.IN_IGNORED)
+		if awaited := w.awaited[wd]; awaited != "" && awaited != name {
+			mine &^= created
+		}
+		if mine != 0 {
 			w.happened |= mine
 			w.wake()
 		}
 		if what&unix.IN_IGNORED != 0 {
 			delete(w.files, wd)
+			delete(w.awaited, wd)
 		}
 	}
 	if what&unix.IN_IGNORED != 0 {

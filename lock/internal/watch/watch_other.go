@@ -19,6 +19,7 @@ type What uint32
 const (
 	Moved What = 1 << iota
 	Written
+	Closed
 )
 
 // New always fails.
@@ -26,6 +27,12 @@ func New() (*Watcher, error) { return nil, errors.ErrUnsupported }
 
 // Add is never called.
 func (*Watcher) Add(string, What) error { return errors.ErrUnsupported }
+
+// AddName is never called.
+func (*Watcher) AddName(string, string) error { return errors.ErrUnsupported }
+
+// Forget is never called.
+func (*Watcher) Forget() {}
 
 // Wait is never called.
 func (*Watcher) Wait(time.Time) (What, error) { return 0, errors.ErrUnsupported }

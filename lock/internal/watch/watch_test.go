@@ -154,3 +154,65 @@ func TestTwoWatchOneFile(t *testing.T) {
 	require.NoError(t, os.Remove(path))
 	must(t, one)
 }
+
+func TestAppears(t *testing.T) {
+	t.Parallel()
+	for name, do := range map[string]func(path string) error{
+		"created": func(p string) error { return os.WriteFile(p, nil, 0o644) },
+		"linked":  func(p string) error { return os.Link(filepath.Join(filepath.Dir(p), "other"), p) },
+		"renamed": func(p string) error { return os.Rename(filepath.Join(filepath.Dir(p), "other"), p) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			w, err := New()
+			require.NoError(t, err)
+			t.Cleanup(w.Close)
+			require.NoError(t, w.AddName(dir, "notice"))
+			// A busy database in it.
+			require.NoError(t, os.WriteFile(filepath.Join(dir, "other"), []byte("x"), 0o644))
+			require.NoError(t, os.WriteFile(filepath.Join(dir, "notice.journal"), nil, 0o644))
+			what, err := w.Wait(time.Now().Add(10 * time.Millisecond))
+			require.NoError(t, err)
+			require.Zero(t, what)
+			require.NoError(t, do(filepath.Join(dir, "notice")))
+			must(t, w)
+		})
+	}
+	w, err := New()
+	require.NoError(t, err)
+	t.Cleanup(w.Close)
+	require.Error(t, w.AddName(filepath.Join(t.TempDir(), "none"), "notice"))
+}
+
+func TestClosed(t *testing.T) {
+	t.Parallel()
+	w, path := watched(t, Closed)
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	require.NoError(t, err)
+	_, err = os.ReadFile(path) // who only reads is none of them
+	require.NoError(t, err)
+	what, err := w.Wait(time.Now().Add(10 * time.Millisecond))
+	require.NoError(t, err)
+	require.Zero(t, what)
+	require.NoError(t, f.Close())
+	must(t, w)
+}
+
+func TestForget(t *testing.T) {
+	t.Parallel()
+	w, path := watched(t, Written)
+	other, err := New()
+	require.NoError(t, err)
+	t.Cleanup(other.Close)
+	require.NoError(t, other.Add(path, Written))
+	w.Forget()
+	require.NoError(t, os.WriteFile(path, []byte("y"), 0o644))
+	must(t, other) // which has its own part in the watch
+	what, err := w.Wait(time.Now().Add(10 * time.Millisecond))
+	require.NoError(t, err)
+	require.Zero(t, what)
+	require.NoError(t, w.Add(path, Written), "it can be used again")
+	require.NoError(t, os.WriteFile(path, []byte("z"), 0o644))
+	must(t, w)
+}
