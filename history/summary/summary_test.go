@@ -97,6 +97,7 @@ func agree(t *testing.T, events []history.Event, c *Counts) {
 	taken := pick(events, func(e history.Event) bool { return e.Kind == history.Hold || e.Kind == history.Killed })
 
 	require.EqualValues(t, len(taken), c.Acquisitions)
+	require.EqualValues(t, len(pick(taken, func(e history.Event) bool { return e.Shared })), c.Shared)
 	require.EqualValues(t, len(holds), c.Known())
 	require.EqualValues(t, len(pick(holds, func(e history.Event) bool { return e.Waited > 0 })), c.Waited)
 	require.EqualValues(t, len(pick(holds, func(e history.Event) bool { return e.Ended == history.Exited && e.Code != 0 })), c.Failed)
