@@ -5,21 +5,17 @@ package stats
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"syscall"
 	"time"
 
-	"github.com/alecthomas/kong"
-
 	"github.com/dblock-dev/dblock/history"
 	"github.com/dblock-dev/dblock/history/summary"
 	"github.com/dblock-dev/dblock/internal/cli"
-	"github.com/dblock-dev/dblock/internal/term"
+	"github.com/dblock-dev/dblock/internal/companion"
 	"github.com/dblock-dev/dblock/lock"
 )
 
@@ -58,47 +54,10 @@ type source struct {
 	file     io.Reader  // in place of one
 }
 
-// Main runs the command and returns the exit code.
-func Main(args []string) int {
-	err := parse(args)
-	var (
-		usage    *cli.UsageError
-		conflict *cli.ConflictError
-		path     *fs.PathError
-		link     *os.LinkError
-	)
-	switch {
-	case err == nil, errors.Is(err, syscall.EPIPE): // whoever reads has read enough
-		return 0
-	case errors.As(err, &usage):
-		return tell(cli.ExitUsage, usage.Problem, usage.Hint)
-	case errors.Is(err, lock.ErrName):
-		return tell(cli.ExitUsage, err.Error(), "name the lock file with --lock-file")
-	case errors.As(err, &conflict):
-		return conflict.Tell(tell)
-	case errors.Is(err, fs.ErrPermission):
-		return tell(cli.ExitDenied, err.Error(), cli.WhyDenied(err))
-	case errors.As(err, &path), errors.As(err, &link):
-		return tell(cli.ExitCannotCreate, err.Error(), "")
-	}
-	return tell(cli.ExitFault, err.Error(), "this is a fault in dblock; please report it")
-}
-
-func tell(code int, problem, hint string) int {
-	fmt.Fprintf(os.Stderr, "dblock: %s\n", term.Path(problem))
-	if hint != "" {
-		fmt.Fprintf(os.Stderr, "hint: %s\n", term.Path(hint))
-	}
-	return code
-}
-
-func parse(args []string) error {
-	own := []string{"stats"}
-	for _, arg := range args {
-		own = append(own, cli.Escape(arg))
-	}
+// Run runs the command with these arguments.
+func Run(args []string) error {
 	var g grammar
-	ctx, err := cli.Parse(&g, own, kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
+	ctx, err := companion.Parse(&g, "stats", args, "")
 	if err != nil {
 		return err
 	}
@@ -107,7 +66,10 @@ func parse(args []string) error {
 	for _, path := range []*string{&c.From, &c.Output, &c.Trace} {
 		*path = cli.Unescape(*path)
 	}
-	return c.run(cli.Given(ctx))
+	if err = c.run(cli.Given(ctx)); errors.Is(err, syscall.EPIPE) {
+		return nil // whoever reads has read enough
+	}
+	return err
 }
 
 func (c *Command) run(given func(string) bool) error {
@@ -182,7 +144,7 @@ func (c *Command) sources(given func(string) bool) ([]source, error) {
 			_, err = os.Stat(filepath.Dir(names.Notice))
 		}
 		if err != nil {
-			return nil, nowhere(err, db, lockFile)
+			return nil, cli.Nowhere(err, db, lockFile)
 		}
 		s := source{name: db, database: db, lockFile: lockFile, names: names}
 		if db == "" {
@@ -194,21 +156,6 @@ func (c *Command) sources(given func(string) bool) ([]source, error) {
 		}
 	}
 	return all, nil
-}
-
-func nowhere(err error, db, lockFile string) error {
-	var path *fs.PathError
-	if !errors.As(err, &path) || !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
-		return err
-	}
-	if lockFile != "" {
-		db = lockFile
-	}
-	return &cli.ConflictError{
-		Code: cli.ExitCannotCreate, Err: err,
-		Text: cli.NoDirectory(path.Path),
-		Hint: fmt.Sprintf("look whether %s is the right path, seen from this directory", cli.Quote(db)),
-	}
 }
 
 // read calls each for all events; the event is only valid during that call.

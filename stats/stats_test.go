@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dblock-dev/dblock/history"
+	"github.com/dblock-dev/dblock/internal/companion"
 	"github.com/dblock-dev/dblock/internal/term"
 	"github.com/dblock-dev/dblock/lock"
 )
@@ -26,7 +27,7 @@ const asProgram = "DBLOCK_TEST_STATS"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
-		os.Exit(Main(os.Args[1:]))
+		os.Exit(companion.Code(Run(os.Args[1:])))
 	}
 	os.Exit(m.Run())
 }

@@ -97,7 +97,7 @@ func (c *Command) tell(cancel context.CancelCauseFunc) (hush func()) {
 func (c *Command) until(ctx context.Context, cancel context.CancelCauseFunc) (last *lock.Report, err error) {
 	for r, err := range lock.Watch(ctx, c.DB, c.Options(c.Foreign)) {
 		if err != nil {
-			return nil, nowhere(err, c.Database)
+			return nil, cli.Nowhere(err, c.Database.DB, c.Database.LockFile)
 		}
 		// The wait begins when it is known that there is something to wait for.
 		if last == nil && c.UntilFree && time.Duration(c.Wait) != lock.Forever && !isFree(r) {

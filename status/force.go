@@ -209,7 +209,7 @@ func (f *Force) refused(b *lock.Broken, err error) error {
 	case b != nil && b.Report.Holder != nil && errors.Is(err, fs.ErrPermission) && !b.Report.Removable():
 		return f.outOfReach(b.Report)
 	case !errors.As(err, &held):
-		return nowhere(err, f.Database)
+		return cli.Nowhere(err, f.Database.DB, f.Database.LockFile)
 	}
 	r := held.Report
 	path := term.Path(held.Path)

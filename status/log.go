@@ -107,7 +107,7 @@ func (l *Log) open() (all []chronicle, err error) {
 			_, err = os.Stat(filepath.Dir(n.Notice))
 		}
 		if err != nil {
-			return nil, nowhere(err, cli.Database{DB: db, LockFile: lockFile})
+			return nil, cli.Nowhere(err, db, lockFile)
 		}
 		c := chronicle{reader: history.Open(n.State)}
 		if len(l.More) > 0 {

@@ -5,12 +5,9 @@ package status
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"syscall"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -83,7 +80,7 @@ func (c *Command) Run(k *kong.Context) error {
 func (c *Command) show(d cli.Database) (locked bool, err error) {
 	r, err := lock.Inspect(d.DB, d.Options(c.Foreign))
 	if err != nil {
-		return false, nowhere(err, d)
+		return false, cli.Nowhere(err, d.DB, d.LockFile)
 	}
 	switch {
 	case c.Quiet:
@@ -97,23 +94,6 @@ func (c *Command) show(d cli.Database) (locked bool, err error) {
 		_, err = io.WriteString(os.Stdout, p.text())
 	}
 	return r.Locked(), err
-}
-
-// nowhere is the error about a lock in a directory that does not exist.
-func nowhere(err error, d cli.Database) error {
-	var path *fs.PathError
-	if !errors.As(err, &path) || !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
-		return err
-	}
-	name := d.DB
-	if d.LockFile != "" {
-		name = d.LockFile
-	}
-	return &cli.ConflictError{
-		Code: cli.ExitCannotCreate, Err: err,
-		Text: cli.NoDirectory(path.Path),
-		Hint: fmt.Sprintf("look whether %s is the right path, seen from this directory", cli.Quote(name)),
-	}
 }
 
 // document is the JSON form; see docs/dblock.1, STATUS AS JSON. Names are only

@@ -4,7 +4,8 @@ package main
 import (
 	"os"
 
+	"github.com/dblock-dev/dblock/internal/companion"
 	"github.com/dblock-dev/dblock/stats"
 )
 
-func main() { os.Exit(stats.Main(os.Args[1:])) }
+func main() { os.Exit(companion.Code(stats.Run(os.Args[1:]))) }

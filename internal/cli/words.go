@@ -118,6 +118,23 @@ func NoDirectory(dir string) string {
 	return fmt.Sprintf("there is no directory %s: nothing is locked there, and nothing can be", term.Path(dir))
 }
 
+// Nowhere is the error about a lock in a directory that does not exist; another error it leaves
+// as it is.
+func Nowhere(err error, db, lockFile string) error {
+	var path *fs.PathError
+	if !errors.As(err, &path) || !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
+		return err
+	}
+	if lockFile != "" {
+		db = lockFile
+	}
+	return &ConflictError{
+		Code: ExitCannotCreate, Err: err,
+		Text: NoDirectory(path.Path),
+		Hint: fmt.Sprintf("look whether %s is the right path, seen from this directory", Quote(db)),
+	}
+}
+
 // notDirectory returns what stands where a path needs a directory, or "".
 func notDirectory(dir string) string {
 	for {

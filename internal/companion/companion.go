@@ -14,6 +14,7 @@ import (
 
 	"github.com/dblock-dev/dblock/internal/cli"
 	"github.com/dblock-dev/dblock/internal/term"
+	"github.com/dblock-dev/dblock/lock"
 	"github.com/dblock-dev/dblock/signals"
 )
 
@@ -48,6 +49,7 @@ func Code(err error) int {
 		conflict *cli.ConflictError
 		death    *cli.SignalError
 		path     *fs.PathError
+		link     *os.LinkError
 	)
 	switch {
 	case err == nil:
@@ -59,6 +61,8 @@ func Code(err error) int {
 		return exit.Code
 	case errors.As(err, &usage):
 		return tell(cli.ExitUsage, usage.Problem, usage.Hint)
+	case errors.Is(err, lock.ErrName):
+		return tell(cli.ExitUsage, err.Error(), "name the lock file with --lock-file")
 	case errors.As(err, &conflict):
 		return conflict.Tell(tell)
 	case errors.Is(err, fs.ErrPermission):
@@ -66,7 +70,7 @@ func Code(err error) int {
 	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ENOTDIR):
 		problem, hint := cli.WhyMissing(err)
 		return tell(cli.ExitCannotCreate, problem, hint)
-	case errors.As(err, &path):
+	case errors.As(err, &path), errors.As(err, &link):
 		return tell(cli.ExitCannotCreate, err.Error(), "")
 	}
 	return tell(cli.ExitFault, err.Error(), "this is a fault in dblock; please report it")
