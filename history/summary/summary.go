@@ -133,7 +133,9 @@ func (s *Summary) Add(e *history.Event) {
 		s.group(e).add(e)
 	}
 	for i := range e.Blockers {
-		s.accuse(e, &e.Blockers[i])
+		if b := &e.Blockers[i]; b.For > 0 {
+			s.accuse(e, b)
+		}
 	}
 }
 

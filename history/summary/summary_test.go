@@ -57,7 +57,7 @@ func made(n, labels int) []history.Event {
 			e.Requested = e.Acquired - e.Waited.Milliseconds()
 		}
 		for range r.IntN(4) * int(min(e.Waited, 1)) {
-			b := history.Blocker{Party: history.Party{PID: r.IntN(1000), Process: "p" + strconv.Itoa(r.IntN(labels)), Command: "b"}, For: time.Duration(r.IntN(1_000_000)) * time.Microsecond}
+			b := history.Blocker{Party: history.Party{PID: r.IntN(1000), Process: "p" + strconv.Itoa(r.IntN(labels)), Command: "b"}, For: time.Duration(max(0, r.IntN(1_000_000)-100_000)) * time.Microsecond}
 			e.Blockers = append(e.Blockers, b)
 		}
 		all = append(all, e)
@@ -213,7 +213,7 @@ func TestBlame(t *testing.T) {
 		var want Blame
 		for _, e := range events {
 			for _, by := range e.Blockers {
-				if by.Process != b.Process {
+				if by.Process != b.Process || by.For == 0 {
 					continue
 				}
 				want.Time += by.For
