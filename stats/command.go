@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/dblock-dev/dblock/history"
+	picture "github.com/dblock-dev/dblock/history/page"
 	"github.com/dblock-dev/dblock/history/summary"
 	"github.com/dblock-dev/dblock/internal/cli"
 	"github.com/dblock-dev/dblock/internal/companion"
@@ -34,6 +35,7 @@ type Command struct {
 	JSON        bool       `name:"json" help:"Print one JSON object (see the manual)."`
 	OpenMetrics bool       `name:"openmetrics" help:"Print metrics, in the text format of Prometheus."`
 	Output      string     `short:"o" placeholder:"FILE" help:"Where the metrics go; the file is replaced at once."`
+	HTML        string     `name:"html" placeholder:"FILE" help:"Write a page with a picture of all that has happened, or print it (-)."`
 	Trace       string     `placeholder:"FILE" help:"Write a trace that ui.perfetto.dev shows, or print it (-)."`
 }
 
@@ -63,7 +65,7 @@ func Run(args []string) error {
 	}
 	c := &g.Stats
 	c.Unescape()
-	for _, path := range []*string{&c.From, &c.Output, &c.Trace} {
+	for _, path := range []*string{&c.From, &c.Output, &c.HTML, &c.Trace} {
 		*path = cli.Unescape(*path)
 	}
 	if err = c.run(cli.Given(ctx)); errors.Is(err, syscall.EPIPE) {
@@ -81,6 +83,8 @@ func (c *Command) run(given func(string) bool) error {
 		return err
 	}
 	switch {
+	case c.HTML != "":
+		return c.html(sources)
 	case c.Trace != "":
 		return c.trace(sources)
 	case c.OpenMetrics:
@@ -99,19 +103,19 @@ func (c *Command) run(given func(string) bool) error {
 // check refuses what makes no sense together.
 func (c *Command) check(given func(string) bool) error {
 	forms := 0
-	for _, form := range []string{"json", "openmetrics", "trace"} {
+	for _, form := range []string{"json", "openmetrics", "html", "trace"} {
 		if given(form) {
 			forms++
 		}
 	}
 	switch {
 	case forms > 1:
-		return cli.Usage("--json, --openmetrics and --trace are different answers", "give one of them")
+		return cli.Usage("--json, --openmetrics, --html and --trace are different answers", "give one of them")
 	case given("output") && !c.OpenMetrics:
 		return cli.Usage("-o says where metrics go, and none are wanted", "add --openmetrics, or leave it out")
 	case !c.Since.IsZero() && !c.Until.IsZero() && !c.Since.Before(c.Until.Time):
 		return cli.Usage("--since is not before --until: nothing has happened between them", "exchange them")
-	case given("by") && (c.OpenMetrics || c.Trace != ""):
+	case given("by") && (c.OpenMetrics || c.HTML != "" || c.Trace != ""):
 		return cli.Usage("--by is for the text and for --json", "leave it out")
 	case given("from") && (given("db") || given("lock-file")):
 		return cli.Usage("--from is in place of a database, and one is named", "leave one of the two out")
@@ -175,6 +179,19 @@ func (c *Command) events(s *source) (all []history.Event, err error) {
 		}
 	})
 	return all, err
+}
+
+// html writes the page.
+func (c *Command) html(sources []source) error {
+	var all []picture.Database
+	for i := range sources {
+		events, err := c.events(&sources[i])
+		if err != nil {
+			return err
+		}
+		all = append(all, picture.Database{Name: sources[i].name, Events: events})
+	}
+	return create(c.HTML, func(w io.Writer) error { return picture.Write(w, all) })
 }
 
 // create writes a file, or to standard output (-).

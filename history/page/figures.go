@@ -1,6 +1,7 @@
 package page
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -8,26 +9,22 @@ import (
 	"time"
 
 	"github.com/dblock-dev/dblock/history"
-	"github.com/dblock-dev/dblock/history/summary"
 )
 
 // most is how many rows the blame table has.
 const most = 20
 
-// Figures are what the page says without its script, of everything. They are those of
-// [summary.Summary], but for the quantiles, which are exact here.
+// Figures are what the page says without its script, of everything. They mean what those of
+// package summary mean, and are exact: the script must come to the same.
 type Figures struct {
-	*summary.Summary
-	Failed int         // and those whose time was up
-	Times  []Quantiles // of the waits, of the holds
-	Others int         // holders who are not shown
+	Begin, End                           int64 // milliseconds since the epoch
+	Holds, Waits                         int
+	GaveUp, Lost, Forced, Killed, Failed int
+	Share, Busy                          float64     // of the holds, of the time
+	Times                                []Quantiles // of the waits, of the holds
+	Blame                                []Blame
+	Others                               int // rows that are not shown
 }
-
-// Share is the part of the holds that had to wait.
-func (f *Figures) Share() float64 { return float64(f.Total.Waited) / float64(max(f.Total.Acquired, 1)) }
-
-// Bar is the time that others waited for one, as a share of the most, in percent.
-func (f *Figures) Bar(b summary.Blamed) int { return int(100 * b.For / max(f.Blame[0].For, 1)) }
 
 // Quantiles of durations, each one of those that were.
 type Quantiles struct {
@@ -35,28 +32,105 @@ type Quantiles struct {
 	P50, P90, P99, Max, Total time.Duration
 }
 
-func figures(databases []Database) *Figures {
-	c := summary.New("", time.Time{}, time.Time{})
+// Blame is the time for which others waited for holders of that label.
+type Blame struct {
+	Process string
+	Times   int
+	Total   time.Duration
+	Worst   time.Duration
+	Who     string // waited longest for it
+	When    Moment
+}
+
+// bar is the time as a share of the most that any label has, in percent.
+func bar(b Blame, all []Blame) int { return int(100 * b.Total / max(all[0].Total, 1)) }
+
+func figures(databases []Database) (f Figures) {
 	var waits, holds []time.Duration
+	var busy int64
+	blame := map[string]*Blame{}
+	f.Begin = math.MaxInt64
 	for _, db := range databases {
+		var spans [][2]int64
 		for i := range db.Events {
 			e := &db.Events[i]
-			c.Add(db.Name, e)
-			if e.Kind == history.Hold && e.Waited > 0 {
-				waits = append(waits, e.Waited)
-			}
-			if e.Kind == history.Hold || e.Kind == history.Killed {
+			t := timesOf(e)
+			f.Begin, f.End = min(f.Begin, t.begin()), max(f.End, t.at)
+			switch e.Kind {
+			case history.Hold:
+				f.Holds++
+				waits, holds = append(waits, e.Waited), append(holds, e.Held)
+				if e.Waited > 0 {
+					f.Waits++
+				}
+				if e.Ended == history.LostIt {
+					f.Lost++
+				}
+				if e.Ended == history.Exited && e.Code != 0 || e.Ended == history.Late || e.Ended == history.Signaled {
+					f.Failed++
+				}
+			case history.GaveUp:
+				f.GaveUp++
+			case history.Forced:
+				f.Forced++
+			case history.Killed:
+				f.Holds++
+				f.Killed++
 				holds = append(holds, e.Held)
 			}
+			if e.Kind == history.Hold || e.Kind == history.Killed {
+				spans = append(spans, [2]int64{t.acquired, t.released})
+			}
+			for _, b := range e.Blockers {
+				if b.For <= 0 {
+					continue
+				}
+				of := blame[b.Process]
+				if of == nil {
+					of = &Blame{Process: b.Process}
+					blame[b.Process] = of
+				}
+				of.Times++
+				of.Total += b.For
+				if b.For > of.Worst || of.Times == 1 {
+					of.Worst, of.Who, of.When = b.For, e.Process, moment(t.at)
+				}
+			}
 		}
+		busy += union(spans)
 	}
-	f := &Figures{Summary: c.Summary(), Times: []Quantiles{quantiles("waited", waits), quantiles("held", holds)}}
-	f.Failed = f.Total.Failed + f.Total.Late
+	if f.End == 0 {
+		f.Begin = 0
+	}
+	f.Times = []Quantiles{quantiles("waited", waits), quantiles("held", holds)}
+	f.Share = float64(f.Waits) / float64(max(len(waits), 1))
+	if span := (f.End - f.Begin) * int64(len(databases)); span > 0 {
+		f.Busy = float64(busy) / float64(span)
+	}
+	for _, b := range blame {
+		f.Blame = append(f.Blame, *b)
+	}
+	slices.SortFunc(f.Blame, func(a, b Blame) int {
+		return cmp.Or(cmp.Compare(b.Total, a.Total), cmp.Compare(a.Process, b.Process))
+	})
 	if len(f.Blame) > most {
 		f.Others = len(f.Blame) - most
 		f.Blame = f.Blame[:most]
 	}
 	return f
+}
+
+// union is how long at least one of the spans lasted.
+func union(spans [][2]int64) (sum int64) {
+	slices.SortFunc(spans, func(a, b [2]int64) int { return cmp.Compare(a[0], b[0]) })
+	end := int64(math.MinInt64)
+	for _, s := range spans {
+		if from := max(s[0], end); s[1] > from {
+			sum += s[1] - from
+			end = s[1]
+		}
+	}
+	return sum
 }
 
 // quantiles are by rank; it sorts the durations.

@@ -36,7 +36,7 @@ var script string
 //go:embed page.css
 var style string
 
-var page = template.Must(template.New("page").Funcs(template.FuncMap{"duration": duration, "count": count, "percent": percent, "moment": moment, "label": label}).Parse(source))
+var page = template.Must(template.New("page").Funcs(template.FuncMap{"duration": duration, "count": count, "percent": percent, "moment": moment, "label": label, "bar": bar}).Parse(source))
 
 // Write writes the page. All texts in the events may come from strangers: none of them is
 // markup, nor does it command how the others are shown. The error is that of the writer.

@@ -669,12 +669,12 @@ function figures() {
 	const waits = [], held = [], begun = [], blame = new Map(), ends = data.databases.map(() => -Infinity);
 	let busy = 0;
 	for (const e of shown) {
-		if (e.acq >= 0 && e.rel >= view.from && e.acq <= view.to) begun.push(e);
+		if ((e.kind === HOLD || e.kind === KILLED) && e.rel >= view.from && e.acq <= view.to) begun.push(e);
 		if (e.at < view.from || e.at > view.to) continue;
 		if (e.mark && e.kind !== LOST) f[e.mark]++;
 		if (e.ended === 'lost') f.lost++;
 		if (e.kind === HOLD || e.kind === KILLED) held.push(e.held);
-		if (e.kind === HOLD && e.waited) waits.push(e.waited);
+		if (e.kind === HOLD) waits.push(e.waited);
 		for (const b of e.blockers) {
 			if (!b.ms) continue;
 			let of = blame.get(b.process);
@@ -693,16 +693,16 @@ function figures() {
 	const span = Math.min(view.to, last) - Math.max(view.from, 0);
 	const dbs = Math.max(1, new Set(shown.map(e => e.db)).size);
 	f.holds = held.length;
+	const late = waits.filter(w => w), times = [quantiles(waits), quantiles(held)];
 	for (const name of ['holds', 'gaveUp', 'lost', 'forced', 'killed', 'failed']) $('f-' + name).textContent = count(f[name]);
-	$('f-share').textContent = percent(waits.length / Math.max(held.length, 1));
+	$('f-share').textContent = percent(late.length / Math.max(waits.length, 1));
 	$('f-busy').textContent = percent(span > 0 ? busy / span / dbs : 0);
 	for (const tile of document.querySelectorAll('.tiles .bad')) tile.classList.toggle('some', tile.lastElementChild.textContent !== '0');
 	$('scope').textContent = filtered || zoomed() ? 'of what the timeline shows' : 'of everything';
-	const times = [quantiles(waits), quantiles(held)];
 	[...$('quantiles').tBodies[0].rows].forEach((row, i) => times[i].forEach((v, k) => { row.cells[k + 1].textContent = duration(v); }));
-	$('c-wait').textContent = `Waits of the ${count(waits.length)} that had to wait, half of them up to ${duration(times[0][0])}.`;
+	$('c-wait').textContent = `Waits of the ${count(late.length)} that had to wait, half of them up to ${duration(quantiles(late)[0])}.`;
 	$('c-held').textContent = `Holds, half of them up to ${duration(times[1][0])}.`;
-	histogram($('h-wait'), waits, 'wait');
+	histogram($('h-wait'), late, 'wait');
 	histogram($('h-held'), held, 'held');
 	const all = [...blame.values()].sort((a, b) => b.total - a.total || (a.process < b.process ? -1 : 1)), top = all.slice(0, 20);
 	$('blame').tBodies[0].replaceChildren(...top.map(b => {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/dblock-dev/dblock/history"
 	"github.com/dblock-dev/dblock/history/historytest"
+	"github.com/dblock-dev/dblock/history/summary"
 	"github.com/dblock-dev/dblock/internal/term"
 )
 
@@ -118,16 +119,42 @@ func TestFigures(t *testing.T) {
 	events = append(events, history.Event{Kind: history.GaveUp, Process: "late", At: at + 10000, Waited: 2 * time.Second, Blockers: by("loop", 2*time.Second)},
 		history.Event{Kind: history.Lost, At: at + 5000}, history.Event{Kind: history.Forced, At: at + 10000}, history.Event{Kind: history.Killed, At: at + 10000, Acquired: at + 9900, Released: at + 10000, Held: 100 * time.Millisecond})
 	f := figures([]Database{{"x", events}})
-	require.Equal(t, []int{11, 2, 1, 1, 1, 1}, []int{f.Total.Acquired, f.Total.Waited, f.Total.GaveUps(), f.Total.Lost, f.Total.Forced, f.Total.Killed})
-	require.Equal(t, []int64{at, at + 10000}, []int64{f.First, f.Last})
-	require.InDelta(t, 2./11, f.Share(), 1e-9)
-	require.Equal(t, Quantiles{"waited", 800 * time.Millisecond, 900 * time.Millisecond, 900 * time.Millisecond, 900 * time.Millisecond, 1700 * time.Millisecond}, f.Times[0])
+	require.Equal(t, []int{11, 2, 1, 1, 1, 1}, []int{f.Holds, f.Waits, f.GaveUp, f.Lost, f.Forced, f.Killed})
+	require.Equal(t, []int64{at, at + 10000}, []int64{f.Begin, f.End})
+	require.InDelta(t, 2./10, f.Share, 1e-9)
+	require.Equal(t, Quantiles{"waited", 0, 800 * time.Millisecond, 900 * time.Millisecond, 900 * time.Millisecond, 1700 * time.Millisecond}, f.Times[0])
 	require.Equal(t, Quantiles{"held", 250 * time.Millisecond, 450 * time.Millisecond, 500 * time.Millisecond, 500 * time.Millisecond, 2850 * time.Millisecond}, f.Times[1])
-	require.Equal(t, []int{100, 85}, []int{f.Bar(f.Blame[0]), f.Bar(f.Blame[1])})
+	require.Equal(t, []int{100, 85}, []int{bar(f.Blame[0], f.Blame), bar(f.Blame[1], f.Blame)})
+	require.Equal(t, Blame{"backup", 2, 1700 * time.Millisecond, 900 * time.Millisecond, "loop", moment(at + 9500)}, f.Blame[1])
 	page := written(t, Database{"/srv/x.db", events})
 	static, _, _ := strings.Cut(page, `<script type="application/json"`)
-	for _, s := range []string{"<h1>x.db</h1>", ">18 %<", ">51 %<", ">2.0 s<", ">900 ms<", "Thu 27 Nov 2025, 22:00:00 UTC", "<code>/srv/x.db</code>"} {
+	for _, s := range []string{"<h1>x.db</h1>", ">20 %<", ">51 %<", ">2.0 s<", ">900 ms<", "Thu 27 Nov 2025, 22:00:00 UTC", "<code>/srv/x.db</code>"} {
 		require.Contains(t, static, s)
+	}
+}
+
+// The page says what `dblock stats` says.
+func TestFiguresAreThoseOfTheSummary(t *testing.T) {
+	t.Parallel()
+	for _, events := range [][]history.Event{historytest.Night(), historytest.Busy(3000)} {
+		s := summary.New(summary.Options{})
+		for i := range events {
+			s.Add(&events[i])
+		}
+		f := figures([]Database{{"x", events}})
+		require.Equal(t, []int64{s.Acquisitions, s.Waited, s.GaveUps(), s.Lost, s.Forced, s.Killed, s.Failed + s.Ended[history.Late] + s.Ended[history.Signaled]},
+			[]int64{int64(f.Holds), int64(f.Waits), int64(f.GaveUp), int64(f.Lost), int64(f.Forced), int64(f.Killed), int64(f.Failed)})
+		from, to := s.Span()
+		require.Equal(t, []int64{from, to}, []int64{f.Begin, f.End})
+		exclusive, shared := s.Use()
+		require.InDelta(t, exclusive+shared, f.Busy, 0.001)
+		require.InEpsilon(t, s.Hold.Quantile(0.9), f.Times[1].P90, 0.02)
+		require.InEpsilon(t, s.Wait.Quantile(0.99), f.Times[0].P99, 0.02)
+		blamed := s.Blamed()
+		require.Len(t, f.Blame, len(blamed))
+		for i, b := range blamed {
+			require.Equal(t, []any{b.Process, int(b.Times), b.Time, b.Worst.Waited}, []any{f.Blame[i].Process, f.Blame[i].Times, f.Blame[i].Total, f.Blame[i].Worst})
+		}
 	}
 }
 
