@@ -32,6 +32,7 @@ type database struct {
 
 type counts struct {
 	Acquisitions int64                   `json:"acquisitions"`
+	Shared       int64                   `json:"shared"`
 	Waited       int64                   `json:"waited"`
 	WaitedShare  float64                 `json:"waited_share"`
 	Wait         distribution            `json:"wait"`
@@ -147,7 +148,7 @@ func (s *summarised) called(g *summary.Group) string {
 
 func countsOf(c *summary.Counts) counts {
 	d := counts{
-		Acquisitions: c.Acquisitions, Waited: c.Waited, Wait: distributionOf(&c.Wait), Hold: distributionOf(&c.Hold),
+		Acquisitions: c.Acquisitions, Shared: c.Shared, Waited: c.Waited, Wait: distributionOf(&c.Wait), Hold: distributionOf(&c.Hold),
 		Ended: c.Ended, Failed: c.Failed, GaveUp: c.GaveUp, Killed: c.Killed, Lost: c.Lost, Forced: c.Forced, TookOver: c.TookOver, Heals: c.Heals,
 	}
 	if known := c.Known(); known > 0 {

@@ -125,10 +125,10 @@ func gaveUp(c *summary.Counts) string {
 		ended history.Ended
 		text  string
 	}{
-		{history.TimedOut, "waited as long as they would"},
+		{history.TimedOut, "timed out"},
 		{history.Busy, "would not wait"},
 		{history.Interrupted, "interrupted"},
-		{history.Deadlocked, "deadlocks"},
+		{history.Deadlocked, "in a deadlock"},
 	} {
 		if n := c.GaveUp[one.ended]; n > 0 {
 			why = append(why, fmt.Sprintf("%d %s", n, one.text))
@@ -146,12 +146,12 @@ func trouble(c *summary.Counts) string {
 	}{
 		{c.Failed, "with an exit code other than 0"},
 		{c.Ended[history.Signaled], "ended by a signal"},
-		{c.Ended[history.Late], "ended since their time was up"},
-		{c.Killed, "killed while they held the lock"},
+		{c.Ended[history.Late], "ended at the time limit"},
+		{c.Killed, "killed while holding the lock"},
 		{c.Lost, "lost"},
 		{c.Forced, "removed by force"},
-		{c.TookOver, "taken over from other programs"},
-		{c.Heals, "put back"},
+		{c.TookOver, "left behind by another program"},
+		{c.Heals, "restored after somebody removed the lock file"},
 	} {
 		if one.n > 0 {
 			what = append(what, fmt.Sprintf("%d %s", one.n, one.text))

@@ -39,10 +39,10 @@ type statistics struct {
 }
 
 type tally struct {
-	Acquisitions, Waited, Lost, Killed, Failed, Forced int
-	GaveUp                                             map[string]int `json:"gave_up"`
-	Ended                                              map[string]int
-	Wait, Hold                                         struct{ Count int }
+	Acquisitions, Shared, Waited, Lost, Killed, Failed, Forced int
+	GaveUp                                                     map[string]int `json:"gave_up"`
+	Ended                                                      map[string]int
+	Wait, Hold                                                 struct{ Count int }
 }
 
 // end is n holds that came to their end in this way.
@@ -119,6 +119,7 @@ func TestStatsAddUp(t *testing.T) {
 	letGo(t, dir)
 	await(t, "the readers have left", func() bool { return statusOf(t, dir, "app.db").State == "free" })
 	of("backup").end("exited", 3)
+	of("backup").Shared = 3
 	require.NoError(t, os.Remove(filepath.Join(dir, "go")))
 
 	// One that is killed, and is told of by the next; one that its time is up for; one that dies of

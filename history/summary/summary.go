@@ -43,6 +43,8 @@ type Options struct {
 type Counts struct {
 	// Acquisitions are the holds that are over, and those whose dblock was killed.
 	Acquisitions int64
+	// Shared are those of them that shared the lock, or could have.
+	Shared int64
 	// Waited are those that did not get the lock at once. It is not known of the killed.
 	Waited int64
 	// Wait is how long holds had waited before, 0 too; Hold how long they lasted, of who was killed
@@ -131,11 +133,16 @@ func (s *Summary) Add(e *history.Event) {
 		s.group(e).add(e)
 	}
 	for i := range e.Blockers {
-		s.accuse(e, &e.Blockers[i])
+		if b := &e.Blockers[i]; b.For > 0 {
+			s.accuse(e, b)
+		}
 	}
 }
 
 func (c *Counts) add(e *history.Event) {
+	if e.Shared && (e.Kind == history.Hold || e.Kind == history.Killed) {
+		c.Shared++
+	}
 	switch e.Kind {
 	case history.Hold:
 		c.Acquisitions++
@@ -168,6 +175,7 @@ func (c *Counts) add(e *history.Event) {
 // Merge adds those of others.
 func (c *Counts) Merge(other *Counts) {
 	c.Acquisitions += other.Acquisitions
+	c.Shared += other.Shared
 	c.Waited += other.Waited
 	c.Wait.Merge(&other.Wait)
 	c.Hold.Merge(&other.Hold)

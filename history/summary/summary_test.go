@@ -57,7 +57,7 @@ func made(n, labels int) []history.Event {
 			e.Requested = e.Acquired - e.Waited.Milliseconds()
 		}
 		for range r.IntN(4) * int(min(e.Waited, 1)) {
-			b := history.Blocker{Party: history.Party{PID: r.IntN(1000), Process: "p" + strconv.Itoa(r.IntN(labels)), Command: "b"}, For: time.Duration(r.IntN(1_000_000)) * time.Microsecond}
+			b := history.Blocker{Party: history.Party{PID: r.IntN(1000), Process: "p" + strconv.Itoa(r.IntN(labels)), Command: "b"}, For: time.Duration(max(0, r.IntN(1_000_000)-100_000)) * time.Microsecond}
 			e.Blockers = append(e.Blockers, b)
 		}
 		all = append(all, e)
@@ -97,6 +97,7 @@ func agree(t *testing.T, events []history.Event, c *Counts) {
 	taken := pick(events, func(e history.Event) bool { return e.Kind == history.Hold || e.Kind == history.Killed })
 
 	require.EqualValues(t, len(taken), c.Acquisitions)
+	require.EqualValues(t, len(pick(taken, func(e history.Event) bool { return e.Shared })), c.Shared)
 	require.EqualValues(t, len(holds), c.Known())
 	require.EqualValues(t, len(pick(holds, func(e history.Event) bool { return e.Waited > 0 })), c.Waited)
 	require.EqualValues(t, len(pick(holds, func(e history.Event) bool { return e.Ended == history.Exited && e.Code != 0 })), c.Failed)
@@ -212,7 +213,7 @@ func TestBlame(t *testing.T) {
 		var want Blame
 		for _, e := range events {
 			for _, by := range e.Blockers {
-				if by.Process != b.Process {
+				if by.Process != b.Process || by.For == 0 {
 					continue
 				}
 				want.Time += by.For
