@@ -50,6 +50,19 @@ func TestLinesAreBounded(t *testing.T) {
 	}
 }
 
+func TestWho(t *testing.T) {
+	t.Parallel()
+	e := full()
+	line := Append(nil, &e)
+	p, err := Who(line)
+	require.NoError(t, err)
+	require.Equal(t, Party{PID: e.PID, UID: e.UID, Process: e.Process, Command: e.Command, Token: e.Token}, p)
+	for _, bad := range []string{"", "{}", `{"v":1}`, string(line[:120]), `{"command":`, `[]`} {
+		_, err := Who([]byte(bad))
+		require.ErrorIs(t, err, ErrLine, bad)
+	}
+}
+
 func TestParseWhatOthersWrite(t *testing.T) {
 	t.Parallel()
 	e, err := Parse([]byte(` { "v" : 1, "event":"hold", "later":{"a":[1,-2.5e3,true,null,"\ud83d\ude00\u00e9"]}, "pid":"x", "token":12.0, "process":"\u0041\n", "by":[1], "blockers":null } ` + "\n"))

@@ -119,6 +119,25 @@ func (p *Party) member(s *scanner, key []byte) {
 	}
 }
 
+// Who reads of a line as [Append] writes it whose it is, and no further: what comes behind the
+// command is not looked at.
+func Who(line []byte) (Party, error) {
+	var p Party
+	found := false
+	s := scanner{rest: line}
+	s.object(func(key []byte) {
+		p.member(&s, key)
+		if string(key) == "command" && !s.failed {
+			found = true
+			s.fail() // enough
+		}
+	})
+	if !found {
+		return Party{}, ErrLine
+	}
+	return p, nil
+}
+
 // scanner reads one JSON value after another. Once it has failed it reads nothing.
 type scanner struct {
 	rest   []byte

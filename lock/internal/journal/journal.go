@@ -58,13 +58,12 @@ func Append(dir *inode.Dir, e *history.Event) {
 		for _, n := range []int{shortTail, longTail} {
 			tail = read(f, space[:n], size)
 			found, all, whole := blockers(tail, size > int64(n), e)
-			if whole || n == longTail {
-				e.Ahead += all
-				e.Blockers = longest(e.Blockers, found)
+			if !whole && n != longTail {
+				continue
 			}
-			if whole {
-				break
-			}
+			e.Ahead += all
+			e.Blockers = longest(e.Blockers, named(found))
+			break
 		}
 	}
 	line := make([]byte, 0, 1024)
@@ -107,9 +106,21 @@ const worthAsking = time.Millisecond
 // the order of two that are written at the same moment is any.
 const earlier = 4
 
-// blockers finds in the last lines who had the lock while somebody waited; whole is false if
-// there may be more before them.
-func blockers(tail []byte, cut bool, e *history.Event) (named []history.Blocker, all int, whole bool) {
+// What the lines have at their beginning that tell of the end of a hold.
+var (
+	holds = []byte(`"event":"` + string(history.Hold) + `"`)
+	kills = []byte(`"event":"` + string(history.Killed) + `"`)
+)
+
+// stay is a line of a hold that lasted during a wait, and for how much of that.
+type stay struct {
+	line []byte
+	For  time.Duration
+}
+
+// blockers finds in the last lines who had the lock while somebody waited, the longest of them
+// first, and how many there are; whole is false if there may be more before them.
+func blockers(tail []byte, cut bool, e *history.Event) (found []stay, all int, whole bool) {
 	if cut {
 		_, tail, _ = bytes.Cut(tail, []byte("\n"))
 	}
@@ -117,13 +128,15 @@ func blockers(tail []byte, cut bool, e *history.Event) (named []history.Blocker,
 	if until == 0 {
 		until = e.At
 	}
-	var times [history.MaxBlockers]time.Duration
-	var lines [history.MaxBlockers][]byte
-	count, before := 0, 0
+	found = make([]stay, 0, history.MaxBlockers)
+	before := 0
 	for len(tail) > 0 && before < earlier {
 		begin := bytes.LastIndexByte(tail[:len(tail)-1], '\n') + 1
 		line := tail[begin:]
 		tail = tail[:begin]
+		if !bytes.Contains(line[:min(len(line), 32)], holds) && !bytes.Contains(line[:min(len(line), 32)], kills) {
+			continue // the others are not about the end of a hold
+		}
 		acquired, released := number(line, `,"acquired":`), number(line, `,"released":`)
 		overlap := time.Duration(min(released, until)-max(acquired, e.Requested)) * time.Millisecond
 		switch {
@@ -138,30 +151,26 @@ func blockers(tail []byte, cut bool, e *history.Event) (named []history.Blocker,
 			continue
 		}
 		all++
-		// The longest first.
-		at := count
-		for at > 0 && times[at-1] < overlap {
+		at := len(found)
+		for at > 0 && found[at-1].For < overlap {
 			at--
 		}
-		if at == len(times) {
+		if at == cap(found) {
 			continue
 		}
-		if count < len(times) {
-			count++
-		}
-		copy(times[at+1:count], times[at:])
-		copy(lines[at+1:count], lines[at:])
-		times[at], lines[at] = overlap, line
+		found = slices.Insert(found[:min(len(found), cap(found)-1)], at, stay{line, overlap})
 	}
-	for i := range count {
-		b, err := history.Parse(lines[i])
-		if err != nil {
-			all--
-			continue
+	return found, all, !cut || before == earlier
+}
+
+// named are those whose lines they are.
+func named(found []stay) (all []history.Blocker) {
+	for _, s := range found {
+		if p, err := history.Who(s.line); err == nil {
+			all = append(all, history.Blocker{Party: p, For: max(0, s.For)})
 		}
-		named = append(named, history.Blocker{Party: history.Party{PID: b.PID, UID: b.UID, Process: b.Process, Command: b.Command, Token: b.Token}, For: max(0, times[i])})
 	}
-	return named, all, !cut || before == earlier
+	return all
 }
 
 // longest are those of both that were there for longest, in that order.
