@@ -34,6 +34,7 @@ type app struct {
 	eyes      map[string]*watching
 
 	dirty bool      // what is shown has changed
+	busy  time.Time // when something has happened last, or a key was pressed
 	drawn time.Time // when it was shown
 	size  [2]int
 	shown []line // as the screen has them
@@ -74,6 +75,7 @@ func (a *app) loop(ctx context.Context) error {
 		}
 		select {
 		case ev := <-events:
+			a.busy = time.Now()
 			switch ev := ev.(type) {
 			case *tcell.EventKey:
 				if a.key(ctx, ev) {
@@ -89,7 +91,7 @@ func (a *app) loop(ctx context.Context) error {
 		case v := <-a.views:
 			if a.eyes[v.name] != nil {
 				a.model.take(v)
-				a.dirty = true
+				a.dirty, a.busy = true, time.Now()
 			}
 		case found := <-a.found:
 			a.meet(ctx, found)
@@ -113,11 +115,19 @@ func (a *app) loop(ctx context.Context) error {
 	}
 }
 
+// rested is after how long without a key or a change ages move on less often: drawing is most
+// of what it costs at rest.
+const rested = time.Minute
+
 // untilTick is how long what is drawn stays true by itself: ages change each second, and where
 // there are none, the last minutes move on.
 func (a *app) untilTick(now time.Time) time.Duration {
 	every := slice
-	if slices.ContainsFunc(a.model.views, (*view).used) {
+	switch {
+	case !slices.ContainsFunc(a.model.views, (*view).used):
+	case now.Sub(a.busy) > rested:
+		every = usedAgain
+	default:
 		every = time.Second
 	}
 	return now.Truncate(every).Add(every + 20*time.Millisecond).Sub(now)

@@ -18,7 +18,7 @@ const (
 	soonAgain  = time.Second      // after a change, or a hint of one
 	blindAgain = time.Second      // where this system does not tell of changes
 	freeAgain  = 30 * time.Second // by one of a hundred locks; by more, less often
-	runsAgain  = 5 * time.Second  // what works under it
+	runsAgain  = time.Minute      // what works under it, of which a command may become another
 )
 
 // pause is between two readings of what has happened: a database that is busy changes much more

@@ -373,3 +373,15 @@ func TestEye(t *testing.T) {
 	next("it is free at last", func(v *view) bool { return !v.held() })
 	require.Less(t, time.Since(begin), freeAgain/2, "nobody had to wait until the eye looks again by itself")
 }
+
+// Ages move on each second while somebody may look at them, and less often after that.
+func TestTicks(t *testing.T) {
+	t.Parallel()
+	now := noon.Add(300 * time.Millisecond)
+	a := &app{busy: now}
+	require.Equal(t, 4720*time.Millisecond, a.untilTick(now), "nothing has an age: at 12:00:10")
+	a.model.take(&view{name: "x", at: now, report: &lock.Report{State: lock.StateHeld}})
+	require.Equal(t, 720*time.Millisecond, a.untilTick(now), "at 12:00:06")
+	a.busy = now.Add(-2 * rested)
+	require.Equal(t, 4720*time.Millisecond, a.untilTick(now), "at 12:00:10")
+}
