@@ -42,7 +42,8 @@ type result struct {
 func program(t *testing.T, stdin []byte, env []string, args ...string) result {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], args...)
-	cmd.Env = append([]string{asProgram + "=1", "PATH=" + os.Getenv("PATH"), "TZ=UTC"}, env...)
+	// The race detector waits for a second at the end.
+	cmd.Env = append([]string{asProgram + "=1", "PATH=" + os.Getenv("PATH"), "TZ=UTC", "GORACE=atexit_sleep_ms=0"}, env...)
 	cmd.Stdin = bytes.NewReader(stdin)
 	var out, errs strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &errs

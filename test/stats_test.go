@@ -13,15 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// companions builds what dblock comes with, beside the program under test, once.
-var companions = sync.OnceValue(func() error {
-	out, err := exec.Command("go", "build", "-o", filepath.Dir(binary), "../cmd/...").CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("%w\n%s", err, out)
-	}
-	return nil
-})
-
 // statistics is the JSON of dblock stats, of one database.
 type statistics struct {
 	Events int
@@ -53,7 +44,6 @@ func (c *tally) end(how string, n int) {
 
 func statsOf(t *testing.T, dir string, args ...string) (s statistics) {
 	t.Helper()
-	require.NoError(t, companions())
 	r := execute(t, dir, append([]string{"stats", "--json"}, args...)...)
 	require.Zero(t, r.code(), r.stderr)
 	var document struct{ Databases []statistics }

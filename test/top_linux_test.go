@@ -26,7 +26,6 @@ type mux struct {
 func newMux(t *testing.T, dir string, columns, rows int) *mux {
 	t.Helper()
 	need(t, "tmux", "bash")
-	require.NoError(t, companions())
 	short, err := os.MkdirTemp("", "mux") // the name of a socket is short
 	require.NoError(t, err)
 	m := &mux{t, filepath.Join(short, "s")}
@@ -260,7 +259,6 @@ func TestTopEndsWithItsTerminal(t *testing.T) {
 func TestTopEndsThoughItsTerminalIsStuck(t *testing.T) {
 	t.Parallel()
 	need(t, "bash")
-	require.NoError(t, companions())
 	dir := t.TempDir()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	require.NoError(t, err)
@@ -295,7 +293,6 @@ func TestTopEndsThoughItsTerminalIsStuck(t *testing.T) {
 
 func TestTopOffTheTerminal(t *testing.T) {
 	t.Parallel()
-	require.NoError(t, companions())
 	dir := t.TempDir()
 	top := func(args ...string) result { return execute(t, dir, append([]string{"top"}, args...)...) }
 	r := top("-d", "x.db")
