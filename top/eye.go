@@ -14,7 +14,7 @@ import (
 // the kernel's table of locks alone, but he opens one of the files first, and one who is killed
 // closes it.
 const (
-	usedAgain  = 5 * time.Second  // as long as somebody has it or waits
+	usedAgain  = 15 * time.Second // as long as somebody has it or waits
 	soonAgain  = time.Second      // after a change, or a hint of one
 	blindAgain = time.Second      // where this system does not tell of changes
 	freeAgain  = 30 * time.Second // by one of a hundred locks; by more, less often

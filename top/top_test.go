@@ -383,5 +383,5 @@ func TestTicks(t *testing.T) {
 	a.model.take(&view{name: "x", at: now, report: &lock.Report{State: lock.StateHeld}})
 	require.Equal(t, 720*time.Millisecond, a.untilTick(now), "at 12:00:06")
 	a.busy = now.Add(-2 * rested)
-	require.Equal(t, 4720*time.Millisecond, a.untilTick(now), "at 12:00:10")
+	require.Equal(t, 9720*time.Millisecond, a.untilTick(now), "at 12:00:15")
 }

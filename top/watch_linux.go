@@ -21,6 +21,10 @@ const (
 	opened  = unix.IN_OPEN | unix.IN_CLOSE_WRITE
 )
 
+// beaten is the file in a state directory that a holder writes to every few seconds, to show that
+// it lives: nothing is new then.
+const beaten = "notice"
+
 // watcher tells of changes to the directories of many locks.
 type watcher struct {
 	file *os.File
@@ -160,7 +164,7 @@ func (w *watcher) tell(ev *unix.InotifyEvent, name string) {
 			s.of.state = false
 		case ended:
 			s.of.beside = false
-		case !s.about(name):
+		case !s.about(name), s.names == nil && name == beaten && ev.Mask&^unix.IN_MODIFY == 0:
 			continue
 		case s.names != nil && name == s.names[1]: // another state directory
 			s.of.state = false

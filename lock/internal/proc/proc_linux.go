@@ -61,7 +61,7 @@ func table(path string) (all []byte, whole bool, err error) {
 	}
 	defer unix.Close(fd)
 	for whole = true; ; {
-		all = slices.Grow(all, 1<<16)
+		all = slices.Grow(all, 1<<13) // the kernel gives no more than a page at a time
 		n, err := unix.Read(fd, all[len(all):cap(all)])
 		if err == unix.EINTR {
 			continue
