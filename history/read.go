@@ -16,8 +16,7 @@ import (
 type Reader struct {
 	dir     string
 	files   []*source // the older ones first; only the last one is still in its place
-	recent  [64]key
-	next    int
+	told    recent
 	buffer  []byte
 	noticed bool // that there is a history
 }
@@ -185,21 +184,11 @@ func (r *Reader) drain(s *source, each func(*Event)) error {
 		r.buffer = make([]byte, 64<<10)
 	}
 	rest, err := lines(s.file, s.rest, r.buffer, func(line []byte) {
-		if e, err := Parse(line); err == nil && !r.twice(&e) {
+		if e, err := Parse(line); err == nil && !r.told.twice(&e) {
 			each(&e)
 		}
 	})
 	s.rest = rest
-	return err
-}
-
-// ReadFrom is like [Read] for lines from somewhere else, of any number of locks.
-func ReadFrom(from io.Reader, each func(*Event)) error {
-	_, err := lines(from, nil, make([]byte, 64<<10), func(line []byte) {
-		if e, err := Parse(line); err == nil {
-			each(&e)
-		}
-	})
 	return err
 }
 
@@ -232,18 +221,24 @@ func lines(from io.Reader, rest, buffer []byte, each func([]byte)) ([]byte, erro
 	}
 }
 
+// recent are the holds whose ends were told of last.
+type recent struct {
+	holds [64]key
+	next  int
+}
+
 // twice reports whether the end of a hold was told of already: by itself, before its dblock was
 // killed, or by one that was killed in the middle of taking the lock over. The next to have
 // the lock tells of it again, so that few lines are between the two.
-func (r *Reader) twice(e *Event) bool {
+func (r *recent) twice(e *Event) bool {
 	if e.Token == 0 || e.Kind != Hold && e.Kind != Killed {
 		return false
 	}
 	k := key{e.Token, e.PID}
-	if e.Kind == Killed && slices.Contains(r.recent[:], k) {
+	if e.Kind == Killed && slices.Contains(r.holds[:], k) {
 		return true
 	}
-	r.recent[r.next%len(r.recent)] = k
+	r.holds[r.next%len(r.holds)] = k
 	r.next++
 	return false
 }

@@ -95,6 +95,11 @@ func TestLinesOfAnyLength(t *testing.T) {
 	text := strings.Repeat("x", 1<<20) + "\n" + line(Hold, 1) + strings.Repeat(line(Hold, 2), 5000) + strings.Repeat("y", 100)
 	require.NoError(t, ReadFrom(strings.NewReader(text), func(*Event) { got++ }))
 	require.Equal(t, 5001, got)
+	dir := t.TempDir()
+	write(t, dir, Name, text)
+	got = 0
+	require.NoError(t, Read(dir, func(*Event) { got++ }))
+	require.Equal(t, 5001, got)
 }
 
 func TestLast(t *testing.T) {
@@ -105,4 +110,22 @@ func TestLast(t *testing.T) {
 	require.Equal(t, int64(7), Last(dir).Token)
 	write(t, dir, Name, line(Hold, 8)+line(Killed, 8))
 	require.Equal(t, Hold, Last(dir).Kind)
+}
+
+// What is larger than a piece that is parsed at once comes in order, and nothing between two
+// pieces is lost.
+func TestReadFromInOrder(t *testing.T) {
+	t.Parallel()
+	var text strings.Builder
+	n := int64(0)
+	for text.Len() < 5*chunkSize {
+		n++
+		text.WriteString(line(Hold, n))
+	}
+	next := int64(1)
+	require.NoError(t, ReadFrom(strings.NewReader(text.String()), func(e *Event) {
+		require.Equal(t, next, e.Token)
+		next++
+	}))
+	require.Equal(t, n+1, next)
 }

@@ -165,7 +165,7 @@ func (c *Command) sources(given func(string) bool) ([]source, error) {
 // read calls each for all events; the event is only valid during that call.
 func (s *source) read(each func(*history.Event)) error {
 	if s.file != nil {
-		return readLines(s.file, each)
+		return history.ReadFrom(s.file, each)
 	}
 	return history.Read(s.names.State, each)
 }

@@ -180,19 +180,6 @@ func TestJSON(t *testing.T) {
 	}
 }
 
-// A file larger than what is read at once is delivered in order, and nothing between two pieces is lost.
-func TestReadLines(t *testing.T) {
-	events := queue(20000)
-	text := lines(events)
-	require.Greater(t, len(text), 5*chunkSize)
-	i := 0
-	require.NoError(t, readLines(bytes.NewReader(text), func(e *history.Event) {
-		require.Equal(t, events[i].PID, e.PID)
-		i++
-	}))
-	require.Equal(t, len(events), i)
-}
-
 // What a killed dblock had written itself is not counted again.
 func TestToldTwice(t *testing.T) {
 	e := queue(1)[0]
@@ -518,7 +505,7 @@ func TestTrace(t *testing.T) {
 	require.Len(t, names, len(actors))
 }
 
-func BenchmarkReadLines(b *testing.B) {
+func BenchmarkRead(b *testing.B) {
 	text := lines(queue(20000))
 	b.SetBytes(int64(len(text)))
 	b.ReportAllocs()

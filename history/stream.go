@@ -1,4 +1,4 @@
-package stats
+package history
 
 import (
 	"bytes"
@@ -6,8 +6,6 @@ import (
 	"io"
 	"runtime"
 	"sync"
-
-	"github.com/dblock-dev/dblock/history"
 )
 
 // chunkSize is how much is parsed at once. It takes some times as much when it is parsed, and so do
@@ -17,14 +15,13 @@ const chunkSize = 512 << 10
 // chunk is a piece of a file, of whole lines.
 type chunk struct {
 	lines  []byte
-	events []history.Event
+	events []Event
 	done   chan struct{}
 }
 
-// readLines calls each for the events of a file, in the order of its lines, which are parsed on
-// all processors. Lines that are torn are skipped, and so is a killed hold that has its own line, as in
-// the history itself.
-func readLines(from io.Reader, each func(*history.Event)) error {
+// ReadFrom is like [Read] for lines from somewhere else: a file that was kept, of one lock. They
+// are parsed on all processors; each is called for one after the other, in their order.
+func ReadFrom(from io.Reader, each func(*Event)) error {
 	workers := runtime.GOMAXPROCS(0)
 	free := sync.Pool{New: func() any { return &chunk{lines: make([]byte, 0, chunkSize)} }}
 	parse := make(chan *chunk, workers)
@@ -47,7 +44,7 @@ func readLines(from io.Reader, each func(*history.Event)) error {
 			parse <- c
 		})
 	}()
-	var told recently
+	var told recent
 	for c := range deliver {
 		<-c.done
 		for i := range c.events {
@@ -90,35 +87,8 @@ func (c *chunk) parse() {
 	clear(c.events)
 	c.events = c.events[:0]
 	for line := range bytes.Lines(c.lines) {
-		if e, err := history.Parse(line); err == nil {
+		if e, err := Parse(line); err == nil {
 			c.events = append(c.events, e)
 		}
 	}
-}
-
-// recently are the holds of which lines were read last, by token and process.
-type recently struct {
-	holds [64]struct {
-		token int64
-		pid   int
-	}
-	next int
-}
-
-// twice reports whether the end of a hold was told of already; see [history.Reader].
-func (r *recently) twice(e *history.Event) bool {
-	if e.Token == 0 || e.Kind != history.Hold && e.Kind != history.Killed {
-		return false
-	}
-	if e.Kind == history.Killed {
-		for _, h := range r.holds {
-			if h.token == e.Token && h.pid == e.PID {
-				return true
-			}
-		}
-	}
-	h := &r.holds[r.next%len(r.holds)]
-	h.token, h.pid = e.Token, e.PID
-	r.next++
-	return false
 }
