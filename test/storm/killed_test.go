@@ -113,7 +113,7 @@ exit "$code"
 				return killed
 			}
 			for _, call := range []string{"flock", "linkat", "unlinkat", "pwrite64", "renameat2", "mkdirat", "openat", "fcntl", "write", "read", "ppoll"} {
-				step := 9
+				step := 25
 				if *full {
 					step = 1
 				}

@@ -36,7 +36,7 @@ import (
 )
 
 var (
-	stormFor = flag.Duration("storm", 4*time.Second, "how long the kill storm lasts")
+	stormFor = flag.Duration("storm", 2*time.Second, "how long the kill storm lasts")
 	full     = flag.Bool("full", false, "long forms: every system call, a minute of courtesy, all rows")
 )
 
