@@ -80,7 +80,19 @@ func measure(s *summarised) (m measured, err error) {
 }
 
 // replace gives a file another content at once: who reads it meanwhile sees all of the old one.
+// What a link leads to is replaced, and not the link; a device or a pipe is written to.
 func replace(path string, text []byte) error {
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target
+	}
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		_, err = f.Write(text)
+		return cmp.Or(err, f.Close())
+	}
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".")
 	if err != nil {
 		return err

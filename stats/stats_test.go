@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/dblock-dev/dblock/history"
 	"github.com/dblock-dev/dblock/internal/companion"
@@ -393,6 +394,26 @@ func TestMetricsFile(t *testing.T) {
 	require.Len(t, entries, 2, "nor where that fails")
 	r = program(t, nil, nil, "-d", db, "--openmetrics", "-o", filepath.Join(dir, "no", "such"))
 	require.Equal(t, 73, r.code)
+
+	// A link leads to the file, and what is no file is written to, and stays what it is.
+	link, pipe := filepath.Join(dir, "link"), filepath.Join(dir, "pipe")
+	require.NoError(t, os.WriteFile(file, []byte("old"), 0o600))
+	require.NoError(t, os.Symlink(file, link))
+	require.Equal(t, result{}, program(t, nil, nil, "-d", db, "--openmetrics", "-o", link))
+	info, err = os.Lstat(link)
+	require.NoError(t, err)
+	require.Equal(t, os.ModeSymlink, info.Mode().Type())
+	replaced, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Equal(t, string(text), string(replaced))
+	require.NoError(t, unix.Mkfifo(pipe, 0o600))
+	reader, err := os.OpenFile(pipe, os.O_RDWR, 0) // so that nobody waits for a reader
+	require.NoError(t, err)
+	defer reader.Close()
+	require.Equal(t, result{}, program(t, nil, nil, "-d", db, "--openmetrics", "-o", pipe))
+	info, err = os.Lstat(pipe)
+	require.NoError(t, err)
+	require.Equal(t, os.ModeNamedPipe, info.Mode().Type())
 }
 
 func TestPromtool(t *testing.T) {
