@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 )
 
 // Reader reads the history of one lock, and goes on reading while it grows. A file that is
@@ -76,12 +77,12 @@ func (r *Reader) Next(each func(*Event)) error {
 // it has.
 func (r *Reader) renew() (more bool, err error) {
 	path := filepath.Join(r.dir, Name)
-	now, err := os.Stat(path)
+	now, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if r.noticed {
 			return false, nil // between two files
 		}
-		now, err = os.Stat(filepath.Join(r.dir, Older))
+		now, err = os.Lstat(filepath.Join(r.dir, Older))
 	}
 	if missing(err) {
 		return false, nil
@@ -105,7 +106,7 @@ func (r *Reader) renew() (more bool, err error) {
 			continue
 		}
 		if err == nil && newer != nil {
-			if info, serr := os.Stat(filepath.Join(r.dir, Older)); serr == nil && (older == nil || !os.SameFile(info, older.info)) {
+			if info, serr := os.Lstat(filepath.Join(r.dir, Older)); serr == nil && (older == nil || !os.SameFile(info, older.info)) {
 				older.close()
 				newer.close()
 				continue
@@ -151,17 +152,18 @@ func missing(err error) bool {
 	return errors.Is(err, fs.ErrNotExist)
 }
 
-// open opens a file; none is no error.
+// open opens a file; none is no error. Whoever may write in the directory can put something else
+// there: a pipe, at which one would wait for ever, or a link to who knows what. That is none, too.
 func open(path string) (*source, error) {
-	f, err := os.Open(path)
-	if missing(err) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if missing(err) || errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.EMLINK) || errors.Is(err, syscall.ENXIO) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
 	info, err := f.Stat()
-	if err != nil {
+	if err != nil || !info.Mode().IsRegular() {
 		f.Close()
 		return nil, err
 	}

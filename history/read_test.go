@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -128,4 +129,26 @@ func TestReadFromInOrder(t *testing.T) {
 		next++
 	}))
 	require.Equal(t, n+1, next)
+}
+
+// What is no file of ours neither holds up who reads nor tells him anything.
+func TestReadWhatIsNoFile(t *testing.T) {
+	t.Parallel()
+	elsewhere := filepath.Join(t.TempDir(), "elsewhere")
+	require.NoError(t, os.WriteFile(elsewhere, []byte(line(Hold, 1)), 0o600))
+	for _, name := range []string{Name, Older} {
+		for kind, put := range map[string]func(path string) error{
+			"pipe":      func(path string) error { return syscall.Mkfifo(path, 0o600) },
+			"link":      func(path string) error { return os.Symlink(elsewhere, path) },
+			"directory": func(path string) error { return os.Mkdir(path, 0o700) },
+		} {
+			dir := t.TempDir()
+			require.NoError(t, put(filepath.Join(dir, name)))
+			r := Open(dir)
+			require.Empty(t, collect(t, r), "%s %s", name, kind)
+			require.Empty(t, collect(t, r))
+			require.Nil(t, Last(dir))
+			r.Close()
+		}
+	}
 }
