@@ -2,22 +2,27 @@
 . "$RECIPES/lib.sh"
 need sqlite3 sqlite3
 npm_install
+migrate='npm run --silent migrate'
 
 deployments() {
 	rm -f app.db*
+	runs=$1
 	(
-		for n in 1 2 3 4; do
-			npm run --silent migrate &
+		set --
+		for n in $runs; do
+			$migrate &
 			set -- "$@" $!
 		done
 		failed=0
 		for pid in "$@"; do wait "$pid" || failed=$((failed + 1)); done
-		[ "$failed" = 0 ] || { say "$failed of 4 migrations failed"; exit 1; }
+		[ "$failed" = 0 ] || { say "$failed migrations failed"; exit 1; }
 	) || return 1
 	[ "$(sqlite3 app.db 'SELECT count(*) FROM __drizzle_migrations')" = 2 ] || { say "a migration was recorded twice"; return 1; }
 	[ "$(sqlite3 app.db 'SELECT count(*), sum(amount) FROM orders')" = '3|6' ] || { say "a migration ran twice"; return 1; }
 }
-deployments >"$scratch/out" 2>&1 || fail "four at once: $(cat "$scratch/out")"
+deployments "1 2 3 4" >"$scratch/out" 2>&1 || fail "four at once: $(cat "$scratch/out")"
 equal "integrity" "$(sqlite3 app.db 'PRAGMA integrity_check')" ok
-breaks 5 deployments
+# Without npm, whose start takes longer than the migrations.
+migrate='node migrate.mjs'
+breaks 20 deployments '1 2 3 4 5 6 7 8'
 say "4 migrations at once: each step once, nobody failed"
