@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Runs the recipes for real.
 #
-# usage: recipes/check.sh [NAME...]
+# usage: recipes/check.sh [-v] [NAME...]
 #
 # Each recipe is copied to a fresh directory and its check.sh run there. The blocks in its README must be
-# in its files. One line per recipe; what a recipe said is shown when it failed. Skipped is what is not installed,
+# in its files. One line per recipe; what a recipe said is shown when it failed, or with -v. Skipped is what is not installed,
 # but with CI=true that is a failure.
 #
 # DBLOCK is the binary to use; it is built by default. RECIPES_TOOLS keeps what Go builds for them.
@@ -82,8 +82,11 @@ check() {
 		return 1
 		;;
 	esac
+	[ -z "$verbose" ] || sed 's/^/    /' "$work/$name.log"
 }
 
+verbose=
+[ "${1-}" != -v ] || { verbose=1; shift; }
 names=("$@")
 if [ ${#names[@]} = 0 ]; then
 	# cron first: most of its time is spent waiting for the next minute.

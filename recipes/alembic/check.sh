@@ -8,7 +8,7 @@ deployments() {
 	runs=$1
 	(
 		set --
-		for n in $runs; do
+		for _ in $runs; do
 			./deploy.sh &
 			set -- "$@" $!
 		done

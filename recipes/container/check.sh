@@ -11,6 +11,7 @@ mkdir data
 
 # container COMMAND...: processes and host name of its own, and the command is PID 1; the files are shared, as with a mounted volume.
 container() {
+	# shellcheck disable=SC2016
 	exec unshare --pid --uts --ipc --fork --kill-child --mount-proc sh -c 'hostname "box-$$-$(od -An -N3 -tx1 /dev/urandom | tr -d " ")"; exec "$@"' sh "$@"
 }
 visits() {
@@ -34,8 +35,8 @@ one=$!
 (container tini -- entrypoint.sh server.sh) &
 two=$!
 until_true 30 some_visits
-for n in 1 2 3 4 5; do
-	dblock -p host -- sqlite3 "$DBLOCK_DB" "INSERT INTO visits VALUES ('host')" || fail "the host did not get in"
+for _ in 1 2 3 4 5; do
+	dblock -p host -- sqlite3 -cmd ".timeout 5000" "$DBLOCK_DB" "INSERT INTO visits VALUES ('host')" || fail "the host did not get in"
 done
 stop "$one" || fail "the first container ended with $?"
 stop "$two" || fail "the second container ended with $?"

@@ -53,7 +53,7 @@ chmod +x "$scratch/import.sh"
 dblock -p nightly-import -- "$scratch/import.sh" &
 import=$!
 
-mails() { ls "$scratch/mail" | grep -c '^mail'; }
+mails() { find "$scratch/mail" -name "mail.*" | grep -c .; }
 mailed() { [ "$(mails)" -ge 1 ]; }
 until_true 75 mailed
 equal "syncs while somebody worked" "$(sqlite3 /srv/app/app.db 'SELECT count(*) FROM syncs')" 0

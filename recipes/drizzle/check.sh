@@ -9,7 +9,7 @@ deployments() {
 	runs=$1
 	(
 		set --
-		for n in $runs; do
+		for _ in $runs; do
 			$migrate &
 			set -- "$@" $!
 		done

@@ -6,7 +6,7 @@ go_tool migrate github.com/golang-migrate/migrate/v4/cmd/migrate@v4.20.1 -tags s
 deployments() {
 	rm -f app.db*
 	(
-		for n in 1 2 3 4 5; do
+		for _ in 1 2 3 4 5; do
 			./deploy.sh &
 			set -- "$@" $!
 		done

@@ -24,7 +24,7 @@ breaks 20 build
 
 build || fail "make -j8 after that"
 (
-	for n in 1 2 3 4 5 6; do
+	for _ in 1 2 3 4 5 6; do
 		make -s -f oneshell.mk again-100 &
 		set -- "$@" $!
 	done
@@ -34,7 +34,7 @@ equal "balance after .ONESHELL" "$(balance)" 636
 again() {
 	sqlite3 data/app.db 'UPDATE account SET balance = 0'
 	(
-		for n in 1 2 3 4 5 6; do
+		for _ in 1 2 3 4 5 6; do
 			make -s -f oneshell.mk again-100 &
 		done
 		wait

@@ -13,7 +13,7 @@ equal "rows after db:reset" "$(rows)" 1
 seeds() {
 	before=$(rows)
 	(
-		for n in 1 2 3; do
+		for _ in 1 2 3; do
 			DBLOCK_WAIT=1m npm run --silent db:seed &
 			set -- "$@" $!
 		done

@@ -6,11 +6,11 @@ mkdir data
 together() {
 	echo 0 >data/app.db
 	(
-		for n in 1 2 3 4; do
+		for _ in 1 2 3 4; do
 			./nightly.sh &
 			set -- "$@" $!
 		done
-		for n in 1 2 3 4; do
+		for _ in 1 2 3 4; do
 			./deploy.sh &
 			set -- "$@" $!
 		done
@@ -20,7 +20,7 @@ together() {
 }
 together || fail "4 times nightly.sh and deploy.sh at once: $(cat data/app.db) of 12"
 
-for n in 1 2 3 4; do
+for _ in 1 2 3 4; do
 	./import.sh &
 	set -- "$@" $!
 done
