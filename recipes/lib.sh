@@ -75,7 +75,7 @@ breaks() {
 	shift
 	while [ "$tries" -gt 0 ]; do
 		if ! (without "$@") >"$scratch/breaks" 2>&1; then
-			say "without dblock: $(grep . "$scratch/breaks" | tail -n 1)"
+			say "without dblock, with $tries tries left: $(grep . "$scratch/breaks" | tail -n 1)"
 			return
 		fi
 		tries=$((tries - 1))

@@ -3,6 +3,12 @@
 need sqlite3 sqlite3
 need alembic alembic
 
+# Migrations that take a while, as those of large tables do.
+for file in migrations/versions/*.py; do
+	sed 's/^def upgrade():/&\n    __import__("time").sleep(0.5)/' "$file" >"$scratch/migration"
+	cp "$scratch/migration" "$file"
+done
+
 deployments() {
 	rm -f app.db*
 	runs=$1
@@ -21,5 +27,5 @@ deployments() {
 }
 deployments "1 2 3 4" >"$scratch/out" 2>&1 || fail "four at once: $(cat "$scratch/out")"
 equal "integrity" "$(sqlite3 app.db 'PRAGMA integrity_check')" ok
-breaks 20 deployments '1 2 3 4 5 6 7 8'
+breaks 10 deployments '1 2 3 4'
 say "4 deployments at once: revision 2, each migration once"
