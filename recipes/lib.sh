@@ -110,9 +110,16 @@ go_tool() {
 	PATH=$directory:$PATH
 }
 
-# as_root: some checks need mounts of their own, in a namespace that nobody else sees.
+# as_root: some checks need mounts of their own, in a namespace that nobody else sees. Where the user is another one,
+# the check begins again under sudo, if that needs no password.
 as_root() {
 	[ "$(id -u)" != 0 ] || return 0
-	[ "${CI-}" != true ] || fail "it must run as root"
-	skip "it must run as root"
+	if ! sudo -n true 2>/dev/null; then
+		[ "${CI-}" != true ] || fail "it must run as root, or with sudo"
+		skip "it must run as root, or with sudo"
+	fi
+	code=0
+	sudo -n env "PATH=$PATH" "RECIPES=$RECIPES" "WITHOUT=$WITHOUT" "TOOLS=$TOOLS" "CI=${CI-}" sh ./check.sh || code=$?
+	sudo -n chown -R "$(id -u)" .
+	exit "$code"
 }

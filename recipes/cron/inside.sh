@@ -2,6 +2,7 @@
 # The part of check.sh that runs in mounts and processes of its own, beside a cron daemon.
 . "$RECIPES/lib.sh"
 
+[ "$$" = 1 ] || fail "it would change the real machine"
 recipe=$PWD
 dblock=$(command -v dblock)
 

@@ -2,6 +2,7 @@
 # The part of check.sh that runs in mounts and processes of its own: makes a small machine, whose init is systemd.
 # The service check.service then runs checks.sh, which asks that systemd for things.
 set -e
+[ "$$" = 1 ] || exit 64 # it would change the real machine
 mount -t tmpfs tmpfs /run
 mount -t tmpfs tmpfs /var/log
 # The mounts below are of one small tree, so that the real directories need not have them.
