@@ -90,11 +90,11 @@ verbose=
 [ "${1-}" != -v ] || { verbose=1; shift; }
 names=("$@")
 if [ ${#names[@]} = 0 ]; then
-	# cron first: most of its time is spent waiting for the next minute.
-	names=(cron)
+	# First those that take long: cron waits for the next minute, and Litestream may have to be built.
+	names=(cron litestream)
 	for file in "$RECIPES"/*/check.sh; do
 		name=$(basename "$(dirname "$file")")
-		[ "$name" = cron ] || names+=("$name")
+		case $name in cron | litestream) ;; *) names+=("$name") ;; esac
 	done
 fi
 for name in "${names[@]}"; do
