@@ -4,7 +4,7 @@ import { StdioServerTransport } from '@modelcontextprotocol/sdk/server/stdio.js'
 import { createLockedDatabase } from 'dblock';
 import { z } from 'zod';
 
-const db = await createLockedDatabase(process.env.TASKS_DB, { processType: 'mcp-server', timeout: 60 });
+const db = await createLockedDatabase(process.env.TASKS_DB, { processType: 'mcp-server', wait: '1m' });
 const text = (value) => ({ content: [{ type: 'text', text: String(value) }] });
 const server = new McpServer({ name: 'tasks', version: '1.0.0' });
 
