@@ -40,7 +40,7 @@ func dispatch(args []string, sigs *signals.Listener) error {
 		return command.Run(ctx, sigs)
 	}
 	var g grammar
-	ctx, err := cli.Parse(&g, own, kong.Bind(sigs), kong.Vars{"version": about()}, kong.Help(help))
+	ctx, err := cli.Parse(&g, own, kong.Bind(sigs), kong.Vars{"version": "dblock " + details()}, kong.Help(help))
 	if err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func dispatch(args []string, sigs *signals.Listener) error {
 	g.Session.Unescape()
 	g.Session.Called(number())
 	g.Doctor.Unescape()
-	g.Doctor.Called(number())
+	g.Doctor.Called(details())
 	g.Hold.Unescape()
 	g.Release.Unescape()
 	g.Run.Behind(rest)

@@ -103,15 +103,6 @@ check_go() {
 	fi
 }
 
-# version prints what `dblock --version` shall say.
-version() {
-	# Without .git here git would describe a repository around the sources.
-	if [ -e "$source/.git" ]; then
-		git -C "$source" describe --tags --always --dirty 2>/dev/null && return
-	fi
-	say dev
-}
-
 # build_only FILE
 build_only() {
 	check_sources
@@ -127,7 +118,7 @@ build_only() {
 
 build() {
 	cd -- "$source"
-	ldflags="-s -w -X main.version=$(version)"
+	ldflags="-s -w"
 	# Go's runtime interrupts whoever seems to run for 10 ms, by a signal. After a wait
 	# dblock seems to, just when it hands the lock over. GODEBUG can still turn it on.
 	ldflags="$ldflags -X runtime.godebugDefault=asyncpreemptoff=1"
