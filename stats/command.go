@@ -20,7 +20,8 @@ import (
 	"github.com/dblock-dev/dblock/lock"
 )
 
-type grammar struct {
+// Grammar is how dblock-stats parses its arguments.
+type Grammar struct {
 	Stats Command `cmd:"" help:"Show what the history of a lock adds up to: who had it, who waited, and for whom."`
 }
 
@@ -44,7 +45,12 @@ type By summary.By
 
 // UnmarshalText parses it.
 func (b *By) UnmarshalText(text []byte) error {
-	return cli.Choose(b, text, By(summary.Process), By(summary.Command), By(summary.User), By(summary.Host))
+	return cli.Choose(b, text)
+}
+
+// Values are those that it accepts.
+func (By) Values() []string {
+	return []string{string(summary.Process), string(summary.Command), string(summary.User), string(summary.Host)}
 }
 
 // source is where a history comes from.
@@ -58,7 +64,7 @@ type source struct {
 
 // Run runs the command with these arguments.
 func Run(args []string) error {
-	var g grammar
+	var g Grammar
 	ctx, err := companion.Parse(&g, "stats", args, "")
 	if err != nil {
 		return err

@@ -42,9 +42,13 @@ type Command struct {
 type sortBy string
 
 // UnmarshalText parses it.
-func (s *sortBy) UnmarshalText(text []byte) error { return cli.Choose(s, text, "name", "age", "waits") }
+func (s *sortBy) UnmarshalText(text []byte) error { return cli.Choose(s, text) }
 
-type grammar struct {
+// Values are those that it accepts.
+func (sortBy) Values() []string { return []string{"name", "age", "waits"} }
+
+// Grammar is how dblock-top parses its arguments.
+type Grammar struct {
 	Top Command `cmd:"" help:"Show locks as they change: who has them, who waits, and how long."`
 }
 
@@ -55,7 +59,7 @@ Keys: arrows choose, enter opens, l shows what happened, f removes by force, s s
 
 // Run runs the program with these arguments.
 func Run(args []string) error {
-	var g grammar
+	var g Grammar
 	ctx, err := companion.Parse(&g, "top", args, keys)
 	if err != nil {
 		return err

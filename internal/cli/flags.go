@@ -71,18 +71,27 @@ func (d Database) Options(f Foreign) lock.Options {
 type Stale string
 
 // UnmarshalText parses it.
-func (s *Stale) UnmarshalText(text []byte) error { return Choose(s, text, "dead", "age") }
+func (s *Stale) UnmarshalText(text []byte) error { return Choose(s, text) }
+
+// Values are those that it accepts.
+func (Stale) Values() []string { return []string{"dead", "age"} }
+
+// Chosen is a value of which there are only a few. What Values returns is accepted, and is what
+// shells complete.
+type Chosen interface {
+	~string
+	Values() []string
+}
 
 // Choose parses a value of which there are only a few.
-func Choose[T ~string](to *T, text []byte, accepted ...T) error {
-	if *to = T(text); slices.Contains(accepted, *to) {
+func Choose[T Chosen](to *T, text []byte) error {
+	*to = T(text)
+	accepted := (*to).Values()
+	if slices.Contains(accepted, string(text)) {
 		return nil
 	}
-	list := string(accepted[0])
-	for _, a := range accepted[1 : len(accepted)-1] {
-		list += ", " + string(a)
-	}
-	list += " or " + string(accepted[len(accepted)-1])
+	last := len(accepted) - 1
+	list := strings.Join(accepted[:last], ", ") + " or " + accepted[last]
 	return Usage(fmt.Sprintf("%q is not accepted", text), "give "+list)
 }
 

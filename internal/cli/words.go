@@ -17,7 +17,7 @@ import (
 )
 
 // Subcommands are the first words that are not a command's.
-var Subcommands = []string{"run", "status", "force", "log", "hold", "release", "session", "ls", "doctor"}
+var Subcommands = []string{"run", "status", "force", "log", "hold", "release", "session", "ls", "doctor", "completion"}
 
 // Companions are the first words that are programs of their own, which dblock comes with.
 var Companions = []string{"stats", "top"}
