@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding"
 	"flag"
 	"os"
 	"testing"
@@ -28,6 +29,15 @@ func TestCompletionFollowsTheGrammar(t *testing.T) {
 	k, err := kong.New(&all, kong.Name("dblock"), kong.Vars{"version": ""})
 	require.NoError(t, err)
 	k.Model.HelpFlag.Help = "Print this help."
+	for _, node := range k.Model.Children {
+		for _, f := range node.Flags {
+			few, ok := f.Target.Interface().(interface{ Values() []string })
+			for i := 0; ok && i < len(few.Values()); i++ {
+				value := few.Values()[i]
+				require.NoError(t, f.Target.Addr().Interface().(encoding.TextUnmarshaler).UnmarshalText([]byte(value)), "--%s=%s", f.Name, value)
+			}
+		}
+	}
 	program := script.New(k.Model, cli.Companions, run.Spellings)
 	for shell, file := range map[string]string{"bash": "dblock.bash", "zsh": "_dblock", "fish": "dblock.fish"} {
 		want, err := program.Script(shell)

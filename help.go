@@ -23,6 +23,7 @@ Usage:
   dblock session                   serve a program, by lines of JSON
   dblock ls [DIR]                  list all locks below a directory
   dblock doctor -d PATH            find out whether locking works there
+  dblock completion SHELL          make bash, zsh or fish complete all this
 
 Flags:
   -d, --db PATH                    the database, a file or a directory

@@ -1,6 +1,7 @@
 # Completion of dblock for bash. The command that dblock runs is completed as its own, by what
 # bash-completion knows, or, where that is not loaded, by what `complete` knows.
 # Made from dblock's grammar by `go generate ./completion`.
+# shellcheck shell=bash disable=SC1003,SC2088
 
 # __dblock_flags COMMAND sets flags to the names of its flags.
 __dblock_flags() {
@@ -174,6 +175,8 @@ __dblock_paths() {
 			printf '%s\n' "$name"
 		done
 	)
+	# Readline itself knows what becomes of $NAME/ and ~NAME/.
+	[[ ${#COMPREPLY[@]} -gt 0 || $1 != file || -n $2 ]] || compopt -o default 2>/dev/null
 	if [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == */ ]]; then
 		compopt -o nospace 2>/dev/null
 	fi
@@ -197,14 +200,14 @@ __dblock_programs() {
 
 # __dblock_command N WORD completes WORD, the last one, as if the command line began with COMP_WORDS[N].
 __dblock_command() {
-	local i spec function=''
+	local i spec handler=''
 	if ((COMP_CWORD == $1)); then
 		__dblock_programs "$2"
 		return
 	fi
-	for function in _comp_command_offset _command_offset; do
-		if declare -F "$function" >/dev/null; then
-			"$function" "$1"
+	for handler in _comp_command_offset _command_offset; do
+		if declare -F "$handler" >/dev/null; then
+			"$handler" "$1"
 			return
 		fi
 	done
@@ -223,15 +226,15 @@ __dblock_command() {
 	local IFS=$' \t\n'
 	local -a parts
 	read -r -a parts <<<"$spec"
-	function=
+	handler=
 	for ((i = 0; i + 1 < ${#parts[@]}; i++)); do
 		case ${parts[i]} in
-		-F) function=${parts[i + 1]} ;;
+		-F) handler=${parts[i + 1]} ;;
 		-o) compopt -o "${parts[i + 1]}" 2>/dev/null ;;
 		esac
 	done
-	if [[ -n $function ]] && declare -F "$function" >/dev/null; then
-		"$function" "$name" "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
+	if [[ -n $handler ]] && declare -F "$handler" >/dev/null; then
+		"$handler" "$name" "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
 	else
 		__dblock_paths file '' "$2"
 	fi

@@ -21,6 +21,7 @@ var completions = []struct {
 	want []string
 }{
 	{`dblock sta`, []string{"stats", "status"}},
+	{`dblock statu`, []string{"status"}},
 	{`dblock gadg`, []string{"gadget"}},
 	{`dblock run gadg`, []string{"gadget"}},
 	{`dblock help s`, []string{"session", "status"}},
@@ -59,6 +60,9 @@ var completions = []struct {
 	{`dblock -d it\'`, []string{"it's.db"}},
 	{`dblock --db=my\ da`, []string{"--db=my data.db"}},
 	{`dblock -d x:y`, []string{"x:y.db"}},
+	{`dblock -d büch`, []string{"bücher.db"}},
+	{`dblock -d 'bücher.db' -- gadget be`, []string{"beta"}},
+	{`dblock -d $HOME/ho`, []string{"HOME/home.db"}},
 	{`dblock -d ~/ho`, []string{"HOME/home.db"}},
 	{`dblock top di`, []string{"dir/"}},
 	{`dblock top dir di`, []string{"dir/"}},
@@ -89,6 +93,13 @@ var completions = []struct {
 	{`dblock status -- gadg`, nil},
 }
 
+// places are where install.sh puts the scripts, seen from home.
+var places = map[string]string{
+	"bash": ".local/share/bash-completion/completions/dblock",
+	"zsh":  ".local/share/zsh/site-functions/_dblock",
+	"fish": ".local/share/fish/vendor_completions.d/dblock.fish",
+}
+
 // scene is a directory to complete in.
 func scene(t *testing.T) (dir string) {
 	t.Helper()
@@ -96,14 +107,15 @@ func scene(t *testing.T) (dir string) {
 	for _, sub := range []string{"dir", "my db", "home", "bin"} {
 		require.NoError(t, os.Mkdir(filepath.Join(dir, sub), 0o755))
 	}
-	for _, file := range []string{"plain.db", "my data.db", "it's.db", "x:y.db", "dir/inner.db", "home/home.db"} {
-		require.NoError(t, os.WriteFile(filepath.Join(dir, file), nil, 0o644))
+	for _, file := range []string{"plain.db", "my data.db", "it's.db", "x:y.db", "bücher.db", "dir/inner.db", "home/home.db", "bin/gadget", "bin/statusx"} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, file), []byte("#!/bin/sh\n"), 0o755))
 	}
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "bin/gadget"), []byte("#!/bin/sh\n"), 0o755))
-	for shell, file := range map[string]string{"bash": "dblock.bash", "zsh": "_dblock", "fish": "dblock.fish"} {
+	for shell, file := range places {
 		r := execute(t, dir, "completion", shell)
 		require.Zero(t, r.code(), r.stderr)
-		require.NoError(t, os.WriteFile(filepath.Join(dir, "home", file), []byte(r.stdout), 0o644))
+		file = filepath.Join(dir, "home", file)
+		require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
+		require.NoError(t, os.WriteFile(file, []byte(r.stdout), 0o644))
 	}
 	return dir
 }
@@ -175,7 +187,7 @@ func check(t *testing.T, dir string, all func(line string) []string) {
 			if equals != "" && !strings.HasPrefix(word, equals) {
 				word = equals + word
 			}
-			for _, home := range []string{home, dir + "/home", "~"} {
+			for _, home := range []string{home, dir + "/home", "~", "$HOME"} {
 				word = strings.Replace(word, home+"/home.db", "HOME/home.db", 1)
 			}
 			got[i] = word
@@ -211,9 +223,9 @@ bind -x '"\C-xr": record'
 bind 'set bell-style none'
 `
 	for name, more := range map[string]string{
-		"with bash-completion":    ". /usr/share/bash-completion/bash_completion; . ~/dblock.bash\n",
-		"without bash-completion": ". ~/dblock.bash\n",
-		"with options":            "shopt -s failglob nocaseglob; set -u; . ~/dblock.bash\n",
+		"with bash-completion":    ". /usr/share/bash-completion/bash_completion\n",
+		"without bash-completion": ". ~/" + places["bash"] + "\n",
+		"with options":            "shopt -s failglob nocaseglob; set -u; . ~/" + places["bash"] + "\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -224,6 +236,8 @@ bind 'set bell-style none'
 			dir := scene(t)
 			s := newTyped(t, dir, "bash --rcfile ~/rc", more+rc)
 			check(t, dir, s.all)
+			s.run("export DBLOCK_DB=x.db")
+			require.ElementsMatch(t, []string{"status", "statusx"}, s.all("dblock statu"), "the first word can be a command")
 			s.do("send-keys", "-l", "--", "dblock -d my\\ da")
 			s.keys("Tab")
 			s.do("send-keys", "-l", "--", "-- gadget al")
@@ -250,14 +264,16 @@ zle -N record
 bindkey '^Xr' record
 `
 	for name, rc := range map[string]string{
-		"found in its path": "fpath=(~ $fpath)\n" + rc,
-		"read":              rc + ". ~/_dblock\n",
+		"found in its path": "fpath+=(~/.local/share/zsh/site-functions)\n" + rc,
+		"read":              rc + ". ~/" + places["zsh"] + "\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := scene(t)
 			s := newTyped(t, dir, "cp ~/rc ~/.zshrc; ZDOTDIR=$HOME zsh -d", rc)
 			check(t, dir, s.all)
+			s.run("export DBLOCK_DB=x.db")
+			require.ElementsMatch(t, []string{"status", "statusx"}, s.all("dblock statu"), "the first word can be a command")
 			s.do("send-keys", "-l", "--", "dblock -d my\\ da")
 			s.keys("Tab")
 			s.do("send-keys", "-l", "--", "-- gadget al")
@@ -276,10 +292,11 @@ func TestFishCompletes(t *testing.T) {
 	t.Parallel()
 	dir := scene(t)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "home", "gadget.fish"), []byte("complete -c gadget -f -a 'alpha beta'\ncomplete -c gadget -l gear\n"), 0o644))
-	all := func(line string) []string {
-		c := exec.Command("fish", "--no-config", "-c", `source ~/gadget.fish; source ~/dblock.fish; complete -C $argv[1]`, line)
+	all := func(line string, env ...string) []string {
+		c := exec.Command("fish", "-c", `source ~/gadget.fish; complete -C $argv[1]`, line)
 		c.Dir = dir
 		c.Env = append(os.Environ(), "HOME="+dir+"/home", "PATH="+dir+"/bin:"+os.Getenv("PATH"), "LC_ALL=C.UTF-8")
+		c.Env = append(c.Env, env...)
 		out, err := c.Output()
 		require.NoError(t, err)
 		var words []string
@@ -289,5 +306,19 @@ func TestFishCompletes(t *testing.T) {
 		}
 		return words
 	}
-	check(t, dir, all)
+	check(t, dir, func(line string) []string { return all(line) })
+	require.ElementsMatch(t, []string{"status", "statusx"}, all("dblock statu", "DBLOCK_DB=x.db"), "the first word can be a command")
+}
+
+func TestCompletionOfNoShell(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, args := range [][]string{{"completion"}, {"completion", "tcsh"}} {
+		r := execute(t, dir, args...)
+		require.Equal(t, 64, r.code())
+		require.Contains(t, r.stderr, "hint: give bash, zsh or fish")
+		require.Empty(t, r.stdout)
+	}
+	require.Equal(t, 64, execute(t, dir, "completion", "bash", "--", "true").code())
+	require.Contains(t, execute(t, dir, "completoin", "zsh").stderr, "did you mean `dblock completion zsh`?")
 }
