@@ -78,6 +78,17 @@ func TestParseWhatOthersWrite(t *testing.T) {
 	}
 }
 
+// Times that are far away, and lengths, can be added up and subtracted without an overflow.
+func TestParseForgedNumbers(t *testing.T) {
+	t.Parallel()
+	e, err := Parse([]byte(`{"v":1,"event":"hold","at":9400000000000000,"requested":-5,"acquired":1e300,"released":-1e300,"waited_ms":1e308,"held_ms":-1e308,"blockers":[{"ms":1e308},{"ms":1e308}]}`))
+	require.NoError(t, err)
+	require.Positive(t, time.Duration(e.At-e.Requested)*time.Millisecond)
+	require.Positive(t, time.Duration(e.Acquired-e.Released)*time.Millisecond)
+	require.Zero(t, e.Held)
+	require.Positive(t, e.Waited+e.Blockers[0].For+e.Blockers[1].For)
+}
+
 // What Parse accepts is JSON, and it finds in it what encoding/json finds.
 func FuzzParse(f *testing.F) {
 	e := full()

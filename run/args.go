@@ -1,7 +1,6 @@
 package run
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -72,10 +71,7 @@ func letters(arg string, isRun bool) (spelled string, next bool, err error) {
 		}
 		value := string(b[i+1:])
 		if strings.HasPrefix(value, "=") {
-			letter := string(b[i])
-			return "", false, cli.Usage(
-				fmt.Sprintf("-%s%s: no \"=\" comes between a letter and its value", letter, cli.Unescape(value)),
-				fmt.Sprintf("give -%s %s, or the long flag; a value that begins with \"=\" is an argument of its own", letter, cli.Unescape(value[1:])))
+			return "", false, cli.EqualsBehind(string(b[i]), value[1:])
 		}
 		return string(b), value == "", nil
 	}

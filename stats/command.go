@@ -3,9 +3,9 @@
 package stats
 
 import (
-	"cmp"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -108,6 +108,11 @@ func (c *Command) check(given func(string) bool) error {
 			forms++
 		}
 	}
+	for _, file := range []struct{ name, path string }{{"output", c.Output}, {"html", c.HTML}, {"trace", c.Trace}, {"from", c.From}} {
+		if given(file.name) && file.path == "" {
+			return cli.Usage("--"+file.name+" names no file", "give a path, or - for the terminal; is a variable empty?")
+		}
+	}
 	switch {
 	case forms > 1:
 		return cli.Usage("--json, --openmetrics, --html and --trace are different answers", "give one of them")
@@ -129,6 +134,12 @@ func (c *Command) sources(given func(string) bool) ([]source, error) {
 			return []source{{name: "stdin", file: os.Stdin}}, nil
 		}
 		f, err := os.Open(c.From)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, &cli.ConflictError{
+				Code: cli.ExitCannotCreate, Err: err, Text: err.Error(),
+				Hint: "--from reads lines of history, like .app.lock.d/history.jsonl; a database is named with -d",
+			}
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -191,19 +202,7 @@ func (c *Command) html(sources []source) error {
 		}
 		all = append(all, picture.Database{Name: sources[i].name, Events: events})
 	}
-	return create(c.HTML, func(w io.Writer) error { return picture.Write(w, all) })
-}
-
-// create writes a file, or to standard output (-).
-func create(path string, write func(io.Writer) error) error {
-	if path == "-" {
-		return write(os.Stdout)
-	}
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	return cmp.Or(write(f), f.Close())
+	return write(c.HTML, 0o666, func(w io.Writer) error { return picture.Write(w, all) })
 }
 
 // summarised is a history, added up.

@@ -97,6 +97,7 @@ func (l *Log) Run(k *kong.Context) error {
 const defaultNumber = 20
 
 func (l *Log) open() (all []chronicle, err error) {
+	var places []string
 	for i, db := range append([]string{l.DB}, l.More...) {
 		lockFile := l.LockFile
 		if i > 0 {
@@ -109,6 +110,10 @@ func (l *Log) open() (all []chronicle, err error) {
 		if err != nil {
 			return nil, cli.Nowhere(err, db, lockFile)
 		}
+		if slices.Contains(places, n.State) {
+			continue // two paths can lead to one lock
+		}
+		places = append(places, n.State)
 		c := chronicle{reader: history.Open(n.State)}
 		if len(l.More) > 0 {
 			c.name = db

@@ -74,6 +74,10 @@ func TestLogOfEndings(t *testing.T) {
 	for i, e := range all[1:] {
 		require.GreaterOrEqual(t, e.Token, all[i].Token)
 	}
+	// A database that is named twice, by two names, is one.
+	require.NoError(t, os.Symlink("x.db", filepath.Join(dir, "link.db")))
+	r := execute(t, dir, "log", "--json", "-d", "x.db", "-d", "link.db")
+	require.Equal(t, len(all), strings.Count(r.stdout, "\n"))
 }
 
 // What a shell or a program holds is told of, too.
