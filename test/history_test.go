@@ -141,6 +141,9 @@ func TestStatusTellsTheLastEvent(t *testing.T) {
 	require.Equal(t, []string{"dblock hold exited", "stuck hold signaled", "stuck forced"}, brief(logOf(t, dir, "x.db")))
 }
 
+// helpWords may stand before a subcommand.
+var helpWords = []string{"help", "--help", "-h"}
+
 // A companion is found beside dblock and in PATH, never by way of the current directory, and
 // does not hide a program whose name follows "--".
 func TestCompanions(t *testing.T) {
@@ -167,6 +170,25 @@ func TestCompanions(t *testing.T) {
 	c := exec.Command(beside, "there")
 	c.Env = []string{"PATH=/nowhere"}
 	require.Equal(t, "there none\n", finish(t, c).stdout)
+	for _, ask := range helpWords {
+		require.Equal(t, "there --help none\n", finish(t, with(command(t, dir, ask, "there"), path)).stdout)
+	}
+
+	// One that is missing, or cannot be executed, is told of.
+	alone := func(args ...string) result {
+		c := exec.Command(beside, args...)
+		c.Env = []string{"PATH=/nowhere"}
+		return finish(t, c)
+	}
+	for _, args := range [][]string{{"stats", "-d", "x.db"}, {"help", "stats"}} {
+		r = alone(args...)
+		require.Equal(t, 64, r.code())
+		require.Contains(t, r.stderr, "dblock-stats is not installed\nhint: ")
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(elsewhere, "dblock-stats"), nil, 0o755))
+	r = alone("stats", "-d", "x.db")
+	require.Equal(t, 126, r.code())
+	require.Contains(t, r.stderr, "dblock-stats: exec format error")
 
 	r = finish(t, with(command(t, dir, "sttas", "-d", "x.db"), "DBLOCK_DB="))
 	require.Equal(t, 64, r.code())
