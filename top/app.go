@@ -320,6 +320,9 @@ func (a *app) key(ctx context.Context, ev *tcell.EventKey) (quit bool) {
 		case a.search <- struct{}{}:
 		default:
 		}
+		for _, w := range a.eyes {
+			w.eye.bell.ring(true)
+		}
 	case 's':
 		if m.page == pageList {
 			m.order = orders[(slices.Index(orders, m.order)+1)%len(orders)]
