@@ -67,7 +67,7 @@ func TestParseWhatOthersWrite(t *testing.T) {
 	t.Parallel()
 	e, err := Parse([]byte(` { "v" : 1, "event":"hold", "later":{"a":[1,-2.5e3,true,null,"\ud83d\ude00\u00e9"]}, "pid":"x", "token":12.0, "process":"\u0041\n", "by":[1], "blockers":null } ` + "\n"))
 	require.NoError(t, err)
-	require.Equal(t, Event{Version: 1, Kind: Hold, Token: 12, Process: "A\n", By: &Party{}}, e)
+	require.Equal(t, Event{Version: 1, Kind: Hold, Token: 12, UID: -1, Process: "A\n", By: &Party{UID: -1}}, e)
 	for _, bad := range []string{
 		"", "\n", "{", "{}", `{"v":1}`, `{"v":2,"event":"hold"}`, `{"v":1,"event":"hold"`, `{"v":1,"event":"hold"}x`, `"x"`, "[1]", `{"v":1,"event":"hold","x":tru}`,
 		`{"v":1,"event":"ho` + "\n" + `ld"}`, `{"v":1,"event":"hold",}`, `{"v":1 "event":"hold"}`, `{"v":1,"event":"\x"}`, strings.Repeat("[", 500),

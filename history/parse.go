@@ -19,7 +19,7 @@ var ErrLine = errors.New("not a line of history")
 // and so are values of another type than they should have; the error is ErrLine. It is some ten times as quick as
 // encoding/json: a night can be a million lines.
 func Parse(line []byte) (Event, error) {
-	var e Event
+	e := Event{UID: -1}
 	s := scanner{rest: bytes.TrimSpace(line)}
 	s.object(func(key []byte) { e.member(&s, key) })
 	if s.failed || len(s.rest) > 0 || e.Version != Version || e.Kind == "" {
@@ -73,14 +73,14 @@ func (e *Event) member(s *scanner, key []byte) {
 	case "heals":
 		e.Heals = int(s.int())
 	case "by":
-		var p Party
+		p := Party{UID: -1}
 		s.object(func(key []byte) { p.member(s, key) })
 		e.By = &p
 	case "ahead":
 		e.Ahead = int(s.int())
 	case "blockers":
 		s.array(func() {
-			var b Blocker
+			b := Blocker{Party: Party{UID: -1}}
 			s.object(func(key []byte) {
 				if string(key) == "ms" {
 					b.For = s.millis()

@@ -3,12 +3,11 @@
 package stats
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
-	"slices"
 	"syscall"
 	"time"
 
@@ -148,29 +147,12 @@ func (c *Command) sources(given func(string) bool) ([]source, error) {
 	if err := c.Check(given); err != nil {
 		return nil, err
 	}
+	named, err := c.Each()
 	var all []source
-	for i, db := range append([]string{c.DB}, c.More...) {
-		lockFile := c.LockFile
-		if i > 0 {
-			lockFile = ""
-		}
-		names, err := lock.Resolve(db, lockFile)
-		if err == nil {
-			_, err = os.Stat(filepath.Dir(names.Notice))
-		}
-		if err != nil {
-			return nil, cli.Nowhere(err, db, lockFile)
-		}
-		s := source{name: db, database: db, lockFile: lockFile, names: names}
-		if db == "" {
-			s.name = lockFile
-		}
-		// Two paths can lead to one lock.
-		if !slices.ContainsFunc(all, func(have source) bool { return have.names.Notice == names.Notice }) {
-			all = append(all, s)
-		}
+	for _, one := range named {
+		all = append(all, source{name: cmp.Or(one.DB, one.LockFile), database: one.DB, lockFile: one.LockFile, names: one.Names})
 	}
-	return all, nil
+	return all, err
 }
 
 // read calls each for all events; the event is only valid during that call.

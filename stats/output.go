@@ -47,6 +47,9 @@ func write(path string, mode os.FileMode, content func(io.Writer) error) error {
 	if err != nil {
 		_ = os.Remove(name)
 	}
+	if errors.Is(err, unix.EBUSY) {
+		return fill(path, os.O_TRUNC, content) // the file is mounted there
+	}
 	return err
 }
 

@@ -113,6 +113,50 @@ func TestLogFollows(t *testing.T) {
 	require.NoError(t, c.Process.Signal(unix.SIGTERM))
 	_ = c.Wait()
 	require.True(t, c.ProcessState.Sys().(interface{ Signaled() bool }).Signaled())
+
+	// Where nobody reads any more it ends, and not only with the next event.
+	c = command(t, dir, "log", "-f", "-d", "x.db")
+	out, err = c.StdoutPipe()
+	require.NoError(t, err)
+	start(t, c)
+	_, err = bufio.NewReader(out).ReadString('\n')
+	require.NoError(t, err)
+	require.NoError(t, out.Close())
+	require.NoError(t, c.Wait())
+}
+
+// In a sticky directory only its owner can begin a new file. Others give up what is in it once it is
+// four times as large, so that it does not grow for ever.
+func TestHistoryThatIsAnothers(t *testing.T) {
+	t.Parallel()
+	needRoot(t)
+	need(t, "setpriv")
+	dir, err := os.MkdirTemp("", "dblock")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	require.NoError(t, os.Chmod(dir, 0o777|os.ModeSticky))
+	require.Zero(t, execute(t, dir, "-d", "x.db", "--", "true").code())
+	file := filepath.Join(dir, ".x.lock.d", "history.jsonl")
+	size := func() int64 {
+		info, err := os.Stat(file)
+		require.NoError(t, err)
+		return info.Size()
+	}
+	other := func() {
+		c := exec.Command("setpriv", "--reuid", "12345", "--regid", "12345", "--clear-groups", binary, "-d", "x.db", "--", "true")
+		c.Dir = dir
+		r := finish(t, c)
+		require.Zero(t, r.code(), r.stderr)
+	}
+	require.NoError(t, os.Truncate(file, 3<<20))
+	other()
+	require.Greater(t, size(), int64(3<<20))
+	require.NoError(t, os.Truncate(file, 4<<20))
+	other()
+	require.Zero(t, size())
+	other()
+	require.NotZero(t, size())
+	require.Zero(t, execute(t, dir, "-d", "x.db", "--", "true").code())
 }
 
 // Who had to wait for long says afterwards for whom.
