@@ -32,7 +32,7 @@ func Own(args []string) ([]string, error) {
 		at, isRun = 1, own[0] == "run"
 	}
 	for ; at < len(own) && len(own[at]) > 1 && own[at][0] == '-'; at++ {
-		next := false
+		var next bool
 		var err error
 		if long, ok := strings.CutPrefix(own[at], "--"); ok {
 			own[at], next = longFlag(long, isRun)
