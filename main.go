@@ -46,7 +46,9 @@ var deaf = []string{"status", "force", "release", "ls", "doctor", "log", "comple
 
 func main() {
 	if err := companion(os.Args[1:]); err != nil {
-		os.Exit(report(err))
+		code := report(err)
+		say.Stderr.Flush(patience)
+		os.Exit(code)
 	}
 	var sigs *signals.Listener
 	if len(os.Args) < 2 || !slices.Contains(deaf, os.Args[1]) {
