@@ -12,6 +12,9 @@ import (
 	"github.com/dblock-dev/dblock/signals"
 )
 
+// deaf are the subcommands that a signal does to what it does to any program.
+var deaf = []string{"status", "force", "release", "ls", "doctor", "log", "completion"}
+
 // helps may stand before a subcommand's name to ask for its help.
 var helps = []string{"help", "--help", "-h"}
 

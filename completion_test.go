@@ -10,7 +10,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dblock-dev/dblock/completion/script"
-	"github.com/dblock-dev/dblock/internal/cli"
 	"github.com/dblock-dev/dblock/run"
 	"github.com/dblock-dev/dblock/stats"
 	"github.com/dblock-dev/dblock/top"
@@ -38,7 +37,7 @@ func TestCompletionFollowsTheGrammar(t *testing.T) {
 			}
 		}
 	}
-	program := script.New(k.Model, cli.Companions, run.Spellings)
+	program := script.New(k.Model, run.Spellings)
 	for shell, file := range map[string]string{"bash": "dblock.bash", "zsh": "_dblock", "fish": "dblock.fish"} {
 		want, err := program.Script(shell)
 		require.NoError(t, err)

@@ -41,9 +41,6 @@ type grammar struct {
 	Version    kong.VersionFlag   `help:"Print the version."`
 }
 
-// deaf are the subcommands that a signal does to what it does to any program.
-var deaf = []string{"status", "force", "release", "ls", "doctor", "log", "completion"}
-
 func main() {
 	if err := companion(os.Args[1:]); err != nil {
 		code := report(err)

@@ -115,7 +115,7 @@ __dblock_place() {
 	ls) (($2 > 1)) || takes='directory' ;;
 	completion) (($2 > 1)) || takes='words bash zsh fish' ;;
 	top) takes='directory' ;;
-	help) (($2 > 1)) || takes='words run status force log hold release session ls doctor completion' ;;
+	help) (($2 > 1)) || takes='words run status force log hold release session ls doctor completion stats top' ;;
 	esac
 }
 

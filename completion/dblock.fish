@@ -242,7 +242,7 @@ complete -c dblock -n "__dblock_place first" -a completion -d 'Print what makes 
 complete -c dblock -n "__dblock_place first" -a stats -d 'Show what the history of a lock adds up to: who had it, who waited, and for whom'
 complete -c dblock -n "__dblock_place first" -a top -d 'Show locks as they change: who has them, who waits, and how long'
 complete -c dblock -n "__dblock_place first" -a help -d 'Show all flags of a subcommand'
-complete -c dblock -n '__dblock_place help' -a 'run status force log hold release session ls doctor completion'
+complete -c dblock -n '__dblock_place help' -a 'run status force log hold release session ls doctor completion stats top'
 
 complete -c dblock -n '__dblock_is run' -s h -l help -d 'Print this help'
 complete -c dblock -n '__dblock_is run' -l version -d 'Print the version'

@@ -24,7 +24,7 @@ var completions = []struct {
 	{`dblock statu`, []string{"status"}},
 	{`dblock gadg`, []string{"gadget"}},
 	{`dblock run gadg`, []string{"gadget"}},
-	{`dblock help s`, []string{"session", "status"}},
+	{`dblock help s`, []string{"session", "stats", "status"}},
 	{`dblock completion `, []string{"bash", "fish", "zsh"}},
 
 	{`dblock --on-lo`, []string{"--on-lost"}},

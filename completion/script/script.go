@@ -25,7 +25,6 @@ type Program struct {
 type Command struct {
 	Name, Help string
 	Runs       bool // flags end where a command begins
-	Helped     bool // `dblock help NAME` shows its flags
 	Flags      []Flag
 	Place      *Value // what stands in places of its own; nil if nothing does
 }
@@ -47,14 +46,13 @@ type Value struct {
 	Many  bool     // there can be several, each in a place of its own
 }
 
-// New reads the grammar. Companions are the commands that are programs of their own; spellings are
-// flags' other names, of the command that runs another.
-func New(model *kong.Application, companions []string, spellings map[string]string) *Program {
+// New reads the grammar. Spellings are flags' other names, of the command that runs another.
+func New(model *kong.Application, spellings map[string]string) *Program {
 	p := &Program{}
 	for _, node := range model.Children {
 		c := Command{
 			Name: node.Name, Help: brief(node.Help),
-			Runs: node == model.DefaultCmd, Helped: !slices.Contains(companions, node.Name),
+			Runs: node == model.DefaultCmd,
 		}
 		for _, group := range node.AllFlags(true) {
 			for _, f := range group {
@@ -162,22 +160,14 @@ func (c Command) Shown() (names []string) {
 	return names
 }
 
-// names of the commands for which is holds.
-func (p *Program) names(is func(Command) bool) string {
+// Names are those of all commands.
+func (p *Program) Names() string {
 	var names []string
 	for _, c := range p.Commands {
-		if is(c) {
-			names = append(names, c.Name)
-		}
+		names = append(names, c.Name)
 	}
 	return strings.Join(names, " ")
 }
-
-// Names are those of all commands.
-func (p *Program) Names() string { return p.names(func(Command) bool { return true }) }
-
-// Helped are the commands that `dblock help` knows.
-func (p *Program) Helped() string { return p.names(func(c Command) bool { return c.Helped }) }
 
 // Script returns the script for "bash", "zsh" or "fish".
 func (p *Program) Script(shell string) ([]byte, error) {
