@@ -21,7 +21,7 @@ check: ## what needs no run: format, vet, linters, scripts, the manual, other sy
 	go vet -tags bench ./...
 	$(STATICCHECK) -tags bench ./...
 	$(GOLANGCI) run
-	find . -name node_modules -prune -o -name '*.sh' -print0 | xargs -0 shellcheck .ci/run
+	find . -name node_modules -prune -o -name '*.sh' -print0 | xargs -0 shellcheck .ci/run completion/dblock.bash
 	mandoc -Tlint -Wwarning docs/*.[157]
 	for system in linux/arm64 darwin/arm64 freebsd/amd64; do \
 		GOOS=$${system%/*} GOARCH=$${system#*/} CGO_ENABLED=0 go vet ./... || exit; done
