@@ -166,7 +166,7 @@ __dblock_paths() {
 	compopt -o filenames 2>/dev/null
 	__dblock_reply "$2" < <(
 		set +f
-		shopt -u failglob nullglob
+		shopt -u failglob
 		for name in "$path"*; do
 			[[ -d $name || $1 == file && ( -e $name || -L $name ) ]] || continue
 			# Readline does not see that it is a directory if a prefix is part of the word.
@@ -299,7 +299,6 @@ _dblock() {
 			fi
 			return
 			;;
-		--*=*) ;;
 		--*) __dblock_takes "$command" "$word" ;;
 		-?*)
 			for ((i = 1; i < ${#word}; i++)); do

@@ -139,7 +139,6 @@ function __dblock_where
                     echo none
                 end
                 return
-            case '--*=*'
             case '--*'
                 test -n "$(__dblock_takes $command $word)"; and set valued true
             case '-?*'

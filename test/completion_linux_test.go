@@ -45,6 +45,7 @@ var completions = []struct {
 	{`dblock -p `, nil},
 	{`dblock --timeout `, nil},
 
+	{`dblock -d none`, nil},
 	{`dblock -d pl`, []string{"plain.db"}},
 	{`dblock -dpl`, []string{"-dplain.db"}},
 	{`dblock -nd pl`, []string{"plain.db"}},
@@ -74,6 +75,7 @@ var completions = []struct {
 	{`dblock -d 'my db' gadg`, []string{"gadget"}},
 	{`dblock -d 'my db' -- gadget `, []string{"alpha", "beta"}},
 	{`dblock -d my\ db gadget al`, []string{"alpha"}},
+	{`dblock -dx.db gadget be`, []string{"beta"}},
 	{`dblock -dx.db -w5 gadget be`, []string{"beta"}},
 	{`dblock -nqd x.db gadget be`, []string{"beta"}},
 	{`dblock --db=x.db --on-lost=warn -p 'a b' gadget alpha be`, []string{"beta"}},
@@ -225,7 +227,7 @@ bind 'set bell-style none'
 	for name, more := range map[string]string{
 		"with bash-completion":    ". /usr/share/bash-completion/bash_completion\n",
 		"without bash-completion": ". ~/" + places["bash"] + "\n",
-		"with options":            "shopt -s failglob nocaseglob; set -u; . ~/" + places["bash"] + "\n",
+		"with options":            "shopt -s failglob; set -fu; . ~/" + places["bash"] + "\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -234,15 +236,26 @@ bind 'set bell-style none'
 				t.Skip("bash-completion is not installed")
 			}
 			dir := scene(t)
+			// Only bash-completion reads this, when it is needed.
+			gizmo := filepath.Join(dir, "home", filepath.Dir(places["bash"]), "gizmo")
+			require.NoError(t, os.WriteFile(gizmo, []byte("complete -W 'gamma delta' gizmo\n"), 0o644))
 			s := newTyped(t, dir, "bash --rcfile ~/rc", more+rc)
 			check(t, dir, s.all)
+			require.NotContains(t, s.do("capture-pane", "-p", "-S", "-"), "no match")
+			if strings.HasPrefix(name, "with bash") {
+				require.Equal(t, []string{"gamma"}, s.all("dblock -d x.db -- gizmo ga"))
+			}
 			s.run("export DBLOCK_DB=x.db")
 			require.ElementsMatch(t, []string{"status", "statusx"}, s.all("dblock statu"), "the first word can be a command")
 			s.do("send-keys", "-l", "--", "dblock -d my\\ da")
 			s.keys("Tab")
+			s.do("send-keys", "-l", "--", "--db=di")
+			s.keys("Tab")
+			s.do("send-keys", "-l", "--", "in")
+			s.keys("Tab")
 			s.do("send-keys", "-l", "--", "-- gadget al")
 			s.keys("Tab")
-			s.await("what the tabulator makes of it", `(?m)^ready> dblock -d my\\ data\.db -- gadget alpha`)
+			s.await("what the tabulator makes of it", `(?m)^ready> dblock -d my\\ data\.db --db=dir/inner\.db +-- gadget alpha`)
 		})
 	}
 }
@@ -276,9 +289,13 @@ bindkey '^Xr' record
 			require.ElementsMatch(t, []string{"status", "statusx"}, s.all("dblock statu"), "the first word can be a command")
 			s.do("send-keys", "-l", "--", "dblock -d my\\ da")
 			s.keys("Tab")
+			s.do("send-keys", "-l", "--", "--db=di")
+			s.keys("Tab")
+			s.do("send-keys", "-l", "--", "in")
+			s.keys("Tab")
 			s.do("send-keys", "-l", "--", "-- gadget al")
 			s.keys("Tab")
-			s.await("what the tabulator makes of it", `(?m)^ready> dblock -d my\\ data\.db -- gadget alpha`)
+			s.await("what the tabulator makes of it", `(?m)^ready> dblock -d my\\ data\.db --db=dir/inner\.db +-- gadget alpha`)
 			s.keys("C-u")
 			s.do("send-keys", "-l", "--", "dblock --pr")
 			s.keys("Tab", "Tab")
