@@ -33,6 +33,8 @@ LINUX = {
 # By cputype of the Mach-O header.
 MACOS = {0x01000007: "x86_64", 0x0100000C: "arm64"}
 
+SOURCE = "https://github.com/dblock-dev/dblock"
+
 # The same bytes for the same sources: a fixed time for each file.
 TIME = (1980, 1, 1, 0, 0, 0)
 
@@ -55,12 +57,13 @@ def metadata() -> str:
         f"Version: {field('version')}\n"
         f"Summary: {field('description')}\n"
         "License: MIT\n"
+        f"Project-URL: Source, {SOURCE}\n"
         f"Requires-Python: {field('requires-python')}\n"
         "Classifier: Operating System :: POSIX\n"
         "Classifier: Programming Language :: Python :: 3\n"
         "Classifier: Typing :: Typed\n"
         "Description-Content-Type: text/markdown\n"
-        "\n" + read("README.md")
+        "\n" + read("README.md").replace("](../../", f"]({SOURCE}/blob/main/")
     )
 
 

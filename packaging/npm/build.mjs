@@ -5,8 +5,8 @@
 // goreleaser makes: folders with GOOS_GOARCH in their names. The .tgz files are put into DIRECTORY, or
 // packaging/npm/dist; the same sources and programs give the same bytes.
 //
-// There is no install script, which could put the program into the launcher's place and save two
-// milliseconds a start: npm warns of such, and pnpm's installation fails until they are approved.
+// There is no install script, which could put the program into the launcher's place and save the
+// millisecond that the shell takes: npm warns of such, and pnpm's installation fails until they are approved.
 //
 // The client is built first: npm ci && npm run build in clients/node.
 import { execFileSync } from 'node:child_process';

@@ -9,7 +9,13 @@ case $self in
 *[/]*) ;;
 *) self=./$self ;;
 esac
-while [ -L "$self" ]; do # node_modules/.bin has links
+# node_modules/.bin has links. Mostly it is this one, and to start readlink takes as long as dblock does.
+direct=${self%/*}/../dblock/bin/${self##*[/]}
+# shellcheck disable=SC3013 # where test has no -ef, it is the loop that finds it
+if [ "$self" -ef "$direct" ] 2>/dev/null; then
+	self=$direct
+fi
+while [ -L "$self" ]; do
 	target=$(readlink "$self") || break
 	case $target in
 	/*) self=$target ;;
@@ -20,7 +26,12 @@ package=${self%/*}/..
 name=${self##*[/]}
 
 # A system may have both: 32-bit programs under a 64-bit kernel, and those of the processor before.
-case $(uname -sm) in
+if read -r machine </proc/sys/kernel/arch; then # Linux 6.1
+	machine="Linux $machine"
+else
+	machine=$(uname -sm)
+fi 2>/dev/null
+case $machine in
 'Linux x86_64') systems=linux-x64 ;;
 'Linux aarch64') systems='linux-arm64 linux-arm' ;;
 'Linux armv'[78]*) systems=linux-arm ;;

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, copyFileSync, cpSync, existsSync, mkdirSync, symlinkSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, relative } from 'node:path';
 import test from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -13,11 +13,10 @@ const system = `${process.platform}-${process.arch}`;
 const here = (path) => fileURLToPath(new URL(`../${path}`, import.meta.url));
 
 /** The launcher as it is installed, with the package for this system in `modules`, or without it; `bin` is a link to it. */
-function installed({ dir = scratch(), modules = 'node_modules', bin = 'node_modules/.bin', name = 'dblock' } = {}) {
+function installed({ dir = scratch(), modules = 'node_modules', bin = 'node_modules/.bin', name = 'dblock', arch = '/proc/sys/kernel/arch' } = {}) {
   const launcher = `${dir}/node_modules/dblock/bin/${name}`;
   mkdirSync(dirname(launcher), { recursive: true });
-  copyFileSync(here('scripts/launcher.sh'), launcher);
-  chmodSync(launcher, 0o755);
+  writeFileSync(launcher, readFileSync(here('scripts/launcher.sh'), 'utf8').replace('/proc/sys/kernel/arch', arch), { mode: 0o755 });
   cpSync(here('dist'), `${dir}/node_modules/dblock/dist`, { recursive: true });
   if (modules) {
     mkdirSync(`${dir}/${modules}/@dblock/${system}/bin`, { recursive: true });
@@ -48,6 +47,7 @@ test('the shell finds the program, and is replaced by it', async (t) => {
   for (const [what, places] of [
     ['beside', {}],
     ['its own, as global installations have it', { modules: 'node_modules/dblock/node_modules', bin: 'bin' }],
+    ['on a system that does not tell its processor in a file', { arch: '/nonexistent' }],
     ['where only Node looks', { modules: 'node_modules/dblock/dist/node_modules' }],
   ]) {
     await t.test(what, async () => {
