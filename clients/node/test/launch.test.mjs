@@ -64,6 +64,26 @@ test('the shell finds the program, and is replaced by it', async (t) => {
   }
 });
 
+test('what was inherited comes through the shell', { skip: linux }, () => {
+  const { dir, link, run } = installed();
+  writeFileSync(`${dir}/text`, 'twelve');
+  const ignored = `trap '' HUP USR2; exec bash -c 'exec 3<text 12<text "$@"' - ${[link, ...run].join(' ')} bash -c 'cat <&12; grep SigIgn /proc/self/status; ls -l /proc/$$/fd'`;
+  const { stdout, stderr } = spawnSync('bash', ['-c', ignored], { cwd: dir, encoding: 'utf8' });
+  assert.match(stdout, /^twelveSigIgn:\t0000000000000801\n/, stderr);
+  assert.match(stdout, / 3 -> .*text\n/);
+  assert.match(stdout, / 12 -> .*text\n/);
+  assert.doesNotMatch(stdout, /launcher|bin\/dblock/); // and nothing of its own
+});
+
+test('each system that has a package is known to the launcher', { skip: !existsSync(here('../../packaging')) && 'outside of a checkout' }, () => {
+  const systems = (text, pattern) => [...new Set([...text.matchAll(pattern)].map(([, ...found]) => found.join('-')))].sort();
+  const launcher = readFileSync(here('scripts/launcher.sh'), 'utf8');
+  const builder = readFileSync(here('../../packaging/npm/build.mjs'), 'utf8');
+  const packages = systems(builder, /os: '(\w+)', cpu: '(\w+)'/g);
+  assert.ok(packages.length > 1);
+  assert.deepEqual(systems(launcher, /\b((?:linux|darwin|freebsd)-\w+)/g), packages);
+});
+
 test('Node runs the launcher, too', () => {
   const { dir, launcher, run } = installed();
   const sh = (command) => spawnSync(process.execPath, [launcher, ...run, 'sh', '-c', command], { encoding: 'utf8' });
