@@ -12,6 +12,9 @@ import (
 	"github.com/dblock-dev/dblock/signals"
 )
 
+// deaf are the subcommands that a signal does to what it does to any program.
+var deaf = []string{"status", "force", "release", "ls", "doctor", "log", "completion"}
+
 // helps may stand before a subcommand's name to ask for its help.
 var helps = []string{"help", "--help", "-h"}
 
@@ -40,7 +43,7 @@ func dispatch(args []string, sigs *signals.Listener) error {
 		return command.Run(ctx, sigs)
 	}
 	var g grammar
-	ctx, err := cli.Parse(&g, own, kong.Bind(sigs), kong.Vars{"version": about()}, kong.Help(help))
+	ctx, err := cli.Parse(&g, own, kong.Bind(sigs), kong.Vars{"version": "dblock " + details()}, kong.Help(help))
 	if err != nil {
 		return err
 	}
@@ -55,7 +58,7 @@ func dispatch(args []string, sigs *signals.Listener) error {
 	g.Session.Unescape()
 	g.Session.Called(number())
 	g.Doctor.Unescape()
-	g.Doctor.Called(number())
+	g.Doctor.Called(details())
 	g.Hold.Unescape()
 	g.Release.Unescape()
 	g.Run.Behind(rest)

@@ -23,6 +23,7 @@ Usage:
   dblock session                   serve a program, by lines of JSON
   dblock ls [DIR]                  list all locks below a directory
   dblock doctor -d PATH            find out whether locking works there
+  dblock completion SHELL          make bash, zsh or fish complete all this
 
 Flags:
   -d, --db PATH                    the database, a file or a directory
@@ -39,8 +40,8 @@ Examples:
   dblock -d app.db -n -E 0 -- ./report.sh           # skip it if it is locked
   dblock -d app.db -c 'node export.js | gzip > export.gz'
 
-All flags: dblock help run, help status, help force, help log,
-help ls, help session, help doctor. The manual: man dblock
+All flags: dblock help run, dblock help status, and so on.
+The manual: man dblock
 `
 
 // help prints the summary, or all that there is to say about the command that was named.

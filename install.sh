@@ -14,6 +14,9 @@ Builds dblock with Go from the checkout that this script is in, and installs
 
     PREFIX/bin/dblock, and beside it its companions, dblock-*
     PREFIX/share/man/man1/dblock.1
+    PREFIX/share/bash-completion/completions/dblock
+    PREFIX/share/zsh/site-functions/_dblock
+    PREFIX/share/fish/vendor_completions.d/dblock.fish
 
 PREFIX is $HOME/.local unless the environment says otherwise. DESTDIR, if set,
 is put before it (for packages). No other file is touched.
@@ -55,6 +58,9 @@ set_places() {
 	prefix=${prefix%/}
 	bin=$prefix/bin
 	man=$prefix/share/man/man1
+	bash=$prefix/share/bash-completion/completions
+	zsh=$prefix/share/zsh/site-functions
+	fish=$prefix/share/fish/vendor_completions.d
 	destdir=${DESTDIR:-}
 }
 
@@ -103,15 +109,6 @@ check_go() {
 	fi
 }
 
-# version prints what `dblock --version` shall say.
-version() {
-	# Without .git here git would describe a repository around the sources.
-	if [ -e "$source/.git" ]; then
-		git -C "$source" describe --tags --always --dirty 2>/dev/null && return
-	fi
-	say dev
-}
-
 # build_only FILE
 build_only() {
 	check_sources
@@ -127,7 +124,7 @@ build_only() {
 
 build() {
 	cd -- "$source"
-	ldflags="-s -w -X main.version=$(version)"
+	ldflags="-s -w"
 	# Go's runtime interrupts whoever seems to run for 10 ms, by a signal. After a wait
 	# dblock seems to, just when it hands the lock over. GODEBUG can still turn it on.
 	ldflags="$ldflags -X runtime.godebugDefault=asyncpreemptoff=1"
@@ -225,8 +222,9 @@ make_work() {
 
 install() {
 	check_sources
-	check_writable "$destdir$bin"
-	check_writable "$destdir$man"
+	for dir in "$bin" "$man" "$bash" "$zsh" "$fish"; do
+		check_writable "$destdir$dir"
+	done
 	check_go
 	make_work
 	build
@@ -236,6 +234,9 @@ install() {
 		put "$work/$name" 755 "$destdir$bin" "$name"
 	done
 	put "$source/docs/dblock.1" 644 "$destdir$man" dblock.1
+	put "$source/completion/dblock.bash" 644 "$destdir$bash" dblock
+	put "$source/completion/_dblock" 644 "$destdir$zsh" _dblock
+	put "$source/completion/dblock.fish" 644 "$destdir$fish" dblock.fish
 	if [ -z "$destdir" ]; then
 		tell_path
 	fi
@@ -243,7 +244,8 @@ install() {
 
 uninstall() {
 	found=
-	for file in "$destdir$bin/dblock" "$destdir$bin"/dblock-* "$destdir$man/dblock.1"; do
+	for file in "$destdir$bin/dblock" "$destdir$bin"/dblock-* "$destdir$man/dblock.1" \
+		"$destdir$bash/dblock" "$destdir$zsh/_dblock" "$destdir$fish/dblock.fish"; do
 		case $file in
 		"$destdir$bin"/dblock-*) companions | grep -qxF "${file##*/}" || continue ;;
 		esac

@@ -13,6 +13,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/dblock-dev/dblock/completion"
 	"github.com/dblock-dev/dblock/doctor"
 	"github.com/dblock-dev/dblock/hold"
 	"github.com/dblock-dev/dblock/internal/cli"
@@ -27,24 +28,24 @@ import (
 )
 
 type grammar struct {
-	Run     run.Command      `cmd:"" default:"withargs" help:"Run a command while holding the lock (the default)."`
-	Status  status.Command   `cmd:"" help:"Show who holds the lock, since when, and who waits."`
-	Force   status.Force     `cmd:"" help:"Remove a lock that is stuck."`
-	Log     status.Log       `cmd:"" help:"Show what has happened to the lock."`
-	Hold    hold.Command     `cmd:"" help:"Hold the lock in a shell script: eval \"$(dblock hold -d PATH)\"."`
-	Release hold.Release     `cmd:"" help:"Release what this shell holds."`
-	Session session.Command  `cmd:"" help:"Serve a program in any language, by lines of JSON."`
-	Ls      status.List      `cmd:"" help:"List all locks below a directory."`
-	Doctor  doctor.Command   `cmd:"" help:"Find out whether locking works here."`
-	Version kong.VersionFlag `help:"Print the version."`
+	Run        run.Command        `cmd:"" default:"withargs" help:"Run a command while holding the lock (the default)."`
+	Status     status.Command     `cmd:"" help:"Show who holds the lock, since when, and who waits."`
+	Force      status.Force       `cmd:"" help:"Remove a lock that is stuck."`
+	Log        status.Log         `cmd:"" help:"Show what has happened to the lock."`
+	Hold       hold.Command       `cmd:"" help:"Hold the lock in a shell script: eval \"$(dblock hold -d PATH)\"."`
+	Release    hold.Release       `cmd:"" help:"Release what this shell holds."`
+	Session    session.Command    `cmd:"" help:"Serve a program in any language, by lines of JSON."`
+	Ls         status.List        `cmd:"" help:"List all locks below a directory."`
+	Doctor     doctor.Command     `cmd:"" help:"Find out whether locking works here."`
+	Completion completion.Command `cmd:"" help:"Print what makes a shell complete the arguments of dblock."`
+	Version    kong.VersionFlag   `help:"Print the version."`
 }
-
-// deaf are the subcommands that a signal does to what it does to any program.
-var deaf = []string{"status", "force", "release", "ls", "doctor", "log"}
 
 func main() {
 	if err := companion(os.Args[1:]); err != nil {
-		os.Exit(report(err))
+		code := report(err)
+		say.Stderr.Flush(patience)
+		os.Exit(code)
 	}
 	var sigs *signals.Listener
 	if len(os.Args) < 2 || !slices.Contains(deaf, os.Args[1]) {

@@ -136,7 +136,7 @@ func (v *visit) versions() []Finding {
 		if said == v.version {
 			continue
 		}
-		found := fmt.Sprintf("%s is another dblock: %s (this one is %s)", path, said, v.version)
+		found := fmt.Sprintf("%s is another dblock: %s; this one is %s", path, said, v.version)
 		if winner {
 			found += ", and the first on PATH"
 		}
@@ -174,11 +174,12 @@ func versionOf(path string, limit time.Duration) string {
 	if err := c.Run(); err != nil {
 		return "it does not tell its version"
 	}
-	words := strings.Fields(out.String())
-	if len(words) < 2 || words[0] != "dblock" {
+	line, _, _ := strings.Cut(out.String(), "\n")
+	said, found := strings.CutPrefix(line, "dblock ")
+	if !found || said == "" {
 		return "it does not tell its version"
 	}
-	return words[1]
+	return said
 }
 
 // limited takes the beginning of what is written to it.

@@ -58,6 +58,8 @@ func (c *Command) mistaken(k *kong.Context, err error) error {
 		}
 	case "status", "force", "log", "hold", "release", "stats", "top":
 		right = " " + word + c.selectorAsGiven(k) + list(rest)
+	case "completion":
+		right = " " + word + list(rest)
 	case "run":
 		// What looks like it is a program's name more often, unless flags follow.
 		if len(rest) == 0 || rest[0] == "" || rest[0][0] != '-' {

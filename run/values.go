@@ -55,19 +55,28 @@ type OnLost string
 
 // UnmarshalText parses it.
 func (o *OnLost) UnmarshalText(text []byte) error {
-	return cli.Choose(o, text, "term", "kill", "warn")
+	return cli.Choose(o, text)
 }
+
+// Values are those that it accepts.
+func (OnLost) Values() []string { return []string{"term", "kill", "warn"} }
 
 // Orphan is what becomes of the command if dblock is killed: "term" or "keep".
 type Orphan string
 
 // UnmarshalText parses it.
-func (o *Orphan) UnmarshalText(text []byte) error { return cli.Choose(o, text, "term", "keep") }
+func (o *Orphan) UnmarshalText(text []byte) error { return cli.Choose(o, text) }
+
+// Values are those that it accepts.
+func (Orphan) Values() []string { return []string{"term", "keep"} }
 
 // OnTimeLimit is what happens to a command that takes longer than it may: "term", "kill" or "warn".
 type OnTimeLimit string
 
 // UnmarshalText parses it.
 func (o *OnTimeLimit) UnmarshalText(text []byte) error {
-	return cli.Choose(o, text, "term", "kill", "warn")
+	return cli.Choose(o, text)
 }
+
+// Values are those that it accepts.
+func (OnTimeLimit) Values() []string { return []string{"term", "kill", "warn"} }

@@ -150,7 +150,7 @@ func TestDoctorOnATerminal(t *testing.T) {
 	shown = shown[strings.LastIndex(shown, "Database: "):]
 	shown = shown[:strings.Index(shown, "code=0")]
 	shown = strings.ReplaceAll(shown, dir, "DIR")
-	shown = regexp.MustCompile(`dblock [\w.+-]+\n`).ReplaceAllString(shown, "dblock VERSION\n")
+	shown = regexp.MustCompile(`dblock \d\S+ \([^)]+\)\n`).ReplaceAllString(shown, "dblock VERSION\n")
 	shown = regexp.MustCompile(`(filesystem   ).*`).ReplaceAllString(shown, "${1}KIND")
 	shown = regexp.MustCompile(`(namespaces   ).*(\n {20}.*)*`).ReplaceAllString(shown, "${1}WHICH")
 	shown = regexp.MustCompile(`(no other dblock on PATH).*(\n +dblock-.*)?`).ReplaceAllString(shown, "$1")
@@ -418,7 +418,7 @@ func TestDoctorVersions(t *testing.T) {
 	t.Parallel()
 	dir, bin := clinic(t), t.TempDir()
 	for _, c := range []struct{ script, found string }{
-		{"echo 'dblock v0.0.1 (abc)'", "another dblock: v0.0.1 (this one is "},
+		{"echo 'dblock v0.0.1 (abc)'", "another dblock: v0.0.1 (abc); this one is "},
 		{"exec sleep 100", "it does not tell its version"},
 		{"sleep 100 & wait", "it does not tell its version"},
 	} {

@@ -137,5 +137,5 @@ func TestLargeEnvironmentAndArguments(t *testing.T) {
 func TestVersionTellsOfTheEntryPoint(t *testing.T) {
 	t.Parallel()
 	r := execute(t, t.TempDir(), "--version")
-	require.Regexp(t, `^dblock \S+ \((.+, )?entry point yes, go1\..+\)\n$`, r.stdout)
+	require.Regexp(t, `^dblock \d+\.\d+\.\d+\S* \((.+, )?entry point yes, go1\..+\)\n$`, r.stdout)
 }

@@ -286,7 +286,7 @@ func TestManualIsComplete(t *testing.T) {
 	require.NoError(t, err)
 	manual := strings.NewReplacer(`\-`, "-", `\fB`, "", `\fI`, "", `\fR`, "", `\fP`, "").Replace(string(b))
 	seen := 0
-	for _, name := range []string{"run", "status", "force", "hold", "release", "session", "ls", "doctor", "log", "stats", "top"} {
+	for _, name := range []string{"run", "status", "force", "hold", "release", "session", "ls", "doctor", "log", "completion", "stats", "top"} {
 		r := execute(t, t.TempDir(), name, "--help")
 		require.Zero(t, r.code(), r.stderr)
 		for _, f := range regexp.MustCompile(`(?m)^ +(?:-(\w), )?--([a-z-]+)`).FindAllStringSubmatch(r.stdout, -1) {

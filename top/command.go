@@ -42,9 +42,13 @@ type Command struct {
 type sortBy string
 
 // UnmarshalText parses it.
-func (s *sortBy) UnmarshalText(text []byte) error { return cli.Choose(s, text, "name", "age", "waits") }
+func (s *sortBy) UnmarshalText(text []byte) error { return cli.Choose(s, text) }
 
-type grammar struct {
+// Values are those that it accepts.
+func (sortBy) Values() []string { return []string{"name", "age", "waits"} }
+
+// Grammar is how dblock-top parses its arguments.
+type Grammar struct {
 	Top Command `cmd:"" help:"Show locks as they change: who has them, who waits, and how long."`
 }
 
@@ -55,7 +59,7 @@ Keys: arrows choose, enter opens, l shows what happened, f removes by force, s s
 
 // Run runs the program with these arguments.
 func Run(args []string) error {
-	var g grammar
+	var g Grammar
 	ctx, err := companion.Parse(&g, "top", args, keys)
 	if err != nil {
 		return err
@@ -93,6 +97,11 @@ func (c *Command) run(given func(string) bool) error {
 			}
 		}
 	}
+	if c.DB != "" || c.LockFile != "" {
+		if _, err := c.Each(); err != nil {
+			return err
+		}
+	}
 	for _, f := range []*os.File{os.Stdin, os.Stdout} {
 		if !terms.Is(f) {
 			return cli.Usage("dblock top needs a terminal", "for pipes and files: `dblock status --watch`")
@@ -109,10 +118,11 @@ func (c *Command) run(given func(string) bool) error {
 	if err != nil {
 		return err
 	}
-	go dieInTime(before)
+	// Until it has the terminal, for which it is stopped in the background, signals do what they do.
 	if err := screen.Init(); err != nil {
 		return err
 	}
+	go dieInTime(before)
 	// Who wakes up for an instant each second does not need a second thread that wakes with him.
 	runtime.GOMAXPROCS(1)
 	a := newApp(screen, c)
@@ -131,8 +141,10 @@ func dieInTime(before *term.State) {
 		}
 	}
 	sig := <-ends
-	time.Sleep(2 * time.Second)
-	_ = term.Restore(int(os.Stdout.Fd()), before)
+	if terms.Ours(os.Stdout) {
+		time.Sleep(2 * time.Second)
+		_ = term.Restore(int(os.Stdout.Fd()), before)
+	}
 	signals.Die(sig.(syscall.Signal))
 }
 

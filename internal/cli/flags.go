@@ -5,6 +5,7 @@ package cli
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -58,6 +59,34 @@ type Foreign struct {
 	Stale        Stale        `default:"dead" placeholder:"RULE" help:"When it counts as abandoned: 'dead': when its process has ended; 'age': whenever it is older than that (${default})."`
 }
 
+// One is a lock that was named.
+type One struct {
+	DB, LockFile string // as they were given, one of them perhaps empty
+	Names        lock.Names
+}
+
+// Each finds the files of all locks that are named, each once: two paths can lead to one. The
+// error is Nowhere's where there is no directory for one.
+func (d *Database) Each() (all []One, err error) {
+	for i, db := range append([]string{d.DB}, d.More...) {
+		one := One{DB: db}
+		if i == 0 {
+			one.LockFile = d.LockFile
+		}
+		one.Names, err = lock.Resolve(db, one.LockFile)
+		if err == nil {
+			_, err = os.Stat(filepath.Dir(one.Names.Notice))
+		}
+		if err != nil {
+			return nil, Nowhere(err, db, one.LockFile)
+		}
+		if !slices.ContainsFunc(all, func(have One) bool { return have.Names.Notice == one.Names.Notice }) {
+			all = append(all, one)
+		}
+	}
+	return all, nil
+}
+
 // Options are the lock's options for these flags.
 func (d Database) Options(f Foreign) lock.Options {
 	o := lock.Options{LockFile: d.LockFile, StaleTimeout: time.Duration(f.StaleTimeout)}
@@ -71,18 +100,27 @@ func (d Database) Options(f Foreign) lock.Options {
 type Stale string
 
 // UnmarshalText parses it.
-func (s *Stale) UnmarshalText(text []byte) error { return Choose(s, text, "dead", "age") }
+func (s *Stale) UnmarshalText(text []byte) error { return Choose(s, text) }
+
+// Values are those that it accepts.
+func (Stale) Values() []string { return []string{"dead", "age"} }
+
+// Chosen is a value of which there are only a few. What Values returns is accepted, and is what
+// shells complete.
+type Chosen interface {
+	~string
+	Values() []string
+}
 
 // Choose parses a value of which there are only a few.
-func Choose[T ~string](to *T, text []byte, accepted ...T) error {
-	if *to = T(text); slices.Contains(accepted, *to) {
+func Choose[T Chosen](to *T, text []byte) error {
+	*to = T(text)
+	accepted := (*to).Values()
+	if slices.Contains(accepted, string(text)) {
 		return nil
 	}
-	list := string(accepted[0])
-	for _, a := range accepted[1 : len(accepted)-1] {
-		list += ", " + string(a)
-	}
-	list += " or " + string(accepted[len(accepted)-1])
+	last := len(accepted) - 1
+	list := strings.Join(accepted[:last], ", ") + " or " + accepted[last]
 	return Usage(fmt.Sprintf("%q is not accepted", text), "give "+list)
 }
 

@@ -18,3 +18,6 @@ func (p *Priority) UnmarshalText(text []byte) error {
 	*p = Priority(class)
 	return nil
 }
+
+// Values are those that it accepts.
+func (Priority) Values() []string { return []string{"low", "normal", "high"} }

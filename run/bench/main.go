@@ -1,8 +1,10 @@
+//go:build bench
+
 // Command bench measures what a run under dblock costs, beside other tools, in
 // one run on one machine, and prints the tables of docs/benchmarks.md.
 //
-//	go run ./run/bench [-quick] [-svg FILE] DBLOCK
-//	go run ./run/bench -operations [-quick] DBLOCK
+//	go run -tags bench ./run/bench [-quick] [-svg FILE] DBLOCK
+//	go run -tags bench ./run/bench -operations [-quick] DBLOCK
 //
 // The second form is about programs that have the lock again and again, in several languages.
 //

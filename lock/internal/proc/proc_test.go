@@ -189,8 +189,9 @@ func TestBooted(t *testing.T) {
 	require.Zero(t, boot)
 }
 
+// Not beside the others: a process that they start has copies of our files until it is executed,
+// and so holds these locks with us.
 func TestClaims(t *testing.T) {
-	t.Parallel()
 	path := filepath.Join(t.TempDir(), "room")
 	open := func() *os.File {
 		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
