@@ -1,0 +1,2 @@
+ALTER TABLE orders ADD COLUMN tax INTEGER NOT NULL DEFAULT 0;
+UPDATE orders SET tax = amount * 2;
