@@ -4,7 +4,7 @@
 # Puts what goes beside the programs into DIRECTORY/share, laid out as under /usr: the
 # manual pages with the version and the date (YYYY-MM-DD...) of the build in their heads,
 # the completions and the documents. install.sh, the archives and all packages are made of
-# it. Without VERSION and DATE, what the repository says.
+# it. Without VERSION and DATE, what the repository says, or that it was made now.
 
 set -eu
 umask 022
@@ -37,13 +37,16 @@ if [ -z "$version" ]; then
 	fi
 fi
 date=${date%%T*}
+if [ -z "$date" ]; then
+	date=$(date -u ${SOURCE_DATE_EPOCH:+-d "@$SOURCE_DATE_EPOCH"} +%Y-%m-%d)
+fi
 
 for page in docs/*.[1-8]; do
 	section=${page##*.}
 	put "$page" "man/man$section" "${page##*/}"
 	target=$share/man/man$section/${page##*/}
 	sed -e 's/^\(\.TH [^ ]* [^ ]* [^ ]* \)"[^"]*" /\1dblock /' \
-		-e "s/^\(\.TH [^ ]* [^ ]* \)\([^ ]*\) [^ ]* /\1${date:-\2} \"dblock $version\" /" "$page" >"$target"
+		-e "s/^\(\.TH [^ ]* [^ ]* \)[^ ]* [^ ]* /\1$date \"dblock $version\" /" "$page" >"$target"
 	grep -q "^\.TH .* \"dblock $version\" " "$target" || {
 		printf 'share.sh: no version can be put into the .TH line of %s\n' "$page" >&2
 		exit 1
