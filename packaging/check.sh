@@ -65,7 +65,8 @@ release() {
 	git clone -q . "$1"
 	git -C "$1" -c advice.detachedHead=false checkout -q "$(git rev-parse HEAD)"
 	git -C "$1" tag -f "v$version" >/dev/null
-	(cd "$1" && "$tool/goreleaser" release --clean --skip=publish,announce,validate) >"$work/log" 2>&1 || {
+	# One build at a time: an archive holds its programs in the order in which they were built.
+	(cd "$1" && "$tool/goreleaser" release --clean --parallelism 1 --skip=publish,announce,validate) >"$work/log" 2>&1 || {
 		cat "$work/log"
 		fail "goreleaser failed"
 	}
