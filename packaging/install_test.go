@@ -124,7 +124,7 @@ type user struct {
 }
 
 // What install.sh needs of a system besides a downloader and something for checksums.
-const tools = "basename cat chmod cp dirname git grep gzip id mkdir mktemp mv pwd rm sed sh tail tar touch"
+const tools = "basename cat chmod cp date dirname git grep gzip id mkdir mktemp mv pwd rm sed sh tail tar touch"
 
 func newUser(t *testing.T, r *release, with string) *user {
 	t.Helper()
