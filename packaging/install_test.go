@@ -95,10 +95,17 @@ func (r *release) list() {
 	r.files["/latest/checksums.txt"] = []byte(b.String())
 }
 
+// change changes what the server has.
+func (r *release) change(by func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	by()
+}
+
 func (r *release) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.asked = append(r.asked, req.URL.Path)
-	r.mu.Unlock()
 	content, ok := r.files[req.URL.Path]
 	switch {
 	case !ok:
@@ -310,7 +317,7 @@ func TestInstallsByOtherDownloaders(t *testing.T) {
 			require.Zero(t, code, "%s%s", stdout, stderr)
 			u.installed("linux_amd64")
 
-			r.files[archive] = nil
+			r.change(func() { r.files[archive] = nil })
 			_, stderr, code = u.run("--version", "v0.1.0")
 			require.Equal(t, 1, code)
 			require.Contains(t, stderr, "cannot download")
@@ -405,7 +412,7 @@ func TestRefusesARelease(t *testing.T) {
 				old := filepath.Join(u.home, ".local/bin/dblock")
 				require.NoError(t, os.MkdirAll(filepath.Dir(old), 0o755))
 				require.NoError(t, os.WriteFile(old, []byte("old"), 0o755))
-				c.spoil(r, u)
+				r.change(func() { c.spoil(r, u) })
 				version := c.version
 				if version == "" {
 					version = "v0.1.0"
@@ -460,7 +467,7 @@ func TestBuildsInstead(t *testing.T) {
 			r := newRelease(t)
 			u := newUser(t, r, "curl sha256sum")
 			u.checkout()
-			c.spoil(r, u)
+			r.change(func() { c.spoil(r, u) })
 			stdout, stderr, code := u.run("--version", "v0.1.0")
 			if !c.builds {
 				require.Equal(t, 1, code, "%s%s", stdout, stderr)
