@@ -134,7 +134,7 @@ done
 packages=("$dist"/*.tar.gz "$dist"/*.deb "$dist"/*.rpm "$dist"/*.apk)
 printf '%d archives and packages hold the same %d files\n' "${#packages[@]}" "$(wc -l <"$work/files")"
 
-# use COMMAND: dblock does its work there.
+# What dblock is asked to do where it was installed.
 use='set -e
 	dblock --version
 	dblock -d app.db -- echo it works
@@ -279,8 +279,9 @@ if has nix; then
 		mv "$GOPATH/bin" "$out/"
 		(cd "$out" && find . -type f | sed 's#^\./#usr/#' | sort) | diff - "$work/files" || fail "Nix has other files"
 		if [ "$(uname -s)" = Linux ]; then
-			"$out/bin/dblock" --version | tee /dev/stderr | grep -q "^dblock $version .*entry point yes" ||
-				fail "Nix builds another dblock"
+			said=$("$out/bin/dblock" --version)
+			printf '%s\n' "$said"
+			grep -q "^dblock $version .*entry point yes" <<<"$said" || fail "Nix builds another dblock"
 		fi
 	)
 else
