@@ -5,7 +5,7 @@ CHECK ?=
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOLANGCI = go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: help build test check storm mutations model fuzz bench install ci
+.PHONY: help build test check storm mutations model fuzz bench install packages ci
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -46,6 +46,9 @@ bench: build ## a run's cost beside other tools
 
 install: ## into PREFIX, $HOME/.local unless set
 	sh install.sh
+
+packages: ## archives and packages, made twice and used
+	packaging/check.sh
 
 ci: ## all that CI does, on Debian
 	.ci/run
