@@ -13,7 +13,7 @@ usage: ./install.sh [--uninstall | --build FILE]
 Builds dblock with Go from the checkout that this script is in, and installs
 
     PREFIX/bin/dblock, and beside it its companions, dblock-*
-    PREFIX/share/man/man1/dblock.1
+    PREFIX/share/man/man1/dblock.1, and two more pages in man5 and man7
 
 PREFIX is $HOME/.local unless the environment says otherwise. DESTDIR, if set,
 is put before it (for packages). No other file is touched.
@@ -54,7 +54,7 @@ set_places() {
 	esac
 	prefix=${prefix%/}
 	bin=$prefix/bin
-	man=$prefix/share/man/man1
+	man=$prefix/share/man
 	destdir=${DESTDIR:-}
 }
 
@@ -162,6 +162,22 @@ build_companions() {
 	done
 }
 
+# manuals prints the names of the manual pages.
+manuals() {
+	for page in "$source"/docs/*.[157]; do
+		basename "$page"
+	done
+}
+
+# manual FILE prints a page with the version and the date of what was built in its head:
+# the date of the commit, if it is known.
+manual() {
+	about=$("$work/dblock" --version)
+	number=$(say "$about" | sed 's/^dblock //; s/ .*//')
+	day=$(say "$about" | sed -n 's/.*[(, ]\([0-9]\{4\}-[0-9][0-9]-[0-9][0-9]\).*/\1/p')
+	sed "/^\.TH /s/ [0-9-]* \"dblock 0\.0\.0\"/ ${day:-$(date -u +%Y-%m-%d)} \"dblock $number\"/" "$1"
+}
+
 # put FILE MODE DIRECTORY NAME: the new file replaces the old one in one step,
 # also while the old one is running.
 put() {
@@ -226,7 +242,10 @@ install() {
 	for name in $(companions); do
 		put "$work/$name" 755 "$destdir$bin" "$name"
 	done
-	put "$source/docs/dblock.1" 644 "$destdir$man" dblock.1
+	for page in $(manuals); do
+		manual "$source/docs/$page" >"$work/$page"
+		put "$work/$page" 644 "$destdir$man/man${page##*.}" "$page"
+	done
 	if [ -z "$destdir" ]; then
 		tell_path
 	fi
@@ -234,9 +253,10 @@ install() {
 
 uninstall() {
 	found=
-	for file in "$destdir$bin/dblock" "$destdir$bin"/dblock-* "$destdir$man/dblock.1"; do
+	for file in "$destdir$bin/dblock" "$destdir$bin"/dblock-* "$destdir$man"/man[157]/dblock*.[157]; do
 		case $file in
 		"$destdir$bin"/dblock-*) companions | grep -qxF "${file##*/}" || continue ;;
+		"$destdir$man"/*) manuals | grep -qxF "${file##*/}" || continue ;;
 		esac
 		if [ -e "$file" ] || [ -L "$file" ]; then
 			found=yes
