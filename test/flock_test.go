@@ -51,9 +51,6 @@ var switched = map[string]outcome{
 // patient stands for the exit code of what waits for as long as it takes.
 const patient = -1
 
-// A flag that has another meaning here, and so is not refused.
-var otherMeaning = []string{"lockf -w"}
-
 // Each line of the page's tables is run as it stands there, with the lock free, held and shared.
 func TestComingFromFlock(t *testing.T) {
 	t.Parallel()
