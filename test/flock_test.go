@@ -103,7 +103,11 @@ func TestComingFromFlock(t *testing.T) {
 		}
 		hold(t, dir, "-d", "file")
 		c := start(t, shell(lines[flags]))
-		await(t, flags+" waits", func() bool { return len(statusOf(t, dir, "file").Waiting) == 1 })
+		await(t, flags+" waits", func() bool {
+			// Not every system tells who waits.
+			return len(statusOf(t, dir, "file").Waiting) == 1 ||
+				strings.Contains(execute(t, dir, "status", "--json", "-d", "file").stdout, `"waiting_known": false`)
+		})
 		require.False(t, exists(dir, "ran"), flags)
 		free()
 		require.NoError(t, c.Wait(), flags)
