@@ -3,12 +3,14 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/dblock-dev/dblock/internal/cli"
+	"github.com/dblock-dev/dblock/run"
 )
 
 // What would slow every start down is in programs of their own: `dblock stats` is dblock-stats.
@@ -16,6 +18,9 @@ import (
 // companion goes on as the program that the first word names, if it is none of ours and there
 // is one: beside dblock, or in PATH. It returns if there is none.
 func companion(args []string) error {
+	if len(args) == 2 && slices.Contains(helps, args[0]) && companionName(args[1]) {
+		args = []string{args[1], "--help"}
+	}
 	if len(args) == 0 || !companionName(args[0]) {
 		return nil
 	}
@@ -27,7 +32,7 @@ func companion(args []string) error {
 		return nil
 	}
 	err := syscall.Exec(path, append([]string{path}, args[1:]...), os.Environ())
-	return &os.PathError{Op: "execute", Path: path, Err: err}
+	return &run.StartError{Code: cli.ExitNotExecutable, Command: path, Err: err}
 }
 
 // companionName reports whether a word can be a companion's name, and is no subcommand's.

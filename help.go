@@ -39,8 +39,8 @@ Examples:
   dblock -d app.db -n -E 0 -- ./report.sh           # skip it if it is locked
   dblock -d app.db -c 'node export.js | gzip > export.gz'
 
-All flags: dblock help run, help status, help force, help log,
-help ls, help session, help doctor. The manual: man dblock
+All flags: dblock help run, dblock help status, and so on.
+The manual: man dblock
 `
 
 // help prints the summary, or all that there is to say about the command that was named.

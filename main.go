@@ -44,7 +44,9 @@ var deaf = []string{"status", "force", "release", "ls", "doctor", "log"}
 
 func main() {
 	if err := companion(os.Args[1:]); err != nil {
-		os.Exit(report(err))
+		code := report(err)
+		say.Stderr.Flush(patience)
+		os.Exit(code)
 	}
 	var sigs *signals.Listener
 	if len(os.Args) < 2 || !slices.Contains(deaf, os.Args[1]) {

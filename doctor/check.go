@@ -102,7 +102,7 @@ func checks() []check {
 	return []check{
 		{"directory", patience, true, (*visit).directory},
 		{"filesystem", patience, true, (*visit).filesystem},
-		{"flock", 2 * patience, true, (*visit).probes},
+		{"flock", 5 * patience, true, (*visit).probes}, // it starts processes, which a busy machine takes its time for
 		{"permissions", patience, true, (*visit).permissions},
 		{"lock", patience, true, (*visit).lock},
 		{"openers", patience, true, (*visit).openers},

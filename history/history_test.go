@@ -67,7 +67,7 @@ func TestParseWhatOthersWrite(t *testing.T) {
 	t.Parallel()
 	e, err := Parse([]byte(` { "v" : 1, "event":"hold", "later":{"a":[1,-2.5e3,true,null,"\ud83d\ude00\u00e9"]}, "pid":"x", "token":12.0, "process":"\u0041\n", "by":[1], "blockers":null } ` + "\n"))
 	require.NoError(t, err)
-	require.Equal(t, Event{Version: 1, Kind: Hold, Token: 12, Process: "A\n", By: &Party{}}, e)
+	require.Equal(t, Event{Version: 1, Kind: Hold, Token: 12, UID: -1, Process: "A\n", By: &Party{UID: -1}}, e)
 	for _, bad := range []string{
 		"", "\n", "{", "{}", `{"v":1}`, `{"v":2,"event":"hold"}`, `{"v":1,"event":"hold"`, `{"v":1,"event":"hold"}x`, `"x"`, "[1]", `{"v":1,"event":"hold","x":tru}`,
 		`{"v":1,"event":"ho` + "\n" + `ld"}`, `{"v":1,"event":"hold",}`, `{"v":1 "event":"hold"}`, `{"v":1,"event":"\x"}`, strings.Repeat("[", 500),
@@ -76,6 +76,17 @@ func TestParseWhatOthersWrite(t *testing.T) {
 		_, err := Parse([]byte(bad))
 		require.ErrorIs(t, err, ErrLine, "%s", bad)
 	}
+}
+
+// Times that are far away, and lengths, can be added up and subtracted without an overflow.
+func TestParseForgedNumbers(t *testing.T) {
+	t.Parallel()
+	e, err := Parse([]byte(`{"v":1,"event":"hold","at":9400000000000000,"requested":-5,"acquired":1e300,"released":-1e300,"waited_ms":1e308,"held_ms":-1e308,"blockers":[{"ms":1e308},{"ms":1e308}]}`))
+	require.NoError(t, err)
+	require.Positive(t, time.Duration(e.At-e.Requested)*time.Millisecond)
+	require.Positive(t, time.Duration(e.Acquired-e.Released)*time.Millisecond)
+	require.Zero(t, e.Held)
+	require.Positive(t, e.Waited+e.Blockers[0].For+e.Blockers[1].For)
 }
 
 // What Parse accepts is JSON, and it finds in it what encoding/json finds.

@@ -19,7 +19,7 @@ var ErrLine = errors.New("not a line of history")
 // and so are values of another type than they should have; the error is ErrLine. It is some ten times as quick as
 // encoding/json: a night can be a million lines.
 func Parse(line []byte) (Event, error) {
-	var e Event
+	e := Event{UID: -1}
 	s := scanner{rest: bytes.TrimSpace(line)}
 	s.object(func(key []byte) { e.member(&s, key) })
 	if s.failed || len(s.rest) > 0 || e.Version != Version || e.Kind == "" {
@@ -35,7 +35,7 @@ func (e *Event) member(s *scanner, key []byte) {
 	case "event":
 		e.Kind = Kind(s.common(kinds))
 	case "at":
-		e.At = s.int()
+		e.At = s.moment()
 	case "token":
 		e.Token = s.int()
 	case "process":
@@ -55,11 +55,11 @@ func (e *Event) member(s *scanner, key []byte) {
 	case "priority":
 		e.Priority = s.text()
 	case "requested":
-		e.Requested = s.int()
+		e.Requested = s.moment()
 	case "acquired":
-		e.Acquired = s.int()
+		e.Acquired = s.moment()
 	case "released":
-		e.Released = s.int()
+		e.Released = s.moment()
 	case "waited_ms":
 		e.Waited = s.millis()
 	case "held_ms":
@@ -73,14 +73,14 @@ func (e *Event) member(s *scanner, key []byte) {
 	case "heals":
 		e.Heals = int(s.int())
 	case "by":
-		var p Party
+		p := Party{UID: -1}
 		s.object(func(key []byte) { p.member(s, key) })
 		e.By = &p
 	case "ahead":
 		e.Ahead = int(s.int())
 	case "blockers":
 		s.array(func() {
-			var b Blocker
+			b := Blocker{Party: Party{UID: -1}}
 			s.object(func(key []byte) {
 				if string(key) == "ms" {
 					b.For = s.millis()
@@ -347,13 +347,22 @@ func (s *scanner) float() float64 {
 	return min(max(f, -1<<53), 1<<53)
 }
 
+// What nobody has waited for, and when nobody has: lines can be forged, and readers add them up.
+const (
+	longest = 10 * 365 * 24 * time.Hour
+	latest  = 9e12 // in milliseconds, the year 2255: what is left until then is a time.Duration
+)
+
+// moment reads a time in milliseconds.
+func (s *scanner) moment() int64 { return min(max(s.int(), 0), latest) }
+
 // millis reads a number of milliseconds.
 func (s *scanner) millis() time.Duration {
 	if us, ok := s.micros(); ok {
 		return time.Duration(us) * time.Microsecond
 	}
 	us := math.Round(s.float() * 1000)
-	return time.Duration(min(max(us, 0), 1<<53)) * time.Microsecond
+	return time.Duration(min(max(us, 0), float64(longest/time.Microsecond))) * time.Microsecond
 }
 
 // text reads a string; another value is skipped and empty.

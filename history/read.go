@@ -153,8 +153,12 @@ func missing(err error) bool {
 }
 
 // open opens a file; none is no error. Whoever may write in the directory can put something else
-// there: a pipe, at which one would wait for ever, or a link to who knows what. That is none, too.
+// there, or a link in place of the directory: a pipe, at which one would wait for ever, or a link to
+// who knows what. That is none, too.
 func open(path string) (*source, error) {
+	if at, err := os.Lstat(filepath.Dir(path)); err == nil && at.Mode()&fs.ModeSymlink != 0 {
+		return nil, nil
+	}
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if missing(err) || errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.EMLINK) || errors.Is(err, syscall.ENXIO) {
 		return nil, nil
@@ -174,6 +178,21 @@ func (s *source) is(other *source) bool {
 	return s != nil && other != nil && os.SameFile(s.info, other.info)
 }
 
+// rewind goes back to the beginning of a file that was cut off: what is in it by now is new.
+func (s *source) rewind() error {
+	at, err := s.file.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return err
+	}
+	info, err := s.file.Stat()
+	if err != nil || info.Size() >= at {
+		return err
+	}
+	s.rest = nil
+	_, err = s.file.Seek(0, io.SeekStart)
+	return err
+}
+
 func (s *source) close() {
 	if s != nil {
 		s.file.Close()
@@ -184,6 +203,9 @@ func (s *source) close() {
 func (r *Reader) drain(s *source, each func(*Event)) error {
 	if r.buffer == nil {
 		r.buffer = make([]byte, 64<<10)
+	}
+	if err := s.rewind(); err != nil {
+		return err
 	}
 	rest, err := lines(s.file, s.rest, r.buffer, func(line []byte) {
 		if e, err := Parse(line); err == nil && !r.told.twice(&e) {

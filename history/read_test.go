@@ -69,6 +69,33 @@ func TestReaderFollows(t *testing.T) {
 	require.Empty(t, collect(t, r))
 }
 
+// A file that was cut off is read from its beginning.
+func TestReaderOfATruncatedFile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write(t, dir, Name, line(Hold, 1)+line(Hold, 2))
+	r := Open(dir)
+	defer r.Close()
+	require.Equal(t, []string{"hold1", "hold2"}, collect(t, r))
+	require.NoError(t, os.Truncate(filepath.Join(dir, Name), 0))
+	write(t, dir, Name, line(Hold, 3))
+	require.Equal(t, []string{"hold3"}, collect(t, r))
+	require.Empty(t, collect(t, r))
+}
+
+// What a link leads to in place of a state directory is not the history of this lock.
+func TestLinkedDirectoryIsNotRead(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write(t, dir, Name, line(Hold, 1))
+	link := filepath.Join(t.TempDir(), "link")
+	require.NoError(t, os.Symlink(dir, link))
+	r := Open(link)
+	defer r.Close()
+	require.Empty(t, collect(t, r))
+	require.Nil(t, Last(link))
+}
+
 func TestReadOnlyTheOlder(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

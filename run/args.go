@@ -1,7 +1,6 @@
 package run
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -33,7 +32,7 @@ func Own(args []string) ([]string, error) {
 		at, isRun = 1, own[0] == "run"
 	}
 	for ; at < len(own) && len(own[at]) > 1 && own[at][0] == '-'; at++ {
-		next := false
+		var next bool
 		var err error
 		if long, ok := strings.CutPrefix(own[at], "--"); ok {
 			own[at], next = longFlag(long, isRun)
@@ -72,10 +71,7 @@ func letters(arg string, isRun bool) (spelled string, next bool, err error) {
 		}
 		value := string(b[i+1:])
 		if strings.HasPrefix(value, "=") {
-			letter := string(b[i])
-			return "", false, cli.Usage(
-				fmt.Sprintf("-%s%s: no \"=\" comes between a letter and its value", letter, cli.Unescape(value)),
-				fmt.Sprintf("give -%s %s, or the long flag; a value that begins with \"=\" is an argument of its own", letter, cli.Unescape(value[1:])))
+			return "", false, cli.EqualsBehind(string(b[i]), value[1:])
 		}
 		return string(b), value == "", nil
 	}

@@ -6,9 +6,8 @@ import (
 	"cmp"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
-	"path/filepath"
-	"slices"
 	"syscall"
 	"time"
 
@@ -108,6 +107,11 @@ func (c *Command) check(given func(string) bool) error {
 			forms++
 		}
 	}
+	for _, file := range []struct{ name, path string }{{"output", c.Output}, {"html", c.HTML}, {"trace", c.Trace}, {"from", c.From}} {
+		if given(file.name) && file.path == "" {
+			return cli.Usage("--"+file.name+" names no file", "give a path, or - for the terminal; is a variable empty?")
+		}
+	}
 	switch {
 	case forms > 1:
 		return cli.Usage("--json, --openmetrics, --html and --trace are different answers", "give one of them")
@@ -129,6 +133,12 @@ func (c *Command) sources(given func(string) bool) ([]source, error) {
 			return []source{{name: "stdin", file: os.Stdin}}, nil
 		}
 		f, err := os.Open(c.From)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, &cli.ConflictError{
+				Code: cli.ExitCannotCreate, Err: err, Text: err.Error(),
+				Hint: "--from reads lines of history, like .app.lock.d/history.jsonl; a database is named with -d",
+			}
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -137,29 +147,12 @@ func (c *Command) sources(given func(string) bool) ([]source, error) {
 	if err := c.Check(given); err != nil {
 		return nil, err
 	}
+	named, err := c.Each()
 	var all []source
-	for i, db := range append([]string{c.DB}, c.More...) {
-		lockFile := c.LockFile
-		if i > 0 {
-			lockFile = ""
-		}
-		names, err := lock.Resolve(db, lockFile)
-		if err == nil {
-			_, err = os.Stat(filepath.Dir(names.Notice))
-		}
-		if err != nil {
-			return nil, cli.Nowhere(err, db, lockFile)
-		}
-		s := source{name: db, database: db, lockFile: lockFile, names: names}
-		if db == "" {
-			s.name = lockFile
-		}
-		// Two paths can lead to one lock.
-		if !slices.ContainsFunc(all, func(have source) bool { return have.names.Notice == names.Notice }) {
-			all = append(all, s)
-		}
+	for _, one := range named {
+		all = append(all, source{name: cmp.Or(one.DB, one.LockFile), database: one.DB, lockFile: one.LockFile, names: one.Names})
 	}
-	return all, nil
+	return all, err
 }
 
 // read calls each for all events; the event is only valid during that call.
@@ -191,19 +184,7 @@ func (c *Command) html(sources []source) error {
 		}
 		all = append(all, picture.Database{Name: sources[i].name, Events: events})
 	}
-	return create(c.HTML, func(w io.Writer) error { return picture.Write(w, all) })
-}
-
-// create writes a file, or to standard output (-).
-func create(path string, write func(io.Writer) error) error {
-	if path == "-" {
-		return write(os.Stdout)
-	}
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	return cmp.Or(write(f), f.Close())
+	return write(c.HTML, 0o666, func(w io.Writer) error { return picture.Write(w, all) })
 }
 
 // summarised is a history, added up.

@@ -4,15 +4,19 @@ import (
 	"bufio"
 	"bytes"
 	"cmp"
-	"os"
+	"fmt"
+	"io"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/dblock-dev/dblock/history"
 	"github.com/dblock-dev/dblock/history/summary"
+	"github.com/dblock-dev/dblock/internal/term"
 	"github.com/dblock-dev/dblock/lock"
 )
 
@@ -46,11 +50,10 @@ func (c *Command) metrics(sources []source) error {
 	if err := out.Flush(); err != nil {
 		return err
 	}
-	if c.Output == "" || c.Output == "-" {
-		_, err := os.Stdout.Write(text.Bytes())
+	return write(cmp.Or(c.Output, "-"), 0o644, func(w io.Writer) error {
+		_, err := w.Write(text.Bytes())
 		return err
-	}
-	return replace(c.Output, text.Bytes())
+	})
 }
 
 func measure(s *summarised) (m measured, err error) {
@@ -79,38 +82,6 @@ func measure(s *summarised) (m measured, err error) {
 	return m, nil
 }
 
-// replace gives a file another content at once: who reads it meanwhile sees all of the old one.
-// What a link leads to is replaced, and not the link; a device or a pipe is written to.
-func replace(path string, text []byte) error {
-	if target, err := filepath.EvalSymlinks(path); err == nil {
-		path = target
-	}
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		f, err := os.OpenFile(path, os.O_WRONLY, 0)
-		if err != nil {
-			return err
-		}
-		_, err = f.Write(text)
-		return cmp.Or(err, f.Close())
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if err == nil {
-		err = f.Chmod(0o644) // for the collector, which is another user
-	}
-	err = cmp.Or(err, f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
-	}
-	return err
-}
-
 // exposition is the text format of Prometheus, in which all samples of one name stand together.
 type exposition struct{ *bufio.Writer }
 
@@ -123,12 +94,32 @@ func (x *exposition) sample(name string, value float64, labels ...string) {
 	_, _ = x.WriteString(name)
 	for i := 0; i < len(labels); i += 2 {
 		_ = x.WriteByte("{,"[min(i, 1)])
-		_, _ = x.WriteString(labels[i] + `="` + escapeLabel.Replace(labels[i+1]) + `"`)
+		_, _ = x.WriteString(labels[i] + `="` + escapeLabel.Replace(visible(labels[i+1])) + `"`)
 	}
 	_, _ = x.WriteString("} " + strconv.FormatFloat(value, 'f', -1, 64) + "\n")
 }
 
 var escapeLabel = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
+
+// visible writes what cannot be shown as Go does, like \xff. Labels are anybody's text, and a
+// byte that is no UTF-8 would make the whole file invalid.
+func visible(label string) string {
+	if term.Path(label) == label {
+		return label
+	}
+	var b strings.Builder
+	for i, r := range label {
+		switch _, size := utf8.DecodeRuneInString(label[i:]); {
+		case r == utf8.RuneError && size == 1:
+			fmt.Fprintf(&b, `\x%02x`, label[i])
+		case r == '\n' || unicode.IsPrint(r):
+			b.WriteRune(r)
+		default:
+			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+		}
+	}
+	return b.String()
+}
 
 func (x *exposition) write(all []measured) {
 	each := func(do func(c *summary.Counts, labels ...string)) {

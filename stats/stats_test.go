@@ -107,7 +107,12 @@ func lines(events []history.Event) (b []byte) {
 // recorded makes a database with that history.
 func recorded(t *testing.T, events []history.Event) string {
 	t.Helper()
-	db := filepath.Join(t.TempDir(), "app.db")
+	return recordedOf(t, "app.db", events)
+}
+
+func recordedOf(t *testing.T, name string, events []history.Event) string {
+	t.Helper()
+	db := filepath.Join(t.TempDir(), name)
 	names, err := lock.Resolve(db, "")
 	require.NoError(t, err)
 	require.NoError(t, os.Mkdir(names.State, 0o755))
@@ -280,6 +285,9 @@ func TestUsage(t *testing.T) {
 		{"--since yesterdayish --from -", "is no time"},
 		{"--since 1h --until 2h --from -", "nothing has happened between them"},
 		{"--by user --trace - --from -", "--by is for the text"},
+		{"--html= --from -", "--html names no file"},
+		{"--openmetrics --output= --from -", "--output names no file"},
+		{"--openmetrics -o=x --from -", `-o=x: no "=" comes between`},
 		{"--jsn", "unknown flag --jsn"},
 		{"app.db", "takes flags only"},
 	} {
@@ -291,6 +299,7 @@ func TestUsage(t *testing.T) {
 	}
 	r := program(t, nil, nil, "--from", "/no/such/file")
 	require.Equal(t, 73, r.code)
+	require.Contains(t, r.err, "hint: --from reads lines of history")
 	r = program(t, nil, nil, "-d", "/no/such/directory/app.db")
 	require.Equal(t, 73, r.code)
 	require.Contains(t, r.err, "there is no directory")
@@ -383,7 +392,12 @@ func TestMetricsFile(t *testing.T) {
 	require.Equal(t, program(t, nil, nil, "-d", db, "--openmetrics").out, string(text))
 	info, err := os.Stat(file)
 	require.NoError(t, err)
-	require.Equal(t, os.FileMode(0o644), info.Mode())
+	require.Equal(t, os.FileMode(0o600), info.Mode(), "an old file keeps its mode")
+	require.NoError(t, os.Remove(file))
+	require.Equal(t, result{}, program(t, nil, nil, "-d", db, "--openmetrics", "-o", file))
+	info, err = os.Stat(file)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o644), info.Mode(), "a collector is another user")
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Len(t, entries, 1, "no temporary file is left")
@@ -414,6 +428,45 @@ func TestMetricsFile(t *testing.T) {
 	info, err = os.Lstat(pipe)
 	require.NoError(t, err)
 	require.Equal(t, os.ModeNamedPipe, info.Mode().Type())
+}
+
+// Where everybody may make files, nobody leads root to write elsewhere, by no form of output.
+func TestOutputInASharedDirectory(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can make another user's link")
+	}
+	db, dir, mine := recorded(t, queue(10)), t.TempDir(), filepath.Join(t.TempDir(), "mine")
+	require.NoError(t, os.Chmod(dir, 0o777|os.ModeSticky))
+	require.NoError(t, os.WriteFile(mine, []byte("mine"), 0o600))
+	link, pipe := filepath.Join(dir, "link"), filepath.Join(dir, "pipe")
+	require.NoError(t, os.Symlink(mine, link))
+	require.NoError(t, unix.Mkfifo(pipe, 0o666))
+	require.Equal(t, 0, program(t, nil, nil, "-d", db, "--html", link).code, "one's own link")
+	require.NoError(t, os.WriteFile(mine, []byte("mine"), 0o600))
+	require.NoError(t, os.Lchown(link, 65534, 65534))
+	require.NoError(t, os.Chown(pipe, 65534, 65534))
+	for _, form := range [][]string{{"--openmetrics", "-o"}, {"--html"}, {"--trace"}} {
+		for _, path := range []string{link, pipe} {
+			r := program(t, nil, nil, append(append([]string{"-d", db}, form...), path)...)
+			require.Equal(t, 77, r.code, "%s %s", form, r.err)
+		}
+	}
+	text, err := os.ReadFile(mine)
+	require.NoError(t, err)
+	require.Equal(t, "mine", string(text))
+}
+
+// What is in labels and names does not make metrics invalid, nor does a terminal obey it.
+func TestMetricsOfHostileNames(t *testing.T) {
+	events := queue(4)
+	for i, name := range []string{"a\x1b]0;x\a", "a\x1b]0;y\a", "back\\slash \"quoted\"", "two\nlines"} {
+		events[i].Process = name
+	}
+	db := recordedOf(t, "w\xff.db", events)
+	r := program(t, nil, nil, "-d", db, "--openmetrics")
+	require.NotContains(t, r.out, "\x1b")
+	require.Contains(t, r.out, `w\\xff.db",process="a\\x1b]0;x\\a"`)
+	promtool(t, r.out)
 }
 
 func TestPromtool(t *testing.T) {

@@ -51,7 +51,7 @@ func (c *Command) trace(sources []source) error {
 		}
 		t.databases, events = append(t.databases, sources[i].name), append(events, of)
 	}
-	return create(c.Trace, func(w io.Writer) error { return t.write(w, events) })
+	return write(c.Trace, 0o666, func(w io.Writer) error { return t.write(w, events) })
 }
 
 func (t *tracer) write(to io.Writer, events [][]history.Event) error {

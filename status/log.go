@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,7 +17,6 @@ import (
 	"github.com/dblock-dev/dblock/internal/cli"
 	"github.com/dblock-dev/dblock/internal/say"
 	"github.com/dblock-dev/dblock/internal/term"
-	"github.com/dblock-dev/dblock/lock"
 )
 
 // Log is the grammar of `dblock log`.
@@ -79,6 +77,13 @@ func (l *Log) Run(k *kong.Context) error {
 	if n := int(l.Number); n > 0 && len(entries) > n && (l.Since.IsZero() || l.Number != defaultNumber) {
 		entries = entries[len(entries)-n:]
 	}
+	unread := make(chan struct{})
+	if l.Follow {
+		go func() {
+			awaitHangUp(os.Stdout)
+			close(unread)
+		}()
+	}
 	style := newStyle(os.Stdout)
 	for {
 		if err := l.print(style, entries); err != nil || !l.Follow {
@@ -87,8 +92,10 @@ func (l *Log) Run(k *kong.Context) error {
 		if entries, err = news(all); err != nil {
 			return err
 		}
-		if len(entries) == 0 {
-			time.Sleep(followEvery)
+		select {
+		case <-unread:
+			return nil
+		case <-time.After(followEvery):
 		}
 	}
 }
@@ -97,25 +104,15 @@ func (l *Log) Run(k *kong.Context) error {
 const defaultNumber = 20
 
 func (l *Log) open() (all []chronicle, err error) {
-	for i, db := range append([]string{l.DB}, l.More...) {
-		lockFile := l.LockFile
-		if i > 0 {
-			lockFile = ""
-		}
-		n, err := lock.Resolve(db, lockFile)
-		if err == nil {
-			_, err = os.Stat(filepath.Dir(n.Notice))
-		}
-		if err != nil {
-			return nil, cli.Nowhere(err, db, lockFile)
-		}
-		c := chronicle{reader: history.Open(n.State)}
+	named, err := l.Each()
+	for _, one := range named {
+		c := chronicle{reader: history.Open(one.Names.State)}
 		if len(l.More) > 0 {
-			c.name = db
+			c.name = one.DB
 		}
 		all = append(all, c)
 	}
-	return all, nil
+	return all, err
 }
 
 // news is what has happened since the last time, in order.

@@ -142,8 +142,11 @@ func (p *page) last(indent string) string {
 	default:
 		return ""
 	}
-	ago := term.Ago(max(0, time.Since(time.UnixMilli(e.At))))
-	return p.wrap(indent+"Last event: ", ago+" ago, "+cli.Event(e), indent+"  ")
+	when := time.UnixMilli(e.At).Format(time.DateTime)
+	if ago := time.Since(time.UnixMilli(e.At)); ago > -time.Second { // a clock may have been set back
+		when = term.Ago(max(0, ago)) + " ago"
+	}
+	return p.wrap(indent+"Last event: ", when+", "+cli.Event(e), indent+"  ")
 }
 
 func headline(r *lock.Report, s style) string {

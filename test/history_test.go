@@ -74,6 +74,10 @@ func TestLogOfEndings(t *testing.T) {
 	for i, e := range all[1:] {
 		require.GreaterOrEqual(t, e.Token, all[i].Token)
 	}
+	// A database that is named twice, by two names, is one.
+	require.NoError(t, os.Symlink("x.db", filepath.Join(dir, "link.db")))
+	r := execute(t, dir, "log", "--json", "-d", "x.db", "-d", "link.db")
+	require.Equal(t, len(all), strings.Count(r.stdout, "\n"))
 }
 
 // What a shell or a program holds is told of, too.
@@ -109,6 +113,50 @@ func TestLogFollows(t *testing.T) {
 	require.NoError(t, c.Process.Signal(unix.SIGTERM))
 	_ = c.Wait()
 	require.True(t, c.ProcessState.Sys().(interface{ Signaled() bool }).Signaled())
+
+	// Where nobody reads any more it ends, and not only with the next event.
+	c = command(t, dir, "log", "-f", "-d", "x.db")
+	out, err = c.StdoutPipe()
+	require.NoError(t, err)
+	start(t, c)
+	_, err = bufio.NewReader(out).ReadString('\n')
+	require.NoError(t, err)
+	require.NoError(t, out.Close())
+	require.NoError(t, c.Wait())
+}
+
+// In a sticky directory only its owner can begin a new file. Others give up what is in it once it is
+// four times as large, so that it does not grow for ever.
+func TestHistoryThatIsAnothers(t *testing.T) {
+	t.Parallel()
+	needRoot(t)
+	need(t, "setpriv")
+	dir, err := os.MkdirTemp("", "dblock")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	require.NoError(t, os.Chmod(dir, 0o777|os.ModeSticky))
+	require.Zero(t, execute(t, dir, "-d", "x.db", "--", "true").code())
+	file := filepath.Join(dir, ".x.lock.d", "history.jsonl")
+	size := func() int64 {
+		info, err := os.Stat(file)
+		require.NoError(t, err)
+		return info.Size()
+	}
+	other := func() {
+		c := exec.Command("setpriv", "--reuid", "12345", "--regid", "12345", "--clear-groups", binary, "-d", "x.db", "--", "true")
+		c.Dir = dir
+		r := finish(t, c)
+		require.Zero(t, r.code(), r.stderr)
+	}
+	require.NoError(t, os.Truncate(file, 3<<20))
+	other()
+	require.Greater(t, size(), int64(3<<20))
+	require.NoError(t, os.Truncate(file, 4<<20))
+	other()
+	require.Zero(t, size())
+	other()
+	require.NotZero(t, size())
+	require.Zero(t, execute(t, dir, "-d", "x.db", "--", "true").code())
 }
 
 // Who had to wait for long says afterwards for whom.
@@ -137,6 +185,9 @@ func TestStatusTellsTheLastEvent(t *testing.T) {
 	require.Equal(t, []string{"dblock hold exited", "stuck hold signaled", "stuck forced"}, brief(logOf(t, dir, "x.db")))
 }
 
+// helpWords may stand before a subcommand.
+var helpWords = []string{"help", "--help", "-h"}
+
 // A companion is found beside dblock and in PATH, never by way of the current directory, and
 // does not hide a program whose name follows "--".
 func TestCompanions(t *testing.T) {
@@ -163,6 +214,25 @@ func TestCompanions(t *testing.T) {
 	c := exec.Command(beside, "there")
 	c.Env = []string{"PATH=/nowhere"}
 	require.Equal(t, "there none\n", finish(t, c).stdout)
+	for _, ask := range helpWords {
+		require.Equal(t, "there --help none\n", finish(t, with(command(t, dir, ask, "there"), path)).stdout)
+	}
+
+	// One that is missing, or cannot be executed, is told of.
+	alone := func(args ...string) result {
+		c := exec.Command(beside, args...)
+		c.Env = []string{"PATH=/nowhere"}
+		return finish(t, c)
+	}
+	for _, args := range [][]string{{"stats", "-d", "x.db"}, {"help", "stats"}} {
+		r = alone(args...)
+		require.Equal(t, 64, r.code())
+		require.Contains(t, r.stderr, "dblock-stats is not installed\nhint: ")
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(elsewhere, "dblock-stats"), nil, 0o755))
+	r = alone("stats", "-d", "x.db")
+	require.Equal(t, 126, r.code())
+	require.Contains(t, r.stderr, "dblock-stats: exec format error")
 
 	r = finish(t, with(command(t, dir, "sttas", "-d", "x.db"), "DBLOCK_DB="))
 	require.Equal(t, 64, r.code())

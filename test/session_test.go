@@ -118,9 +118,10 @@ func TestSessionKilled(t *testing.T) {
 	c.acquire("two.db")
 	require.NoError(t, c.cmd.Process.Kill())
 	c.exit()
-	r := execute(t, dir, "-n", "-d", "app.db", "--", "true")
+	// Its witness ends a moment after the program has closed the session's input.
+	r := execute(t, dir, "-w", "60", "-d", "app.db", "--", "true")
 	require.Zero(t, r.code(), r.stderr)
-	r = execute(t, dir, "-n", "-d", "two.db", "--", "true")
+	r = execute(t, dir, "-w", "60", "-d", "two.db", "--", "true")
 	require.Zero(t, r.code(), r.stderr)
 	require.Empty(t, litter(t, dir))
 }

@@ -226,6 +226,24 @@ func TestTopInTheBackground(t *testing.T) {
 	await(t, "the shell is back", func() bool { return !m.alternate() && m.settings() == before })
 }
 
+// One that was started, or goes on, where it may not use the terminal can be ended.
+func TestTopEndedInTheBackground(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	m := newMux(t, dir, 80, 24)
+	before := m.settings()
+	m.run("dblock top -d x.db & wait %1; clear; fg")
+	m.await("the dashboard", `q quit`)
+	m.keys("C-z")
+	m.await("the prompt", `Stopped .*\n\$$`)
+	m.run("clear; bg; wait %1; clear; kill %1; while kill -0 %1; do sleep 0.1; done; echo it has ended | tr a-z A-Z")
+	m.await("its end", `IT HAS ENDED`)
+	require.Equal(t, before, m.settings())
+	m.run("clear; dblock top -d x.db & wait %1; clear; kill %1; while kill -0 %1; do sleep 0.1; done; echo it has ended | tr a-z A-Z")
+	m.await("its end", `IT HAS ENDED`)
+	require.Equal(t, before, m.settings())
+}
+
 func TestTopEndsBySignals(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -302,6 +320,9 @@ func TestTopOffTheTerminal(t *testing.T) {
 	require.Equal(t, 64, r.code())
 	require.Contains(t, r.stderr, "no database is named")
 	r = top("nowhere")
+	require.Equal(t, 73, r.code())
+	require.Contains(t, r.stderr, "there is no directory")
+	r = top("-d", "nowhere/x.db")
 	require.Equal(t, 73, r.code())
 	require.Contains(t, r.stderr, "there is no directory")
 	r = top("--sort", "size", ".")

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dblock-dev/dblock/internal/cli"
+	terms "github.com/dblock-dev/dblock/internal/term"
 	"github.com/dblock-dev/dblock/signals"
 )
 
@@ -227,13 +228,22 @@ func (a *app) suspend() {
 	case <-a.stops: // that we go on
 	case <-time.After(redraw): // there is no shell that could have stopped us
 	}
-	_ = a.screen.Resume()
-	a.size = [2]int{} // nothing of it is there any more
+	a.resume()
 }
 
 // again takes the terminal anew after a stop that nobody had told of.
 func (a *app) again() {
 	_ = a.screen.Suspend()
+	a.resume()
+}
+
+// resume takes the terminal, once it is ours. Who takes it from the background is stopped in the
+// middle of that, again each time when he goes on, and hears of nothing else.
+func (a *app) resume() {
+	for !terms.Ours(os.Stdout) {
+		signals.Stop(unix.SIGTTOU, func() bool { return false })
+		<-time.After(redraw) // for a signal that is to end us
+	}
 	_ = a.screen.Resume()
 	a.size = [2]int{} // nothing of it is there any more
 }
@@ -319,6 +329,9 @@ func (a *app) key(ctx context.Context, ev *tcell.EventKey) (quit bool) {
 		select {
 		case a.search <- struct{}{}:
 		default:
+		}
+		for _, w := range a.eyes {
+			w.eye.bell.ring(true)
 		}
 	case 's':
 		if m.page == pageList {

@@ -93,6 +93,11 @@ func (c *Command) run(given func(string) bool) error {
 			}
 		}
 	}
+	if c.DB != "" || c.LockFile != "" {
+		if _, err := c.Each(); err != nil {
+			return err
+		}
+	}
 	for _, f := range []*os.File{os.Stdin, os.Stdout} {
 		if !terms.Is(f) {
 			return cli.Usage("dblock top needs a terminal", "for pipes and files: `dblock status --watch`")
@@ -109,10 +114,11 @@ func (c *Command) run(given func(string) bool) error {
 	if err != nil {
 		return err
 	}
-	go dieInTime(before)
+	// Until it has the terminal, for which it is stopped in the background, signals do what they do.
 	if err := screen.Init(); err != nil {
 		return err
 	}
+	go dieInTime(before)
 	// Who wakes up for an instant each second does not need a second thread that wakes with him.
 	runtime.GOMAXPROCS(1)
 	a := newApp(screen, c)
@@ -131,8 +137,10 @@ func dieInTime(before *term.State) {
 		}
 	}
 	sig := <-ends
-	time.Sleep(2 * time.Second)
-	_ = term.Restore(int(os.Stdout.Fd()), before)
+	if terms.Ours(os.Stdout) {
+		time.Sleep(2 * time.Second)
+		_ = term.Restore(int(os.Stdout.Fd()), before)
+	}
 	signals.Die(sig.(syscall.Signal))
 }
 

@@ -33,14 +33,14 @@ func newPace() *pace {
 // the context ends.
 func (p *pace) begin(ctx context.Context, first bool) (end func(), ok bool) {
 	p.mu.Lock()
-	turn, of := time.Now(), time.Duration(parts)
+	turn, of := time.Now(), parts
 	if first {
 		of = firstParts
 	}
 	if p.next.After(turn) {
 		turn = p.next
 	}
-	p.next = turn.Add(of * p.takes)
+	p.next = turn.Add(time.Duration(of) * p.takes)
 	p.mu.Unlock()
 	rest(ctx, nil, time.Until(turn))
 	select {

@@ -17,8 +17,9 @@ import (
 // the lock.
 const watched = unix.IN_CREATE | unix.IN_DELETE | unix.IN_MOVED_FROM | unix.IN_MOVED_TO | unix.IN_ONLYDIR | unix.IN_DONT_FOLLOW
 const (
-	written = unix.IN_MODIFY
-	opened  = unix.IN_OPEN | unix.IN_CLOSE_WRITE
+	replaced = unix.IN_MOVE_SELF | unix.IN_DELETE_SELF // the directory itself
+	written  = unix.IN_MODIFY
+	opened   = unix.IN_OPEN | unix.IN_CLOSE_WRITE
 )
 
 // beaten is the file in a state directory that a holder writes to every few seconds, to show that
@@ -53,7 +54,10 @@ func newWatcher() *watcher {
 }
 
 // watches is which directories of one lock are watched. It is the watcher's.
-type watches struct{ beside, state bool }
+type watches struct {
+	beside, state bool
+	dev, ino      uint64 // of the one beside: another may come to be at its path
+}
 
 // add watches the directory of a lock and its state directory as far as they are not watched yet,
 // and reports whether all that there is, is. The bell is rung, without waiting for anybody.
@@ -63,8 +67,13 @@ func (w *watcher) add(notice, state string, of *watches, b bell) bool {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	var st unix.Stat_t
+	if err := unix.Stat(filepath.Dir(notice), &st); err != nil || of.dev != uint64(st.Dev) || of.ino != st.Ino {
+		w.drop(of)
+		*of = watches{dev: uint64(st.Dev), ino: st.Ino}
+	}
 	if !of.beside {
-		of.beside = w.watch(filepath.Dir(notice), watched|unix.IN_MASK_ADD, sub{[]string{filepath.Base(notice), filepath.Base(state)}, of, b}) == nil
+		of.beside = w.watch(filepath.Dir(notice), watched|replaced|unix.IN_MASK_ADD, sub{[]string{filepath.Base(notice), filepath.Base(state)}, of, b}) == nil
 	}
 	if of.state {
 		return of.beside
@@ -111,6 +120,10 @@ func (w *watcher) forget(of *watches) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.drop(of)
+}
+
+func (w *watcher) drop(of *watches) {
 	for wd, subs := range w.subs {
 		var rest []sub
 		for _, s := range subs {
@@ -164,6 +177,7 @@ func (w *watcher) tell(ev *unix.InotifyEvent, name string) {
 			s.of.state = false
 		case ended:
 			s.of.beside = false
+		case s.names != nil && ev.Mask&replaced != 0: // the next look finds what is at the path now
 		case !s.about(name), s.names == nil && name == beaten && ev.Mask&^unix.IN_MODIFY == 0:
 			continue
 		case s.names != nil && name == s.names[1]: // another state directory

@@ -56,7 +56,7 @@ func Night() []history.Event {
 	n.want(3*time.Hour, request{process: "nightly-backup", command: "pg_dump", info: "to s3, weekly full", uid: 0, shared: true, takes: 13 * time.Minute})
 	for i := range 4 {
 		n.want(2*time.Hour+time.Duration(i)*3*time.Minute, request{process: "migrate", command: "npm", info: fmt.Sprintf("00%d_%s.sql", 41+i, []string{"orders_index", "split_names", "backfill", "drop_old"}[i]), uid: 1000, priority: "high",
-			takes: []time.Duration{9, 70, 470, 20}[i] * time.Second, event: history.Event{Code: []int{0, 0, 0, 1}[i]}})
+			takes: time.Duration([]int{9, 70, 470, 20}[i]) * time.Second, event: history.Event{Code: []int{0, 0, 0, 1}[i]}})
 	}
 	n.want(2*time.Hour+8*time.Minute, request{process: "deploy", command: "make", info: "release 2025.48", uid: 1000, takes: 20 * time.Second, patience: 2 * time.Minute})
 	n.want(3*time.Hour+4*time.Minute, request{process: "deploy", command: "make", info: "release 2025.48", uid: 1000, takes: 20 * time.Second, patience: 5 * time.Minute})

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"strconv"
 	"syscall"
 )
@@ -48,3 +49,12 @@ func (e *ConflictError) Tell(tell func(code int, problem, hint string) int) int 
 
 // Unwrap returns the lock's error.
 func (e *ConflictError) Unwrap() error { return e.Err }
+
+// EqualsBehind is the error for -d=x, which would mean a file called "=x". The value is what
+// is behind the "=".
+func EqualsBehind(letter, value string) error {
+	value = Unescape(value)
+	return Usage(
+		fmt.Sprintf("-%s=%s: no \"=\" comes between a letter and its value", letter, value),
+		fmt.Sprintf("give -%s %s, or the long flag; a value that begins with \"=\" is an argument of its own", letter, value))
+}

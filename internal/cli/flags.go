@@ -5,6 +5,7 @@ package cli
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -56,6 +57,34 @@ func (d *Database) CheckOne(fromFlag func(string) bool) error {
 type Foreign struct {
 	StaleTimeout StaleTimeout `default:"30s" placeholder:"D" help:"The age from which a foreign lock may count as abandoned (${default})."`
 	Stale        Stale        `default:"dead" placeholder:"RULE" help:"When it counts as abandoned: 'dead': when its process has ended; 'age': whenever it is older than that (${default})."`
+}
+
+// One is a lock that was named.
+type One struct {
+	DB, LockFile string // as they were given, one of them perhaps empty
+	Names        lock.Names
+}
+
+// Each finds the files of all locks that are named, each once: two paths can lead to one. The
+// error is Nowhere's where there is no directory for one.
+func (d *Database) Each() (all []One, err error) {
+	for i, db := range append([]string{d.DB}, d.More...) {
+		one := One{DB: db}
+		if i == 0 {
+			one.LockFile = d.LockFile
+		}
+		one.Names, err = lock.Resolve(db, one.LockFile)
+		if err == nil {
+			_, err = os.Stat(filepath.Dir(one.Names.Notice))
+		}
+		if err != nil {
+			return nil, Nowhere(err, db, one.LockFile)
+		}
+		if !slices.ContainsFunc(all, func(have One) bool { return have.Names.Notice == one.Names.Notice }) {
+			all = append(all, one)
+		}
+	}
+	return all, nil
 }
 
 // Options are the lock's options for these flags.

@@ -31,10 +31,16 @@ func Who(h *lock.Holder) string {
 	if label == "" {
 		label = "somebody"
 	}
-	if h.PID == 0 {
-		return fmt.Sprintf("%s (on %s)", label, term.Clean(h.Host))
+	where := "on " + term.Clean(h.Host)
+	switch {
+	case h.Host == "" && h.PID == 0:
+		return label
+	case h.Host == "":
+		return fmt.Sprintf("%s (pid %d)", label, h.PID)
+	case h.PID == 0:
+		return fmt.Sprintf("%s (%s)", label, where)
 	}
-	return fmt.Sprintf("%s (pid %d on %s)", label, h.PID, term.Clean(h.Host))
+	return fmt.Sprintf("%s (pid %d %s)", label, h.PID, where)
 }
 
 // Name is a process as a message names it: its program, and its number. A dblock is told from

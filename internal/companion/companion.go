@@ -23,6 +23,9 @@ import (
 func Parse(grammar any, name string, args []string, more string) (*kong.Context, error) {
 	own := []string{name}
 	for _, arg := range args {
+		if len(arg) > 2 && arg[0] == '-' && arg[1] != '-' && arg[2] == '=' {
+			return nil, cli.EqualsBehind(arg[1:2], cli.Escape(arg[3:]))
+		}
 		own = append(own, cli.Escape(arg))
 	}
 	return cli.Parse(grammar, own, kong.Help(func(options kong.HelpOptions, ctx *kong.Context) error {

@@ -137,7 +137,8 @@ func TestPeers(t *testing.T) {
 				wg.Go(func() {
 					for time.Now().Before(deadline) {
 						err := exec.Command(dblock, "-q", "-w", "60", "-d", db, "--", "sh", "-c", increment+"; sleep 0.02", "sh", counter).Run()
-						if exit, ok := err.(*exec.ExitError); ok && codeOf(exit.ProcessState) == 69 {
+						var exit *exec.ExitError
+						if errors.As(err, &exit) && codeOf(exit.ProcessState) == 69 {
 							lost.Add(1)
 						} else if err != nil {
 							t.Errorf("dblock: %v", err)

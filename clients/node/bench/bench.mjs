@@ -13,6 +13,7 @@
 // what test/peer/peer.mjs of the checkout does.
 import { execFile, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, openSync, readSync, realpathSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { loadavg, tmpdir } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -118,7 +119,7 @@ for (const [what, operation] of table ? operations.slice(1) : operations) {
   report(table ? 'no lock' : `without a lock, ${what}`, await cycles(async () => operation()));
 }
 
-const binary = process.env.DBLOCK_BINARY || fileURLToPath(new URL('../bin/dblock', import.meta.url));
+const binary = process.env.DBLOCK_BINARY || createRequire(import.meta.url).resolve(`@dblock/${process.platform}-${process.arch}/bin/dblock`);
 const run = promisify(execFile);
 report(table ? 'dblock spawned, `true`' : 'dblock -d DB -- true, started', await cycles(() => run(binary, ['-d', db, '--', 'true'])));
 report(table ? 'flock spawned, `true`' : 'flock FILE true, started', await cycles(() => run('flock', [`${dir}/flock`, 'true'])));

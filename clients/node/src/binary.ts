@@ -1,4 +1,4 @@
-import { accessSync, constants, statSync } from 'node:fs';
+import { accessSync, constants, realpathSync, statSync } from 'node:fs';
 import { delimiter, isAbsolute, join, resolve } from 'node:path';
 import { DblockNotFoundError } from './errors.js';
 
@@ -11,9 +11,20 @@ function executable(path: string): boolean {
   }
 }
 
+/** packaged gives the path of a program in the package for this system, if that was installed. */
+export function packaged(name: string): string | undefined {
+  try {
+    const path = require.resolve(`@dblock/${process.platform}-${process.arch}/bin/${name}`);
+    if (executable(path)) return path;
+  } catch {
+    // It is optional.
+  }
+  return undefined;
+}
+
 /**
- * findBinary looks for dblock: where the caller says, in DBLOCK_BINARY, in this package, in the package for this platform,
- * on PATH. What was named by somebody must be there: nothing else is taken in its place.
+ * findBinary looks for dblock: where the caller says, in DBLOCK_BINARY, in the package for this system, on PATH.
+ * What was named by somebody must be there: nothing else is taken in its place.
  */
 export function findBinary(given?: string): string {
   for (const [path, source] of [
@@ -25,18 +36,14 @@ export function findBinary(given?: string): string {
     if (!executable(full)) throw new DblockNotFoundError(`there is no program at ${full} (from ${source})`);
     return full;
   }
-  const beside = join(__dirname, '..', 'bin', 'dblock');
-  if (executable(beside)) return beside;
-  try {
-    const packaged = require.resolve(`@dblock/${process.platform}-${process.arch}/bin/dblock`);
-    if (executable(packaged)) return packaged;
-  } catch {
-    // It is optional.
-  }
+  const own = packaged('dblock');
+  if (own) return own;
+  // Without its program this package still has a bin on the PATH of npm's scripts, which would find nothing either.
+  const launcher = join(realpathSync(join(__dirname, '..')), 'bin', 'dblock');
   for (const dir of (process.env.PATH ?? '').split(delimiter)) {
     if (!isAbsolute(dir)) continue;
     const path = join(dir, 'dblock');
-    if (executable(path)) return path;
+    if (executable(path) && realpathSync(path) !== launcher) return path;
   }
-  throw new DblockNotFoundError('no dblock was found in this package or on PATH');
+  throw new DblockNotFoundError(`there is no dblock in the package for this system (@dblock/${process.platform}-${process.arch}), nor on PATH`);
 }

@@ -69,7 +69,7 @@ export interface AcquireOptions extends LockOptions {
   onWaiting?: (waiting: Waiting) => void;
   /** Is told once when somebody else waits for the lock that is held. */
   onWanted?: () => void;
-  /** The dblock binary. Default: DBLOCK_BINARY, the one in this package, PATH. */
+  /** The dblock binary. Default: DBLOCK_BINARY, the package for this system, PATH. */
   binary?: string;
 }
 

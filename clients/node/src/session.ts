@@ -14,7 +14,7 @@ import { keyOf, requestOf, waitOf, wireWait } from './options.js';
 import { enclosing, lean, within } from './scope.js';
 
 export interface SessionOptions {
-  /** The dblock binary. Default: DBLOCK_BINARY, the one in this package, PATH. */
+  /** The dblock binary. Default: DBLOCK_BINARY, the package for this system, PATH. */
   binary?: string;
   /** Flags of `dblock session`, the defaults for what an acquire does not say. */
   args?: readonly string[];

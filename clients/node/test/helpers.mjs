@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, realpathSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { createInterface } from 'node:readline';
 import { after } from 'node:test';
@@ -29,7 +30,7 @@ export function scratch() {
 
 /** The dblock binary that the package finds. */
 export function binary() {
-  return process.env.DBLOCK_BINARY || fileURLToPath(new URL('../bin/dblock', import.meta.url));
+  return process.env.DBLOCK_BINARY || createRequire(import.meta.url).resolve(`@dblock/${process.platform}-${process.arch}/bin/dblock`);
 }
 
 /** A program of its own: `code` is a module that finds everything that the package exports, and `args`. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { hostname } from 'node:os';
 import test from 'node:test';
@@ -49,17 +49,24 @@ test('where there is no dblock one error says what to install', async () => {
   const code = `require('dblock').acquire('app.db').catch((e) => console.log(e.name, e.message))`;
   const env = { PATH: dir };
   const out = execFileSync(process.execPath, ['--preserve-symlinks', '-e', code], { env, cwd: dir, encoding: 'utf8' });
-  assert.match(out, /^DblockNotFoundError no dblock was found in this package or on PATH; install dblock/);
-  // The binary beside it, and the one on PATH.
-  for (const place of [dir, `${copy}/bin`]) {
+  assert.match(out, /^DblockNotFoundError there is no dblock in the package for this system \(@dblock\/\w+-\w+\), nor on PATH; install dblock/);
+  // The launcher of the package, which would find nothing either, is none.
+  for (const place of [`${copy}/bin`, `${dir}/node_modules/.bin`]) mkdirSync(place, { recursive: true });
+  writeFileSync(`${copy}/bin/dblock`, '#!/bin/sh\nexit 127\n', { mode: 0o755 });
+  symlinkSync('../dblock/bin/dblock', `${dir}/node_modules/.bin/dblock`);
+  env.PATH = `${dir}/node_modules/.bin:${dir}`;
+  // The one on PATH, and before it that of the package for this system.
+  for (const place of [dir, `${dir}/node_modules/@dblock/${process.platform}-${process.arch}/bin`]) {
     mkdirSync(place, { recursive: true });
-    symlinkSync(binary(), `${place}/dblock`);
+    writeFileSync(`${dir}/dblock.tmp`, `#!/bin/sh\necho "$0" >> ${dir}/started\nexec ${binary()} "$@"\n`, { mode: 0o755 });
+    renameSync(`${dir}/dblock.tmp`, `${place}/dblock`);
     const found = execFileSync(process.execPath, ['--preserve-symlinks', '-e', `require('dblock').acquire('app.db').then((h) => h.release()).then(() => console.log('had'))`], {
       env,
       cwd: dir,
       encoding: 'utf8',
     });
     assert.equal(found, 'had\n');
+    assert.match(readFileSync(`${dir}/started`, 'utf8'), new RegExp(`${place}/dblock\n$`));
   }
 });
 

@@ -4,6 +4,8 @@ package journal
 import (
 	"bytes"
 	"cmp"
+	"errors"
+	"io/fs"
 	"slices"
 	"strconv"
 	"time"
@@ -87,6 +89,9 @@ func read(f *queue.File, b []byte, size int64) []byte {
 // rotate begins a new file. Whoever has the old one open still appends to that: nothing is
 // lost. Only one who has it locked, and finds it in its place, moves it: a second one would
 // move the new file over the old.
+//
+// In a sticky directory only its owner can move it. Others give up what is in it once it is four
+// times as large, so that it does not grow for ever.
 func rotate(dir *inode.Dir, f *queue.File) {
 	if ok, err := f.Try(queue.Exclusive); !ok || err != nil {
 		return
@@ -96,7 +101,10 @@ func rotate(dir *inode.Dir, f *queue.File) {
 	if mine, ierr := f.ID(); err != nil || ierr != nil || now != mine { // check: rotate-once: now != mine -> now == mine && false
 		return
 	}
-	_ = inode.Rename(name, dir.At(history.Older))
+	err = inode.Rename(name, dir.At(history.Older))
+	if size, serr := f.Appending(); errors.Is(err, fs.ErrPermission) && serr == nil && size >= 4*MaxSize {
+		_ = unix.Ftruncate(f.Fd(), 0)
+	}
 }
 
 // worthAsking is how long one must have waited for somebody to be asked for whom.
