@@ -15,8 +15,8 @@
 // notice), which tells every other implementation of the protocol that somebody
 // is in there, and who.
 //
-// docs/protocol.md describes both for people who write a peer, with what is
-// promised and which windows remain.
+// docs/protocol.md describes both for people who write a peer, docs/promises.md says
+// what is promised and which windows remain.
 //
 // # Losing a lock
 //

@@ -17,7 +17,7 @@ import (
 )
 
 // Each of these does, at the very moment between two steps, what another process
-// may do then. See docs/checks.md; test/mutate.sh proves that each fails
+// may do then. See docs/dev/checks.md; test/mutate.sh proves that each fails
 // without the check that it is about.
 
 func TestRoomReplacedBetweenOpenAndLock(t *testing.T) {

@@ -33,7 +33,7 @@
 //
 // # What it costs
 //
-// An uncontended statement some 60 microseconds (docs/benchmarks.md). Many small writes belong in
+// An uncontended statement some 60 microseconds (docs/dev/benchmarks.md). Many small writes belong in
 // one transaction with any SQLite, and with this even more.
 package sqllock
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Disables every marked check of the lock code in turn, in a copy of the tree, and
-# requires that the test which docs/checks.md names for it fails.
+# requires that the test which docs/dev/checks.md names for it fails.
 #
 #   if [INIT; ]COND {  // check: NAME              COND is never true
 #   CODE               // check: NAME: OLD -> NEW  NEW takes the place of OLD
@@ -18,8 +18,8 @@ cd "$copy"
 # marks prints FILE:LINE:CODE of every mark.
 marks() { grep -rn --include='*.go' --exclude='*_test.go' '// check: ' lock; }
 
-# named prints the test that docs/checks.md names for a check.
-named() { sed -n "s/^| \`$1\` |.*| \`\(Test[A-Za-z]*\)\` |\$/\1/p" "$root/docs/checks.md"; }
+# named prints the test that docs/dev/checks.md names for a check.
+named() { sed -n "s/^| \`$1\` |.*| \`\(Test[A-Za-z]*\)\` |\$/\1/p" "$root/docs/dev/checks.md"; }
 
 # mutated prints a line of code with its check disabled.
 mutated() {
@@ -48,7 +48,7 @@ verdict() { # NAME TEXT OK
     if [[ $3 == ok ]]; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
 }
 
-all=$(sed -n 's/^| `[a-z-]*` |.*| `\(Test[A-Za-z]*\)` |$/\1/p' "$root/docs/checks.md" | sort -u | paste -sd '|')
+all=$(sed -n 's/^| `[a-z-]*` |.*| `\(Test[A-Za-z]*\)` |$/\1/p' "$root/docs/dev/checks.md" | sort -u | paste -sd '|')
 if ! out=$(run "$all"); then
     printf '%s\nthe tests fail before anything is changed\n' "$out" >&2
     exit 1
@@ -62,7 +62,7 @@ while IFS=: read -r file line code; do
     if (($# > 0)) && [[ " $* " != *" $name "* ]]; then continue; fi
     test=$(named "$name")
     if [[ -z $test ]]; then
-        verdict "$name" "docs/checks.md names no test" bad
+        verdict "$name" "docs/dev/checks.md names no test" bad
         continue
     fi
     if ! new=$(mutated "$code"); then
@@ -84,8 +84,8 @@ while IFS=: read -r file line code; do
 done < <(marks)
 
 while read -r name; do
-    [[ $seen == *" $name "* ]] || verdict "$name" "is in docs/checks.md but nowhere in the code" bad
-done < <(sed -n 's/^| `\([a-z-]*\)` |.*/\1/p' "$root/docs/checks.md")
+    [[ $seen == *" $name "* ]] || verdict "$name" "is in docs/dev/checks.md but nowhere in the code" bad
+done < <(sed -n 's/^| `\([a-z-]*\)` |.*/\1/p' "$root/docs/dev/checks.md")
 
 printf '%d passed, %d failed\n' "$passed" "$failed"
 ((failed == 0))

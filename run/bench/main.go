@@ -1,7 +1,7 @@
 //go:build bench
 
 // Command bench measures what a run under dblock costs, beside other tools, in
-// one run on one machine, and prints the tables of docs/benchmarks.md.
+// one run on one machine, and prints the tables of docs/dev/benchmarks.md.
 //
 //	go run -tags bench ./run/bench [-quick] [-svg FILE] DBLOCK
 //	go run -tags bench ./run/bench -operations [-quick] DBLOCK
