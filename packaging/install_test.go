@@ -573,6 +573,16 @@ func TestInstallKnowsAllFiles(t *testing.T) {
 	require.Subset(t, shared, there)
 }
 
+// NOTICES has the licenses of all that is linked into the programs.
+func TestNotices(t *testing.T) {
+	t.Parallel()
+	printed, err := exec.Command("sh", "notices.sh").Output()
+	require.NoError(t, err)
+	kept, err := os.ReadFile(filepath.Join("..", "NOTICES"))
+	require.NoError(t, err)
+	require.Equal(t, string(kept), string(printed), "packaging/notices.sh >NOTICES")
+}
+
 // Whoever builds dblock links it in the same way.
 func TestFlagsAgree(t *testing.T) {
 	t.Parallel()

@@ -64,6 +64,7 @@ for completion in completion/dblock.bash:bash-completion/completions/dblock \
 done
 
 put LICENSE doc/dblock copyright
+put NOTICES doc/dblock NOTICES
 put README.md doc/dblock README.md
 put CHANGELOG.md doc/dblock CHANGELOG.md
 for document in docs/*; do

@@ -121,10 +121,11 @@ def build_wheel(
         (system,) = systems
         programs["dblock/bin/dblock"] = programs[f"{name}-{version}.data/scripts/dblock"]
     files.update(programs)
-    license = os.path.join(HERE, "..", "..", "LICENSE")
-    if os.path.exists(license):  # it is not in a copy of this folder alone
-        with open(license, "rb") as file:
-            files[f"{info}/licenses/LICENSE"] = file.read()
+    for each in ["LICENSE", "NOTICES"] if programs else ["LICENSE"]:
+        path = os.path.join(HERE, "..", "..", each)
+        if os.path.exists(path):  # it is not in a copy of this folder alone
+            with open(path, "rb") as file:
+                files[f"{info}/licenses/{each}"] = file.read()
     files[f"{info}/METADATA"] = metadata().encode()
     tags = "".join(f"Tag: py3-none-{each}\n" for each in system.split("."))
     pure = "false" if programs else "true"

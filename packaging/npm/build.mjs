@@ -51,6 +51,7 @@ function packSystem({ os, cpu, go }) {
   if (missing.length > 0) stop(`${missing.join(', ')} for ${go} is missing in ${binaries}`);
   const name = `@dblock/${os}-${cpu}`;
   const files = Object.fromEntries(programs.map((each, i) => [`bin/${each}`, { from: found[i], mode: 0o755 }]));
+  files.NOTICES = { from: join(root, 'NOTICES') };
   files['README.md'] = { text: `# ${name}\n\nThe programs of [dblock](https://www.npmjs.com/package/dblock) for ${os} on ${cpu}. Install \`dblock\`: it brings them.\n` };
   pack(`${os}-${cpu}`, files, {
     name,
@@ -59,7 +60,7 @@ function packSystem({ os, cpu, go }) {
     license,
     repository: { ...repository, directory: undefined },
     homepage,
-    files: ['bin'],
+    files: ['bin', 'NOTICES'],
     engines,
     os: [os],
     cpu: [cpu],
