@@ -132,6 +132,7 @@ type hop struct {
 // view is what is there to be seen at one moment.
 type view struct {
 	me      int
+	queue   []inode.ID              // of the lock that we wait for
 	holders map[string][]proc.Claim // of each file
 	waits   map[int][]proc.Flock    // of each process
 	all     []tree.Process
@@ -152,10 +153,8 @@ func (d *deadlock) look() *circle {
 			v.holders[f.File] = append(v.holders[f.File], f.Claim)
 		}
 	}
-	ids := d.attempt.names.queueFiles()
-	own := slices.DeleteFunc(v.waits[v.me], func(f proc.Flock) bool {
-		return !slices.ContainsFunc(ids, func(id inode.ID) bool { return proc.Is(f.File, id) })
-	})
+	v.queue = d.attempt.names.queueFiles()
+	own := slices.DeleteFunc(v.waits[v.me], func(f proc.Flock) bool { return !v.queuedFor(f.File) })
 	if len(own) == 0 {
 		return nil
 	}
@@ -172,10 +171,25 @@ func (d *deadlock) look() *circle {
 	last := len(hops) - 1
 	hops = append([]hop{hops[last]}, hops[:last]...)
 	c := &circle{mark: v.mark.String(), last: true, hops: hops, view: v}
+	dbs := c.databases(d.attempt.names)
 	for _, h := range hops[1:] {
+		if onItsWay(dbs, h) {
+			continue // it would not help if that one gave up, and it does not
+		}
 		c.last = c.last && v.later(v.me, h.waiter)
 	}
 	return c
+}
+
+// queuedFor reports whether a file is of the queue in which we are.
+func (v *view) queuedFor(file string) bool {
+	return slices.ContainsFunc(v.queue, func(id inode.ID) bool { return proc.Is(file, id) })
+}
+
+// onItsWay reports whether a hop is but a place in a queue: who waits behind it waits for the same.
+func onItsWay(dbs func(string) string, h hop) bool {
+	db := dbs(h.holds)
+	return h.holder == h.waiter && db != "" && db == dbs(h.waits)
 }
 
 // later reports whether a process was started after another one.
@@ -225,6 +239,10 @@ func (v *view) stuckHolder(file string, holder int) (hops []hop, stuck bool) {
 		return hops, stuck
 	}
 	if holder == v.me {
+		if v.queuedFor(file) { // check: only-queued
+			// Who waits behind us would wait for the same if we gave up: we are not in that circle.
+			return nil, true
+		}
 		return []hop{{v.me, file, v.waits[v.me][0].File, v.me}}, true
 	}
 	under := tree.Members(v.all, cmp.Or(proc.Serves(holder), holder))
@@ -303,11 +321,10 @@ func (c *circle) error(n Names) *DeadlockError {
 	dbs := c.databases(n)
 	e := &DeadlockError{Path: n.Notice}
 	for i, h := range c.hops {
-		d := Deadlocked{Holder: describe(h.holder), Holds: dbs(h.holds), Waits: dbs(h.waits)}
-		if i > 0 && d.Holds == d.Waits {
-			continue // only on its way to that lock
+		if i > 0 && onItsWay(dbs, h) {
+			continue
 		}
-		e.Cycle = append(e.Cycle, d)
+		e.Cycle = append(e.Cycle, Deadlocked{Holder: describe(h.holder), Holds: dbs(h.holds), Waits: dbs(h.waits)})
 	}
 	return e
 }

@@ -139,6 +139,37 @@ func TestDeadlockOfOthers(t *testing.T) {
 	require.ElementsMatch(t, []int{0, 75}, codes(all[:2]))
 }
 
+// Nor one that has come before one of them into the queue of what both want. They do not look here, and
+// wait for a while.
+func TestDeadlockBehindAnother(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	waiting := func(db string, n int) {
+		t.Helper()
+		await(t, db+" is waited for", func() bool { return len(statusOf(t, dir, db).Waiting) == n })
+	}
+	all := make([]result, 3)
+	var done sync.WaitGroup
+	begin := func(i int, outer, inner, look string) {
+		c := exec.Command("sh", "-c", `"$0" -d `+outer+` -- sh -c 'until [ -e go`+fmt.Sprint(i)+` ]; do sleep 0.01; done; `+look+`"$0" -w `+inner+` -- /bin/echo done || exit; true' "$0"`, binary)
+		c.Dir = dir
+		done.Go(func() { all[i] = finish(t, c) })
+		await(t, outer+" is held", func() bool { return statusOf(t, dir, outer).Locked })
+	}
+	begin(0, "a.db", "4 -d b.db", "env -i ")
+	begin(1, "b.db", "4 -d a.db", "env -i ")
+	begin(2, "c.db", "60 -d a.db", "")
+	for _, next := range []struct {
+		i, n int
+		db   string
+	}{{2, 1, "a.db"}, {1, 2, "a.db"}, {0, 1, "b.db"}} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, fmt.Sprint("go", next.i)), nil, 0o644))
+		waiting(next.db, next.n)
+	}
+	done.Wait()
+	require.Zero(t, all[2].code(), all[2].stderr)
+}
+
 // Where the one that is to give up does not look, since it does not know what it runs under, another
 // one gives up in its place.
 func TestDeadlockWithOneThatDoesNotLook(t *testing.T) {

@@ -237,13 +237,22 @@ func (a *app) again() {
 	a.resume()
 }
 
-// resume takes the terminal, once it is ours. Who takes it from the background is stopped in the
-// middle of that, again each time when he goes on, and hears of nothing else.
-func (a *app) resume() {
-	for !terms.Ours(os.Stdout) {
+// awaitTerminal waits until the terminal is ours. Who takes it from the background is stopped in the
+// middle of that, again each time when he goes on, and hears of nothing else. Where no shell is left
+// that stops and continues us the terminal will say what is the matter.
+func awaitTerminal() {
+	for range 50 {
+		if terms.Ours(os.Stdout) {
+			return
+		}
 		signals.Stop(unix.SIGTTOU, func() bool { return false })
 		<-time.After(redraw) // for a signal that is to end us
 	}
+}
+
+// resume takes the terminal again.
+func (a *app) resume() {
+	awaitTerminal()
 	_ = a.screen.Resume()
 	a.size = [2]int{} // nothing of it is there any more
 }

@@ -118,7 +118,8 @@ func (c *Command) run(given func(string) bool) error {
 	if err != nil {
 		return err
 	}
-	// Until it has the terminal, for which it is stopped in the background, signals do what they do.
+	// Until it has the terminal signals do what they do.
+	awaitTerminal()
 	if err := screen.Init(); err != nil {
 		return err
 	}
