@@ -232,7 +232,7 @@ func (u *user) installed(system string) {
 func (u *user) checkout() {
 	u.t.Helper()
 	for _, name := range []string{
-		"go.mod", "LICENSE", "README.md", "CHANGELOG.md", "docs/dblock.1", "internal/version/version.go", "packaging/share.sh",
+		"go.mod", "LICENSE", "NOTICES", "README.md", "CHANGELOG.md", "docs/dblock.1", "internal/version/version.go", "packaging/share.sh",
 	} {
 		b, err := os.ReadFile("../" + name)
 		require.NoError(u.t, err)
