@@ -57,16 +57,21 @@ func TestComingFromFlock(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o644))
 	// A line that gives up in the end need not take seconds for that.
-	shell := func(line string) *exec.Cmd {
+	const brief, long = "0.05", "60"
+	shell := func(line, wait string) *exec.Cmd {
 		require.NoError(t, os.RemoveAll(filepath.Join(dir, "ran")))
-		line = strings.NewReplacer("FILE", "file", "DIRECTORY", "file", "-w 2.5", "-w 0.05", "COMMAND &", "touch ran & wait $!", "COMMAND", "touch ran").Replace(line)
-		c := with(exec.Command("sh", "-c", line), "DBLOCK_WAIT=0.05", "SHELL=/bin/sh")
+		line = strings.NewReplacer("FILE", "file", "DIRECTORY", "file", "-w 2.5", "-w "+wait, "COMMAND &", "touch ran & wait $!", "COMMAND", "touch ran").Replace(line)
+		c := with(exec.Command("sh", "-c", line), "DBLOCK_WAIT="+wait, "SHELL=/bin/sh")
 		c.Dir = dir
 		return c
 	}
+	// A shell's keeper may release the lock a moment after the shell has ended.
+	awaitFree := func() {
+		await(t, "the lock is free", func() bool { return statusOf(t, dir, "file").State == "free" })
+	}
 	free := func() {
 		letGo(t, dir)
-		await(t, "the holder has gone", func() bool { return statusOf(t, dir, "file").State == "free" })
+		awaitFree()
 		require.NoError(t, os.Remove(filepath.Join(dir, "go")))
 	}
 
@@ -78,7 +83,8 @@ func TestComingFromFlock(t *testing.T) {
 			continue
 		}
 		require.True(t, known, "%s: the test does not know this line", flags)
-		require.Equal(t, want.free, finish(t, shell(line)).code(), flags)
+		awaitFree()
+		require.Equal(t, want.free, finish(t, shell(line, long)).code(), flags)
 		require.Equal(t, strings.Contains(line, "COMMAND"), exists(dir, "ran"), flags)
 	}
 	for mode, code := range map[string]func(outcome) int{
@@ -91,7 +97,7 @@ func TestComingFromFlock(t *testing.T) {
 			if code(want) == patient {
 				continue
 			}
-			require.Equal(t, code(want), finish(t, shell(lines[flags])).code(), "%s beside %s", flags, mode)
+			require.Equal(t, code(want), finish(t, shell(lines[flags], brief)).code(), "%s beside %s", flags, mode)
 			joined := mode == "-s" && flags == "flock -s --shared"
 			require.Equal(t, joined, exists(dir, "ran"), "%s beside %s", flags, mode)
 		}
@@ -102,7 +108,7 @@ func TestComingFromFlock(t *testing.T) {
 			continue
 		}
 		hold(t, dir, "-d", "file")
-		c := start(t, shell(lines[flags]))
+		c := start(t, shell(lines[flags], brief))
 		await(t, flags+" waits", func() bool {
 			// Not every system tells who waits.
 			return len(statusOf(t, dir, "file").Waiting) == 1 ||

@@ -177,7 +177,7 @@ func TestWaitingLine(t *testing.T) {
 		tm := newTerminal(t, dir, c.columns, c.env...)
 		tm.typed("dblock -d x.db -- echo out-of-the-command\n")
 		tm.expect(`\r(dblock: )?waiting \d`)
-		tm.expect(`\r(dblock: )?waiting 1\.`) // it is live
+		tm.expect(`\r(dblock: )?waiting [1-9]`) // it is live
 		letGo(t, dir)
 		tm.expect(`\r\x1b\[Kout-of-the-command\r\n`)
 		for _, line := range regexp.MustCompile(`\r(dblock: )?waiting[^\r\n]*`).FindAllString(tm.shown(), -1) {
