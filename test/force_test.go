@@ -359,20 +359,26 @@ func TestForceAsksAboutReaders(t *testing.T) {
 	letGo(t, dir)
 }
 
-// In a sticky directory a stranger is told what he cannot do, and who can.
-func TestStickyDirectory(t *testing.T) {
-	t.Parallel()
+// sticky is a directory as /tmp is one, and a dblock in it as another user.
+func sticky(t *testing.T) (dir string, as func(uid string, args ...string) result) {
+	t.Helper()
 	needRoot(t)
 	need(t, "setpriv")
 	dir, err := os.MkdirTemp("", "dblock")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	require.NoError(t, os.Chmod(dir, 0o777|os.ModeSticky))
-	as := func(uid string, args ...string) result {
+	return dir, func(uid string, args ...string) result {
 		c := exec.Command("setpriv", append([]string{"--reuid", uid, "--regid", uid, "--clear-groups", binary}, args...)...)
 		c.Dir = dir
 		return finish(t, c)
 	}
+}
+
+// In a sticky directory a stranger is told what he cannot do, and who can.
+func TestStickyDirectory(t *testing.T) {
+	t.Parallel()
+	dir, as := sticky(t)
 	require.Zero(t, execute(t, dir, "-d", "x.db", "--", "true").code())
 	as("65534", "-d", "x.db", "--", "sh", "-c", "kill -9 $PPID; kill -9 $$")
 	r := as("12345", "status", "-d", "x.db")

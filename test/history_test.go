@@ -129,12 +129,7 @@ func TestLogFollows(t *testing.T) {
 // four times as large, so that it does not grow for ever.
 func TestHistoryThatIsAnothers(t *testing.T) {
 	t.Parallel()
-	needRoot(t)
-	need(t, "setpriv")
-	dir, err := os.MkdirTemp("", "dblock")
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	require.NoError(t, os.Chmod(dir, 0o777|os.ModeSticky))
+	dir, as := sticky(t)
 	require.Zero(t, execute(t, dir, "-d", "x.db", "--", "true").code())
 	file := filepath.Join(dir, ".x.lock.d", "history.jsonl")
 	size := func() int64 {
@@ -143,9 +138,7 @@ func TestHistoryThatIsAnothers(t *testing.T) {
 		return info.Size()
 	}
 	other := func() {
-		c := exec.Command("setpriv", "--reuid", "12345", "--regid", "12345", "--clear-groups", binary, "-d", "x.db", "--", "true")
-		c.Dir = dir
-		r := finish(t, c)
+		r := as("12345", "-d", "x.db", "--", "true")
 		require.Zero(t, r.code(), r.stderr)
 	}
 	require.NoError(t, os.Truncate(file, 3<<20))
