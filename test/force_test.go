@@ -323,12 +323,12 @@ func TestForceAsks(t *testing.T) {
 			tm.expect(`Go on\? \[y/N\] $`)
 			asked := strings.Join(strings.Fields(tm.shown()), " ")
 			require.Regexp(t, fmt.Sprintf(`victim \(pid %d on .*\) holds the lock\. User: %s Since: \d{4}-\d\d-\d\d [\d:]+, for [\d.]+s `+
-				`Runs: pid \d+: sh -c 'touch in-\d+; until .*', in %s Info: OPS-7 [23] processes will be ended: dblock for sh \(pid %[1]d\), sh \(pid \d+\)(, (sleep|sh) \(pid \d+\))?\. Go on`,
+				`Runs: pid \d+: sh -c 'touch in-\d+; until .*', in %s Info: OPS-7 [23] processes will be ended: dblock for sh \(pid %[1]d\), sh \(pid \d+\)(, (sleep|sh|touch) \(pid \d+\))?\. Go on`,
 				h.Process.Pid, regexp.QuoteMeta(username()), regexp.QuoteMeta(dir)), asked)
 			tm.typed(answer)
 			if gone {
 				tm.expect(fmt.Sprintf(`Database lock forcibly removed[^\r]*\r\nLock file: \S+\r\nIt was held by: victim \(pid %d on \S+\), for [\d.]+s, "OPS-7"\r\n`+
-					`Ended: dblock for sh \(pid %[1]d\), sh \(pid \d+\)(, (sleep|sh) \(pid \d+\))?\r\ncode=0`, h.Process.Pid))
+					`Ended: dblock for sh \(pid %[1]d\), sh \(pid \d+\)(, (sleep|sh|touch) \(pid \d+\))?\r\ncode=0`, h.Process.Pid))
 				_ = h.Wait()
 			} else {
 				tm.expect(`Go on\? \[y/N\] \S*\r\nNothing was changed\.\r\ncode=75`)

@@ -369,8 +369,8 @@ Lock Details:
 // orphanOfOne is a command of one process whose dblock was killed.
 func orphanOfOne(t *testing.T, dir string) {
 	t.Helper()
-	c := start(t, command(t, dir, "--orphan", "keep", "-d", "x.db", "-p", "gone", "--", "sh", "-c", "touch in; read x < fifo"))
 	require.NoError(t, unix.Mkfifo(filepath.Join(dir, "fifo"), 0o600))
+	c := start(t, command(t, dir, "--orphan", "keep", "-d", "x.db", "-p", "gone", "--", "sh", "-c", "touch in; read x < fifo"))
 	await(t, "it runs", func() bool { return exists(dir, "in") })
 	t.Cleanup(func() {
 		f, err := os.OpenFile(filepath.Join(dir, "fifo"), os.O_RDWR, 0) // its end
