@@ -264,6 +264,22 @@ func needRoot(t *testing.T) {
 	}
 }
 
+// sticky is a directory as /tmp is one, and a dblock in it as another user.
+func sticky(t *testing.T) (dir string, as func(uid string, args ...string) result) {
+	t.Helper()
+	needRoot(t)
+	need(t, "setpriv")
+	dir, err := os.MkdirTemp("", "dblock")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	require.NoError(t, os.Chmod(dir, 0o777|os.ModeSticky))
+	return dir, func(uid string, args ...string) result {
+		c := exec.Command("setpriv", append([]string{"--reuid", uid, "--regid", uid, "--clear-groups", binary}, args...)...)
+		c.Dir = dir
+		return finish(t, c)
+	}
+}
+
 // litter lists what is in a directory, the permanent files of locks left out.
 func litter(t *testing.T, dir string) []string {
 	t.Helper()
