@@ -397,7 +397,7 @@ var longCycles = os.Getenv("DBLOCK_TEST_CYCLES")
 func TestSessionDoesNotGrow(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	cycles, many := 20_000, 200
+	cycles, many := 4_000, 200
 	if longCycles != "" {
 		var err error
 		cycles, err = strconv.Atoi(longCycles)
@@ -442,7 +442,7 @@ func TestSessionDoesNotGrow(t *testing.T) {
 		require.NoError(t, err)
 		return len(entries)
 	}
-	for range 20 {
+	for range 10 {
 		round()
 	}
 	fds, rss := descriptors(), resident(t, cmd.Process.Pid)
@@ -451,7 +451,7 @@ func TestSessionDoesNotGrow(t *testing.T) {
 	}
 	t.Logf("%d cycles: %d descriptors before, %d after; %d KiB before, %d after", cycles, fds, descriptors(), rss>>10, resident(t, cmd.Process.Pid)>>10)
 	require.LessOrEqual(t, descriptors(), fds+5)
-	require.Less(t, resident(t, cmd.Process.Pid), rss+8<<20)
+	require.Less(t, resident(t, cmd.Process.Pid), rss+4<<20)
 	requests.Close()
 	require.NoError(t, cmd.Wait())
 	require.Empty(t, litter(t, dir))

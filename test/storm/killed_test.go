@@ -113,7 +113,7 @@ exit "$code"
 				return killed
 			}
 			for _, call := range []string{"flock", "linkat", "unlinkat", "pwrite64", "renameat2", "mkdirat", "openat", "fcntl", "write", "read", "ppoll"} {
-				step := 25
+				step := 100
 				if *full {
 					step = 1
 				}
