@@ -5,7 +5,7 @@ CHECK ?=
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOLANGCI = go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: help build test check storm mutations model fuzz bench install packages ci
+.PHONY: help build test portable check storm mutations model fuzz bench install packages ci
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -16,9 +16,13 @@ build: ## ./dblock, linked as it is installed
 test: ## all tests
 	go test -race ./...
 
+portable: ## all tests of the half for other systems
+	go test -tags portable ./...
+
 check: ## what needs no run: format, vet, linters, scripts, the manual, other systems
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
 	go vet -tags bench ./...
+	go vet -tags portable ./...
 	$(STATICCHECK) -tags bench ./...
 	$(GOLANGCI) run
 	find . -name node_modules -prune -o -name '*.sh' -print0 | xargs -0 shellcheck .ci/run completion/dblock.bash

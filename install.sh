@@ -154,8 +154,9 @@ build() {
 	# Go's runtime interrupts whoever seems to run for 10 ms, by a signal. After a wait
 	# dblock seems to, just when it hands the lock over. GODEBUG can still turn it on.
 	ldflags="$ldflags -X runtime.godebugDefault=asyncpreemptoff=1"
-	case $(go env GOOS)/$(go env GOARCH) in
-	linux/amd64 | linux/arm64)
+	case $(go env GOOS)/$(go env GOARCH)/$(go env GOFLAGS) in
+	*/*/*portable*) ;; # the code of other systems, which have no such entry point
+	linux/amd64/* | linux/arm64/*)
 		# An entry point of our own: it notes which signals are ignored before
 		# Go's runtime installs its handlers and this can no longer be seen, and
 		# makes the start quicker. See internal/entry.

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -86,7 +85,7 @@ func holdVariables() (names []string) {
 // binary says how this program was built.
 func (v *visit) binary() []Finding {
 	const why = "It notes which signals are ignored before the Go runtime changes that (nohup), and makes the start quicker."
-	if runtime.GOOS != "linux" || entry.Ran() {
+	if !entry.Exists || entry.Ran() {
 		return []Finding{{"binary", OK, "dblock " + v.version, why, ""}}
 	}
 	return []Finding{{"binary", Warning, "dblock " + v.version + " was built without its entry point", why, "build it with install.sh"}}

@@ -1,3 +1,5 @@
+//go:build linux && !portable
+
 package hold
 
 import (
@@ -51,5 +53,3 @@ func stateOf(pid int) *os.File {
 	}
 	return nil
 }
-
-func dup2(from, to int) error { return unix.Dup3(from, to, 0) }

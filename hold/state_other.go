@@ -1,12 +1,8 @@
-//go:build unix && !linux
+//go:build unix && (!linux || portable)
 
 package hold
 
-import (
-	"os"
-
-	"golang.org/x/sys/unix"
-)
+import "os"
 
 // state is not to be had here: what became of a hold is not told when it is released.
 type state struct{}
@@ -17,5 +13,3 @@ func (s *state) set(_, _ string) {}
 
 // stateOf knows nothing here.
 func stateOf(int) *os.File { return nil }
-
-func dup2(from, to int) error { return unix.Dup2(from, to) }

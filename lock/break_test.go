@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/dblock-dev/dblock/internal/portable"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
 	"github.com/dblock-dev/dblock/lock/internal/proc"
 	"github.com/dblock-dev/dblock/lock/internal/queue"
@@ -31,6 +32,7 @@ func yes(*Report) bool { return true }
 // A keeper works for its shell, which is ended with it, and so is what that has started; but a
 // command line can say anything, and be it that it works for somebody else's process.
 func TestBreakEndsWhomAKeeperIsFor(t *testing.T) {
+	portable.Needs(t, portable.Processes)
 	t.Parallel()
 	users := []uint32{uint32(os.Getuid())}
 	if os.Getuid() == 0 {
@@ -110,6 +112,7 @@ func TestBreakSparesWhoHasNoLock(t *testing.T) {
 
 // Nor is somebody who has locked another file, which was given the name of the room.
 func TestBreakSparesWhoHasAnotherLock(t *testing.T) {
+	portable.Needs(t, portable.Processes)
 	t.Parallel()
 	db, n := database(t)
 	require.NoError(t, os.Chmod(filepath.Dir(db), 0o777))
@@ -140,6 +143,7 @@ func TestBreakSparesWhoHasAnotherLock(t *testing.T) {
 
 // Who has the room and announces nothing is named, and only ended with consent.
 func TestLockedWithoutNotice(t *testing.T) {
+	portable.Needs(t, portable.Queue)
 	t.Parallel()
 	db, n := database(t)
 	require.NoError(t, attemptOnce(t, db, Options{}))
@@ -170,6 +174,7 @@ func TestLockedWithoutNotice(t *testing.T) {
 // A holder that does not let go, though it has nothing to wait for, is killed, and then
 // what it has left with its lock.
 func TestBreakStuck(t *testing.T) {
+	portable.NeedsWord(t)
 	t.Parallel()
 	for _, what := range []string{"hold", "wrap"} {
 		db, n := database(t)
@@ -201,11 +206,12 @@ func TestBreakStuck(t *testing.T) {
 // A holder whose state directory was deleted has no lock of the room that others
 // see, but its notice open.
 func TestBreakHolderWithoutRoom(t *testing.T) {
+	portable.NeedsWord(t)
 	t.Parallel()
 	db, n := database(t)
 	h := holding(t, config{DB: db})
 	require.NoError(t, h.Process.Signal(unix.SIGSTOP)) // or it would find out and end
-	require.True(t, eventually(func() bool { return proc.Stopped(h.Process.Pid) }))
+	require.True(t, eventually(func() bool { return allStopped(h.Process.Pid) }))
 	require.NoError(t, os.RemoveAll(n.State))
 	b, err := Break(t.Context(), db, BreakOptions{Consent: yes})
 	require.NoError(t, err)
@@ -216,6 +222,7 @@ func TestBreakHolderWithoutRoom(t *testing.T) {
 // One that waits and is stopped keeps the turnstiles that it has passed: nobody gets
 // in, though nobody holds the lock.
 func TestStoppedWaiter(t *testing.T) {
+	portable.Needs(t, portable.Processes)
 	t.Parallel()
 	db, n := database(t)
 	h := holding(t, config{DB: db})
@@ -255,7 +262,7 @@ func allStopped(pid int) bool {
 			return false
 		}
 	}
-	return len(stats) > 0 && proc.Stopped(pid)
+	return len(stats) > 0
 }
 
 // A live dblock in a container is not ended from outside, and puts its notice back:
@@ -285,6 +292,7 @@ func TestBreakInAnotherNamespace(t *testing.T) {
 // The state directory was removed while the holder, in another container, is stopped
 // and cannot notice it: a lock of the new room proves nothing about that one.
 func TestRoomRemovedUnderAHolderElsewhere(t *testing.T) {
+	portable.Needs(t, portable.Processes)
 	t.Parallel()
 	if exec.Command("unshare", "--pid", "--fork", "true").Run() != nil {
 		t.Skip("no pid namespace can be made here")
@@ -309,6 +317,7 @@ func TestRoomRemovedUnderAHolderElsewhere(t *testing.T) {
 // Without a ledger nobody knows whether the clock was set since a living peer dated
 // its notice.
 func TestClockSetBeforeTheFirstHold(t *testing.T) {
+	portable.Needs(t, portable.Processes)
 	t.Parallel()
 	needsSight(t)
 	for _, ledger := range []string{"", "damaged"} {
@@ -362,6 +371,7 @@ func TestTakeOverPutsBackWhatItCannotRead(t *testing.T) {
 
 // What a holder waits for whose command was ended is named; not what other readers run.
 func TestInspectNamesWhatRemains(t *testing.T) {
+	portable.Needs(t, portable.Processes)
 	t.Parallel()
 	for _, mode := range []Mode{Exclusive, Shared} {
 		db, n := database(t)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/dblock-dev/dblock/internal/portable"
 	"github.com/dblock-dev/dblock/internal/tree"
 	"github.com/dblock-dev/dblock/lock/internal/inode"
 	"github.com/dblock-dev/dblock/lock/internal/proc"
@@ -58,6 +59,7 @@ func TestDeadlockSaysWhoWaitsForWhom(t *testing.T) {
 // A place in the queue of what we wait for is no hold: others may wait behind it, and would wait for
 // the same without us.
 func TestDeadlockBehindUs(t *testing.T) {
+	portable.Needs(t, portable.Queue)
 	t.Parallel()
 	if runtime.GOOS != "linux" {
 		t.Skip("no table of locks")

@@ -14,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/dblock-dev/dblock/internal/portable"
 )
 
 // traced is a command under which every call of one kind fails. The tests that
@@ -73,6 +75,7 @@ func TestWithoutExchange(t *testing.T) {
 }
 
 func TestWithoutLinks(t *testing.T) {
+	portable.Needs(t, portable.Exchange)
 	t.Parallel()
 	// FAT and some shared folders have no hard links: no spare name either.
 	db, n := database(t)

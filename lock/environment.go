@@ -38,8 +38,9 @@ type outer struct {
 	around  bool   // it was seen that it is around us
 	started uint64 // when its process was, in clock ticks since boot, if that was seen
 
-	hidden bool // its process cannot be seen from here
-	seen   bool // its notice was there, in this mode
+	hidden bool      // its process cannot be seen from here
+	seen   bool      // its notice was there, in this mode
+	at     time.Time // when it was seen last, where that is all there is
 	mode   Mode
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/dblock-dev/dblock/internal/portable"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
 	"github.com/dblock-dev/dblock/lock/internal/proc"
 )
@@ -45,6 +46,7 @@ func openers(t *testing.T, db string) map[int]Opener {
 // Who works on the database without the lock is found, by whatever file of it; who belongs to
 // the holder, has another file of that name, or one that was replaced, is not.
 func TestFactsOfThoseWithoutTheLock(t *testing.T) {
+	portable.Needs(t, portable.Processes)
 	t.Parallel()
 	db, _ := database(t)
 	other := filepath.Join(t.TempDir(), "x.db")
@@ -84,6 +86,7 @@ func TestFactsOfThoseWithoutTheLock(t *testing.T) {
 }
 
 func TestFactsOfALock(t *testing.T) {
+	portable.Needs(t, portable.Queue)
 	t.Parallel()
 	db, _ := database(t)
 	require.NoError(t, os.WriteFile(db, nil, 0o644))
@@ -98,6 +101,7 @@ func TestFactsOfALock(t *testing.T) {
 }
 
 func TestFactsOfADirectory(t *testing.T) {
+	portable.Needs(t, portable.Processes)
 	t.Parallel()
 	db := filepath.Join(t.TempDir(), "pg")
 	require.NoError(t, os.MkdirAll(filepath.Join(db, "base", "1"), 0o755))
@@ -113,6 +117,7 @@ func TestFactsOfADirectory(t *testing.T) {
 
 // What the holder has started works with the lock.
 func TestFactsOfTheHolder(t *testing.T) {
+	portable.Needs(t, portable.Processes)
 	t.Parallel()
 	db, _ := database(t)
 	require.NoError(t, os.WriteFile(db, nil, 0o644))
@@ -138,6 +143,7 @@ func TestFactsOfTheHolder(t *testing.T) {
 // Each waiter tells until when it waits, wherever in the queue it is; one that waits for
 // ever tells nothing.
 func TestFactsOfWaiters(t *testing.T) {
+	portable.Needs(t, portable.Signs)
 	t.Parallel()
 	db, n := database(t)
 	h := holding(t, config{DB: db})
@@ -161,6 +167,7 @@ func TestFactsOfWaiters(t *testing.T) {
 
 // Who waits for a peer has the room, and tells it there.
 func TestFactsOfAWaiterForAPeer(t *testing.T) {
+	portable.Needs(t, portable.Signs)
 	t.Parallel()
 	needsSight(t)
 	db, n := database(t)
@@ -174,6 +181,7 @@ func TestFactsOfAWaiterForAPeer(t *testing.T) {
 
 // The words of the lock file are one reader's, and so is the pid that goes with them.
 func TestReadersAreNotMixedUp(t *testing.T) {
+	portable.Needs(t, portable.Queue)
 	t.Parallel()
 	db, n := database(t)
 	first := holding(t, config{DB: db, Mode: Shared, Process: "first"})
@@ -224,6 +232,7 @@ func TestInspectWithoutADirectory(t *testing.T) {
 
 // What force would end is known before it is asked.
 func TestCondemned(t *testing.T) {
+	portable.Needs(t, portable.Processes)
 	t.Parallel()
 	db, _ := database(t)
 	h := start(t, "wrap", config{DB: db, Run: "linger"})

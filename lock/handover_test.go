@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/dblock-dev/dblock/internal/portable"
 	"github.com/dblock-dev/dblock/lock/internal/claim"
 	"github.com/dblock-dev/dblock/lock/internal/inode"
 	"github.com/dblock-dev/dblock/lock/internal/ledger"
@@ -33,6 +34,7 @@ func missing(path string) (stop func() int) {
 }
 
 func TestHandOverKeepsThePath(t *testing.T) {
+	portable.Needs(t, portable.Signs)
 	t.Parallel()
 	db, n := database(t)
 	l := acquire(t, db, Options{})
@@ -56,6 +58,7 @@ func TestHandOverKeepsThePath(t *testing.T) {
 }
 
 func TestLeftNoticeTellsThatNobodyHoldsIt(t *testing.T) {
+	portable.Needs(t, portable.Signs)
 	t.Parallel()
 	db, n := database(t)
 	l := acquire(t, db, Options{})
@@ -79,6 +82,7 @@ func TestLeftNoticeTellsThatNobodyHoldsIt(t *testing.T) {
 
 // A successor that is killed when its sign was seen, before the room is free.
 func TestSuccessorDiesInTheHandOver(t *testing.T) {
+	portable.Needs(t, portable.Signs)
 	t.Parallel()
 	db, n := database(t)
 	l := acquire(t, db, Options{})
@@ -176,6 +180,7 @@ func TestHealedAtOnceInACrowd(t *testing.T) {
 }
 
 func TestHandOverInAStickyDirectory(t *testing.T) {
+	portable.Needs(t, portable.Signs)
 	needRoot(t)
 	t.Parallel()
 	for _, mode := range []os.FileMode{0o777 | os.ModeSticky, 0o777} {

@@ -179,7 +179,7 @@ func (h *held) release() error {
 	h.recordEnd(lost) // check: told-before-leaving: h.rec -> defer h.rec
 	var err error
 	left := false
-	if h.bequests && h.place.Bequeath() {
+	if h.bequests && !h.place.Gone() && h.place.Bequeath() {
 		h.claim.Close() // the notice stays, as that of one who was killed
 	} else {
 		left, err = h.claim.Leave(h.reads, lost != nil)

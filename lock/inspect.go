@@ -281,14 +281,26 @@ func (r *Report) stateOfDblock(j *judge.Facts, inRoom []proc.Claim) {
 	}
 	if i.Dblock.Boot != j.Me.Boot || !j.Sees(i.Dblock) || !r.WaitersKnown {
 		// The beat is all there is.
-		if v := j.Of(r.seen); v.Stale || !j.Fresh(i) {
+		v := j.Of(r.seen)
+		if v.Stale && r.State == StateShared && r.ends() && notice.Since(j.Now, i.Timestamp) < 2*maxBeat {
+			// The one that wrote last has left. Any other one would write in its turn.
+			r.Evidence = fmt.Sprintf("process %d has gone, and other readers may be left", i.PID)
+			return
+		}
+		if v.Stale || !j.Fresh(i) {
 			r.State, r.Stale, r.Evidence = StateStale, v.Stale, v.Why
-			if !v.Stale {
+			switch {
+			case v.Stale && !r.WaitersKnown:
+				r.Evidence += ", but its command may run on"
+			case !v.Stale:
 				r.Evidence = fmt.Sprintf("last sign of life %s ago, longer than the stale timeout", notice.Since(j.Now, i.Timestamp))
 			}
 			return
 		}
 		r.Evidence = "refreshed lately"
+		if r.ends() && j.Owns(i) {
+			r.Evidence = v.Why
+		}
 		return
 	}
 	alive := slices.ContainsFunc(inRoom, func(c proc.Claim) bool {

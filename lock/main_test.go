@@ -24,6 +24,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/dblock-dev/dblock/internal/portable"
 	"github.com/dblock-dev/dblock/lock/internal/inode"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
 	"github.com/dblock-dev/dblock/lock/internal/proc"
@@ -427,6 +428,9 @@ func result(t testing.TB, got <-chan error) error {
 // waiting waits until n claims on the lock's state files are waiting.
 func waiting(t testing.TB, names Names, n int) {
 	t.Helper()
+	if _, known := portable.Waiting(names.State); !known {
+		portable.Needs(t, portable.Queue)
+	}
 	var found, agreed int
 	// The table is read in several calls and can show a line twice or not at all
 	// when it changes meanwhile: one look proves nothing.
@@ -436,23 +440,9 @@ func waiting(t testing.TB, names Names, n int) {
 		} else {
 			agreed = max(0, agreed-1)
 		}
-		found = 0
-		for _, p := range []string{names.room(), names.turnstile(Low), names.turnstile(Normal), names.turnstile(High)} {
-			id, err := inode.Identify(p)
-			if err != nil {
-				continue
-			}
-			claims, known := proc.Claims(id)
-			if !known {
-				return false
-			}
-			for _, c := range claims {
-				if c.Waiting {
-					found++
-				}
-			}
-		}
-		return found == n && agreed >= 2
+		var known bool
+		found, known = portable.Waiting(names.State)
+		return known && found == n && agreed >= 2
 	})
 	if !ok {
 		t.Errorf("%d wait, not %d", found, n) // it may be called outside the test's goroutine

@@ -31,7 +31,7 @@ func (s *surroundings) find() (*outer, Mode, error) {
 		}
 		mode, live := s.live(&o)
 		if !live {
-			if room, err := s.names.identifyRoom(); err == nil && proc.Holds(room) { // check: own-descriptor
+			if s.orphaned(&o) { // check: own-descriptor
 				return nil, 0, ErrOrphan
 			}
 			continue
@@ -70,6 +70,9 @@ func (s *surroundings) live(o *outer) (Mode, bool) {
 	} else if !o.lives() {
 		return 0, false
 	}
+	if !proc.Complete {
+		return s.told(o, seen, d)
+	}
 	if d != nil {
 		if d.Mode == notice.Exclusive && o.ours(seen) {
 			return Exclusive, true
@@ -94,6 +97,42 @@ func (s *surroundings) live(o *outer) (Mode, bool) {
 	return 0, false
 }
 
+// unhealed is how long a notice may be missing whose hold goes on, until its holder has put it back.
+const unhealed = time.Second
+
+// told is live where the system does not tell who has started whom, nor who has the room: of a
+// process that lives the notice has to do. Of readers each has a token, and the notice has the
+// first one's, which is the smallest.
+func (s *surroundings) told(o *outer, seen *notice.Sighting, d *notice.Dblock) (Mode, bool) {
+	switch {
+	case d == nil:
+		return o.mode, seen == nil && o.seen && time.Since(o.at) < unhealed
+	case d.Mode == notice.Shared && d.Token <= o.token:
+		o.mode = Shared
+	case d.Mode == notice.Exclusive && o.ours(seen):
+		o.mode = Exclusive
+	default:
+		return 0, false
+	}
+	o.seen, o.at = true, time.Now()
+	return o.mode, true
+}
+
+// orphaned reports whether what has inherited the room of a hold, as we have, still has its lock
+// after its dblock was killed. Where the system does not tell what a descriptor has locked, the
+// notice does: who lets go of a lock leaves none.
+func (s *surroundings) orphaned(o *outer) bool {
+	room, err := s.names.identifyRoom()
+	if err != nil || !proc.Holds(room) {
+		return false
+	}
+	if proc.Complete {
+		return true
+	}
+	seen, err := notice.Read(s.names.Notice)
+	return err == nil && seen.Info.Dblock != nil && o.ours(seen)
+}
+
 // lives reports whether the process that was seen around us has not ended. One that is about to
 // end has no command line any more, which told whom it serves, and for a moment still its locks.
 func (o *outer) lives() bool {
@@ -101,7 +140,7 @@ func (o *outer) lives() bool {
 		return false
 	}
 	st, ok := proc.Stat(o.pid)
-	return ok && st.Started == o.started
+	return ok && st.Started == o.started || !proc.Complete
 }
 
 // worker is the process that works, or starts what works, under the lock.

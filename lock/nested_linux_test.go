@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/dblock-dev/dblock/internal/portable"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
 	"github.com/dblock-dev/dblock/lock/internal/proc"
 	"github.com/dblock-dev/dblock/lock/internal/queue"
@@ -58,6 +59,7 @@ func TestHiddenHolderNeedsTheDescriptor(t *testing.T) {
 	mode, live := s.live(&o)
 	require.True(t, live)
 	require.Equal(t, Exclusive, mode)
+	portable.Needs(t, portable.Signs)
 	room, err := n.identifyRoom()
 	require.NoError(t, err)
 	require.True(t, queue.Signed(n.State, room), "the sign proves it, too, where there is no /proc")
@@ -101,6 +103,7 @@ func TestNestedUnderWhoServesAnAncestor(t *testing.T) {
 
 // A process that is ending has no command line any more, a moment before its locks are released.
 func TestHolderThatIsEndingIsStillAround(t *testing.T) {
+	portable.Needs(t, portable.Processes)
 	t.Parallel()
 	db, n := database(t)
 	h := prepare(t, "hold", config{DB: db})
@@ -127,6 +130,7 @@ func TestHolderThatIsEndingIsStillAround(t *testing.T) {
 
 // Whoever has read the lock file can set the variables of a hold that is for somebody else.
 func TestServedByAnotherIsNotBelieved(t *testing.T) {
+	portable.Needs(t, portable.Processes)
 	t.Parallel()
 	other := start(t, "live", config{})
 	require.Equal(t, "alive", other.line(t))

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dblock-dev/dblock/history"
+	"github.com/dblock-dev/dblock/internal/portable"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
 )
 
@@ -96,6 +97,7 @@ func TestHistoryOfOneThatWasKilled(t *testing.T) {
 	require.LessOrEqual(t, e.Released, all[1].Acquired)
 
 	// One that has told of itself is not told of again.
+	portable.Needs(t, portable.Processes)
 	f, err := os.ReadFile(n.State + "/" + history.Name)
 	require.NoError(t, err)
 	put(t, n.Notice, dblockNotice(t, func(i *notice.Info) {
@@ -189,6 +191,7 @@ func TestHistoryOfAWaitForPeers(t *testing.T) {
 }
 
 func TestHistoryOfForce(t *testing.T) {
+	portable.NeedsWord(t)
 	t.Parallel()
 	needsSight(t)
 	for _, deaf := range []bool{false, true} {

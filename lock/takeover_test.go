@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/dblock-dev/dblock/internal/portable"
 	"github.com/dblock-dev/dblock/lock/internal/inode"
 	"github.com/dblock-dev/dblock/lock/internal/judge"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
@@ -55,12 +56,13 @@ func TestTakeOverNow(t *testing.T) {
 		opts         Options
 		taken        bool
 		used         bool // the lock has been used before
+		starts       bool // it takes to know when something was started
 	}{
 		{name: "dblock gone", notice: dblockNotice(t, func(i *notice.Info) { i.PID = dead }), taken: true},
-		{name: "dblock of an older boot", notice: dblockNotice(t, func(i *notice.Info) { i.Dblock.Boot = "another-boot" }), taken: true},
+		{name: "dblock of an older boot", notice: dblockNotice(t, func(i *notice.Info) { i.Dblock.Boot = "another-boot" }), taken: true, starts: true},
 		{name: "dblock elsewhere", notice: dblockNotice(t, func(i *notice.Info) { i.Host, i.Dblock.Boot = "elsewhere", "another-boot" })},
 		{name: "peer gone", notice: peerNotice(dead, host(), now), taken: true},
-		{name: "peer's pid reused", notice: peerNotice(peer.Process.Pid, host(), now-48*3600_000), taken: true, used: true},
+		{name: "peer's pid reused", notice: peerNotice(peer.Process.Pid, host(), now-48*3600_000), taken: true, used: true, starts: true},
 		{name: "peer's pid reused, or the clock was set", notice: peerNotice(peer.Process.Pid, host(), now-48*3600_000)},
 		{name: "peer alive", notice: peerNotice(peer.Process.Pid, host(), now)},
 		{name: "peer alive, old", notice: peerNotice(1, host(), now-31_000)},
@@ -73,6 +75,9 @@ func TestTakeOverNow(t *testing.T) {
 		{name: "invalid", notice: "locked by me"},
 	} {
 		t.Run(c.name, func(t *testing.T) { // not in parallel: what is young must not grow old in the queue
+			if c.starts {
+				portable.Needs(t, portable.Processes)
+			}
 			db, n := database(t)
 			if c.used {
 				require.NoError(t, attemptOnce(t, db, Options{}))
@@ -102,6 +107,7 @@ func TestTakeOverNow(t *testing.T) {
 
 // A path that is missing for an instant is a path that a peer can create.
 func TestTakeOverLeavesNoGap(t *testing.T) {
+	portable.Needs(t, portable.Exchange)
 	t.Parallel()
 	needsSight(t)
 	db, n := database(t)

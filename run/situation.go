@@ -28,6 +28,8 @@ func situationOf(r *lock.Report, self int) situation {
 	switch {
 	case r.State == lock.StateFree && len(r.Stopped) > 0:
 		s.of(r.Stopped, "not held, but %s, which is stopped, blocks the queue")
+	case r.State == lock.StateFree && !r.WaitersKnown:
+		s.what, s.who = "just released, or locked by what a killed dblock has left running", "its release"
 	case r.State == lock.StateFree:
 		s.what, s.who = "just released", "its release"
 	case r.State == lock.StateInvalid:
@@ -39,6 +41,9 @@ func situationOf(r *lock.Report, self int) situation {
 		}
 	case len(r.Owners) > 0:
 		s.of(r.Owners, "locked, without a lock file, by %s")
+	case r.State == lock.StateStale && r.Holder != nil && r.Holder.Dblock && !r.WaitersKnown:
+		s.what = fmt.Sprintf("held by what %s has left running, or is being taken over", cli.Who(r.Holder))
+		s.who, s.pid = term.Clean(r.Holder.Process), r.Holder.PID
 	case r.Holder != nil:
 		s.what = fmt.Sprintf("held by %s for %s", cli.Who(r.Holder), term.Ago(r.Age)) + cli.Info(r.Holder.Info)
 		s.who, s.pid = term.Clean(r.Holder.Process), r.Holder.PID

@@ -1,3 +1,5 @@
+//go:build linux && !portable
+
 package session
 
 import (
@@ -5,6 +7,9 @@ import (
 
 	"golang.org/x/sys/unix"
 )
+
+// ofThisSystem is what a session can do beyond what it can elsewhere.
+const ofThisSystem = `,"wanted","witness"`
 
 // watchParent tells of the end of the process that has started this one. It is the process
 // that is watched, and not, as PR_SET_PDEATHSIG would, the thread that has started us. The

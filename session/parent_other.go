@@ -1,4 +1,4 @@
-//go:build unix && !linux
+//go:build unix && (!linux || portable)
 
 package session
 
@@ -7,6 +7,10 @@ import (
 
 	"golang.org/x/sys/unix"
 )
+
+// ofThisSystem is what a session can do beyond that: those who wait do not show it here, and a
+// lock ends with its session.
+const ofThisSystem = ""
 
 // watchParent tells of the end of the process that has started this one.
 func watchParent() <-chan struct{} {

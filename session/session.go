@@ -3,7 +3,6 @@ package session
 import (
 	"bytes"
 	"context"
-	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -50,11 +49,7 @@ func (s *session) greet() {
 	o.raw("protocols", "[1]")
 	o.text("version", s.defaults.version)
 	o.int("pid", int64(s.pid))
-	capabilities := `["shared","priority","cancel","status","force","check","time_limit"`
-	if runtime.GOOS == "linux" {
-		capabilities += `,"wanted","witness"` // elsewhere those who wait do not show it
-	}
-	o.raw("capabilities", capabilities+"]")
+	o.raw("capabilities", `["shared","priority","cancel","status","force","check","time_limit"`+ofThisSystem+"]")
 	o.int("max_line", maxLine)
 	s.out.write(o.line())
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/dblock-dev/dblock/history"
 	"github.com/dblock-dev/dblock/internal/companion"
+	"github.com/dblock-dev/dblock/internal/portable"
 	"github.com/dblock-dev/dblock/internal/term"
 	"github.com/dblock-dev/dblock/lock"
 )
@@ -334,7 +335,7 @@ func TestMetrics(t *testing.T) {
 	require.Equal(t, is(func(e *history.Event) bool { return hold(e) && e.Waited <= time.Second }), total(`dblock_wait_seconds_bucket\{.*le="1"\}`))
 	require.Equal(t, is(hold)+is(killed), total(`dblock_hold_seconds_count\{.*\}`))
 	require.Contains(t, r.out, `process="back\"up\\\n"`)
-	require.Contains(t, r.out, `dblock_waiters{database="`+db+`"} 0`)
+	require.Equal(t, !portable.Half, strings.Contains(r.out, `dblock_waiters{database="`+db+`"} 0`), "who waits may not be known")
 	require.NotContains(t, r.out, "dblock_held_since")
 }
 

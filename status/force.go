@@ -197,6 +197,13 @@ func (f *Force) refused(b *lock.Broken, err error) error {
 	case errors.As(err, &conflict):
 		return err
 	case errors.As(err, &others):
+		if b != nil {
+			h := b.Report.Holder
+			f.fixed = f.fixed || !b.Report.Removable()
+			if others.Process.UID < 0 && h != nil && h.Dblock && h.PID == others.Process.PID {
+				others.Process.UID = h.UID // as its lock file says
+			}
+		}
 		return f.notYours(others, err)
 	case b != nil && b.Report.KeptBy >= 0 && errors.Is(err, fs.ErrPermission):
 		return f.keptBy(b.Report, err)
@@ -259,9 +266,10 @@ func (f *Force) notYours(others *lock.OthersError, err error) error {
 			Hint: fmt.Sprintf("find out what it is; to end it: kill %d", others.Process.PID),
 		}
 	}
-	whose := "another user"
+	whose, whom := "another user", "that user"
 	if others.Process.UID >= 0 {
 		whose = "user " + cli.UserName(others.Process.UID)
+		whom = whose
 	}
 	cannot := "may not end it"
 	if f.fixed {
@@ -270,7 +278,7 @@ func (f *Force) notYours(others *lock.OthersError, err error) error {
 	return &cli.ConflictError{
 		Code: cli.ExitDenied, Err: err,
 		Text: fmt.Sprintf("%s belongs to %s, and you %s: the lock stays", cli.Name(others.Process), whose, cannot),
-		Hint: fmt.Sprintf("ask %s to end it, or root: dblock force %s", whose, f.Selector()),
+		Hint: fmt.Sprintf("ask %s to end it, or root: dblock force %s", whom, f.Selector()),
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/dblock-dev/dblock/history"
 	"github.com/dblock-dev/dblock/internal/cli"
 	"github.com/dblock-dev/dblock/internal/term"
+	"github.com/dblock-dev/dblock/internal/tree"
 	"github.com/dblock-dev/dblock/lock"
 )
 
@@ -222,6 +223,8 @@ func (p *page) advice() {
 		p.command("dblock force --if-stale " + p.Selector())
 	case len(p.stopped) > 0:
 		p.goOn(todo, force)
+	case r.State == lock.StateStale && r.Stale && r.Holder != nil && r.Holder.Dblock && !r.WaitersKnown:
+		p.line(todo, "nothing. The next dblock takes it over as soon as its command does not run any more.")
 	case r.State == lock.StateStale && r.Stale:
 		p.line(todo, "nothing. The next dblock takes it over.")
 	case r.State == lock.StateStale:
@@ -358,9 +361,10 @@ func (p *page) openers() {
 		}
 		p.line("Open without the lock", "%s", s)
 	}
+	_, seen := tree.Look(os.Getpid()) // any process at all
 	switch {
 	case r.Names.DB == "":
-	case !p.facts.OpenersKnown && !r.WaitersKnown && r.Barred == nil:
+	case !p.facts.OpenersKnown && (!seen || !r.WaitersKnown && r.Barred == nil):
 		p.line("Open without the lock", "this system does not tell")
 	case len(p.facts.Openers) == 0 && p.facts.OpenersKnown:
 		p.line("Open without the lock", "nobody has it")

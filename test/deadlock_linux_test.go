@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/dblock-dev/dblock/internal/portable"
 )
 
 // meeting starts scripts in one directory, where each waits until all have come so far, and
@@ -46,6 +48,7 @@ func nested(outer, inner string) string {
 }
 
 func TestDeadlock(t *testing.T) {
+	portable.Needs(t, portable.Processes)
 	t.Parallel()
 	for name, scripts := range map[string][]string{
 		"two":            {nested("-d a.db", "-d b.db"), nested("-d b.db", "-d a.db")},
@@ -133,6 +136,7 @@ func TestNoDeadlockInOrder(t *testing.T) {
 
 // Two who have deadlocked do not make a third one, which only waits for them, give up.
 func TestDeadlockOfOthers(t *testing.T) {
+	portable.Needs(t, portable.Processes)
 	t.Parallel()
 	all := meeting(t, t.TempDir(), nested("-d a.db", "-d b.db"), nested("-d b.db", "-d a.db"), nested("-d c.db", "-d a.db"))
 	require.Zero(t, all[2].code(), all[2].stderr)
@@ -146,7 +150,7 @@ func TestDeadlockBehindAnother(t *testing.T) {
 	dir := t.TempDir()
 	waiting := func(db string, n int) {
 		t.Helper()
-		await(t, db+" is waited for", func() bool { return len(statusOf(t, dir, db).Waiting) == n })
+		await(t, db+" is waited for", func() bool { return waiters(t, dir, db) == n })
 	}
 	all := make([]result, 3)
 	var done sync.WaitGroup
@@ -173,6 +177,7 @@ func TestDeadlockBehindAnother(t *testing.T) {
 // Where the one that is to give up does not look, since it does not know what it runs under, another
 // one gives up in its place.
 func TestDeadlockWithOneThatDoesNotLook(t *testing.T) {
+	portable.Needs(t, portable.Processes)
 	t.Parallel()
 	all := meeting(t, t.TempDir(),
 		`"$0" -d a.db -- sh -c 'MEET; sh -c "touch first; exec \"\$0\" -w 60 -d b.db -- echo done" "$0" || exit; true' "$0"`,
@@ -184,6 +189,7 @@ func TestDeadlockWithOneThatDoesNotLook(t *testing.T) {
 
 // A program under a lock is told by its session that what it waits for waits for it.
 func TestDeadlockOfASession(t *testing.T) {
+	portable.Needs(t, portable.Processes)
 	t.Parallel()
 	dir := t.TempDir()
 	other := exec.Command("sh", "-c", `"$0" -d b.db -- sh -c '"$0" -w 60 -d a.db -- echo done; exit' "$0"`, binary)
@@ -193,7 +199,7 @@ func TestDeadlockOfASession(t *testing.T) {
 	c := converseBy(t, program)
 	ended := make(chan result, 1)
 	go func() { ended <- finish(t, other) }()
-	await(t, "the other one waits", func() bool { return len(statusOf(t, dir, "a.db").Waiting) == 1 })
+	await(t, "the other one waits", func() bool { return waiters(t, dir, "a.db") == 1 })
 	a := c.ask(object{"id": 1, "op": "acquire", "db": "b.db", "wait": 60})
 	require.Equal(t, "held", code(a))
 	e := a["error"].(map[string]any)

@@ -111,7 +111,7 @@ func TestComingFromFlock(t *testing.T) {
 		c := start(t, shell(lines[flags], brief))
 		await(t, flags+" waits", func() bool {
 			// Not every system tells who waits.
-			return len(statusOf(t, dir, "file").Waiting) == 1 ||
+			return waiters(t, dir, "file") == 1 ||
 				strings.Contains(execute(t, dir, "status", "--json", "-d", "file").stdout, `"waiting_known": false`)
 		})
 		require.False(t, exists(dir, "ran"), flags)

@@ -15,6 +15,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/dblock-dev/dblock/internal/portable"
 )
 
 // following is a dblock status --watch, and what it has printed.
@@ -76,7 +78,9 @@ func TestWatchTellsOfEachChange(t *testing.T) {
 	cs := queue(t, dir, 2, func(i int) []string {
 		return []string{"-p", fmt.Sprintf("next%d", i), "--", "sh", "-c", fmt.Sprintf("until [ -e go%d ]; do sleep 0.01; done", i)}
 	})
-	f.take(at + `held by one .*, 2 waiting\n$`)
+	if !portable.Half { // which does not know who waits
+		f.take(at + `held by one .*, 2 waiting\n$`)
+	}
 	letGo(t, dir)
 	require.NoError(t, h.Wait())
 	for i, c := range cs {
@@ -103,6 +107,11 @@ func TestWatchTellsOfAKilledHolder(t *testing.T) {
 	f := follow(t, dir)
 	f.take(`free`)
 	orphan(t, dir)
+	if portable.Half { // which does not know what is left
+		f.take(`stale: process \d+ has gone, but its command may run on\n`)
+		letGo(t, dir)
+		return
+	}
 	f.take(`orphaned: held by an orphaned command: .*sh \(pid \d+\)`)
 	letGo(t, dir)
 	f.take(`stale: the dblock that held it \(process \d+\) has gone\n`)
@@ -200,7 +209,7 @@ func TestUntilFree(t *testing.T) {
 		all, outs = append(all, start(t, c)), append(outs, out)
 	}
 	queue(t, dir, 2, func(i int) []string { return []string{"--", "sh", "-c", fmt.Sprintf("sleep 0.3; echo %d >> ran", i)} })
-	require.Len(t, statusOf(t, dir, "x.db").Waiting, 2, "who waits for a free lock is none of them")
+	require.Equal(t, 2, waiters(t, dir, "x.db"), "who waits for a free lock is none of them")
 	letGo(t, dir)
 	require.NoError(t, h.Wait())
 	for i, c := range all {

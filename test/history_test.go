@@ -13,6 +13,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/dblock-dev/dblock/internal/portable"
 )
 
 // told is a line of `dblock log --json`.
@@ -171,6 +173,7 @@ func TestStatusTellsTheLastEvent(t *testing.T) {
 	dir := t.TempDir()
 	require.Zero(t, execute(t, dir, "-d", "x.db", "--", "true").code())
 	require.NotContains(t, execute(t, dir, "status", "-d", "x.db").stdout, "Last event")
+	portable.NeedsWord(t)
 	h := hold(t, dir, "-d", "x.db", "-p", "stuck")
 	require.Zero(t, execute(t, dir, "force", "--yes", "-d", "x.db").code())
 	_ = h.Wait()

@@ -14,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/dblock-dev/dblock/internal/portable"
 )
 
 // Whoever is tired of waiting types Ctrl-C: the line goes, the command never
@@ -26,9 +28,9 @@ func TestInterruptWhileWaiting(t *testing.T) {
 	tm.typed("dblock -w forever -d x.db -- touch ran\n")
 	tm.expect(`\rdblock: waiting \d[^\n]*held by holder`)
 	next := start(t, command(t, dir, "-q", "-w", "forever", "-d", "x.db", "--", "true"))
-	await(t, "two wait", func() bool { return len(statusOf(t, dir, "x.db").Waiting) == 2 })
+	await(t, "two wait", func() bool { return waiters(t, dir, "x.db") == 2 })
 	tm.typed("\x03")
-	await(t, "one waits", func() bool { return len(statusOf(t, dir, "x.db").Waiting) == 1 })
+	await(t, "one waits", func() bool { return waiters(t, dir, "x.db") == 1 })
 	tm.typed("echo code=$?\n")
 	tm.expect(`code=130`)
 	tm.expect(`\r\x1b\[K`)
@@ -84,6 +86,9 @@ func TestSignalsOfATerminalArriveOnce(t *testing.T) {
 	need(t, "python3")
 	t.Parallel()
 	for _, where := range []string{"foreground", "foreground, sent", "background, sent"} {
+		if portable.Half && where == "foreground, sent" {
+			continue // os/signal does not tell that from what is typed
+		}
 		dir := t.TempDir()
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "log.py"), []byte(logger), 0o644))
 		tm := newTerminal(t, dir, 80)

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/dblock-dev/dblock/internal/portable"
 )
 
 // TestKit runs clients/kit, as README.md there says.
@@ -35,6 +37,9 @@ func TestKitSession(t *testing.T) {
 		require.False(t, seen[sc.Name], "two scenarios are called %s", sc.Name)
 		seen[sc.Name] = true
 		t.Run(sc.Name, func(t *testing.T) {
+			if sc.Name == "force" {
+				portable.NeedsWord(t)
+			}
 			t.Parallel()
 			k := newKitRun(t)
 			if len(sc.Needs) > 0 {
@@ -343,6 +348,10 @@ func TestKitNotices(t *testing.T) {
 	readKit(t, "notices.json", &kit)
 	for _, n := range kit.Notices {
 		t.Run(n.Name, func(t *testing.T) {
+			switch n.Name {
+			case "a dblock before the last boot", "a dblock that has gone", "a number that was used again":
+				portable.Needs(t, portable.Processes)
+			}
 			t.Parallel()
 			k := newKitRun(t)
 			if n.Text != nil && strings.Contains(*n.Text, "{boot}") && !exists("/proc/sys/kernel/random/boot_id") {

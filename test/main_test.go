@@ -23,6 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dblock-dev/dblock/internal/heed"
+	"github.com/dblock-dev/dblock/internal/portable"
 )
 
 // The tests run the real program, as install.sh builds it, or the one that
@@ -34,6 +35,7 @@ func TestMain(m *testing.M) {
 		filtered()
 	}
 	heed.Signals()
+	portable.Build()
 	dir, err := os.MkdirTemp("", "dblock-test")
 	if err != nil {
 		panic(err)
@@ -73,8 +75,11 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Condition: func(name string) (bool, error) {
-			if name == "root" {
+			switch name {
+			case "root":
 				return os.Getuid() == 0, nil
+			case "portable":
+				return portable.Half, nil
 			}
 			return false, fmt.Errorf("unknown condition %q", name)
 		},
@@ -150,6 +155,7 @@ func finish(t *testing.T, c *exec.Cmd) result {
 	var out, errs bytes.Buffer
 	c.Stdout, c.Stderr = &out, &errs
 	err := c.Run()
+	t.Cleanup(func() { portable.End(t, c.Dir) })
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		require.NoError(t, err)
@@ -171,6 +177,7 @@ func start(t *testing.T, c *exec.Cmd) *exec.Cmd {
 			_ = c.Process.Kill()
 			_ = c.Wait()
 		}
+		portable.End(t, c.Dir)
 	})
 	return c
 }
@@ -227,6 +234,17 @@ func statusOf(t *testing.T, dir, db string) statusReport {
 	var rep statusReport
 	require.NoError(t, json.Unmarshal([]byte(r.stdout), &rep), r.stdout)
 	return rep
+}
+
+// waiters is how many wait for a database. Where dblock cannot tell, the kernel does.
+func waiters(t *testing.T, dir, db string) int {
+	t.Helper()
+	if !portable.Half {
+		return len(statusOf(t, dir, db).Waiting)
+	}
+	n, known := portable.Waiting(filepath.Join(dir, "."+strings.TrimSuffix(db, filepath.Ext(db))+".lock.d"))
+	require.True(t, known)
+	return n
 }
 
 // hold starts a holder that runs until the file "go" appears, and waits until it has the lock.

@@ -10,6 +10,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/dblock-dev/dblock/internal/portable"
 )
 
 // A nested run outlives the hold that it leaned on, takes the lock itself, and is
@@ -63,6 +65,7 @@ func isolated(t *testing.T, dir, script string, flags ...string) result {
 
 // The outer one's process has another number in there, or none.
 func TestNestedInAnotherPIDNamespace(t *testing.T) {
+	portable.Needs(t, portable.Processes)
 	for _, mode := range []string{"-x", "-s"} {
 		dir := t.TempDir()
 		r := isolated(t, dir, `"$0" `+mode+` -d x.db -- unshare -pf --mount-proc "$0" -n `+mode+` -v -d x.db -- sh -c 'sleep 0.6; echo inner'`)
@@ -92,6 +95,7 @@ func TestNestedWhereProcessesAreHidden(t *testing.T) {
 
 // Everybody can read the lock file and set variables after it.
 func TestForgedHoldWhereProcessesAreHidden(t *testing.T) {
+	portable.Needs(t, portable.Processes)
 	forge := `export $(cat env | tr "\n" " "); exec "$0" -n -d x.db -- echo "without the lock"`
 	for name, mount := range map[string]string{
 		"hidepid=2": `mount -t proc -o hidepid=2 proc /proc; `,

@@ -18,6 +18,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/dblock-dev/dblock/internal/portable"
 )
 
 // beats returns the lock file's timestamp.
@@ -75,7 +77,7 @@ func TestSessionEndsWithItsParent(t *testing.T) {
 	require.EqualValues(t, 1, hold)
 	waiter := converse(t, dir)
 	waiter.send(object{"id": 1, "op": "acquire", "db": "app.db"})
-	await(t, "one waits", func() bool { return len(statusOf(t, dir, "app.db").Waiting) == 1 })
+	await(t, "one waits", func() bool { return waiters(t, dir, "app.db") == 1 })
 	require.NoError(t, program.Process.Kill())
 	// This test still has the other ends of both pipes.
 	require.Equal(t, true, waiter.answer(1)["ok"])
@@ -220,6 +222,7 @@ func TestSessionWhoseOutputIsClosed(t *testing.T) {
 }
 
 func TestSessionWithoutInputOrOutput(t *testing.T) {
+	portable.Needs(t, portable.Streams)
 	t.Parallel()
 	dir := t.TempDir()
 	for _, redirection := range []string{"<&-", ">&-"} {
@@ -350,7 +353,9 @@ func TestWhatAProgramStartsUnderItsSessionsHold(t *testing.T) {
 		await(t, "the stranger has tried", func() bool { return exists(dir, "code") })
 		got, err := os.ReadFile(filepath.Join(dir, "code"))
 		require.NoError(t, err)
-		require.Equal(t, "75\n", string(got))
+		if !portable.Half { // where it is not known who has started whom, it believes the variables
+			require.Equal(t, "75\n", string(got))
+		}
 
 		c.release(a["hold"].(float64))
 		r = finish(t, with(command(t, dir, "-n", "-d", "app.db", "--", "true"), env...))
@@ -361,6 +366,7 @@ func TestWhatAProgramStartsUnderItsSessionsHold(t *testing.T) {
 
 // A writer among readers is wanted, too; and whoever has not asked is not told.
 func TestSessionTellsThatAReaderIsWanted(t *testing.T) {
+	portable.Needs(t, portable.Signs)
 	t.Parallel()
 	dir := t.TempDir()
 	c := converse(t, dir)
@@ -482,7 +488,7 @@ func TestSessionEndsAProgramThatIsLate(t *testing.T) {
 				want = unix.SIGKILL
 			}
 			require.Equal(t, want, exit.Sys().(syscall.WaitStatus).Signal())
-			if how == "term" {
+			if how == "term" && !portable.Half {
 				await(t, "what it has started is told", func() bool { return exists(dir, "told") })
 				require.Equal(t, "held", statusOf(t, dir, "app.db").State)
 				letGo(t, dir)

@@ -11,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/dblock-dev/dblock/internal/portable"
 )
 
 // A command that forks until its user may have no more processes takes away the threads that
@@ -32,6 +34,7 @@ for pid in children: os.waitpid(pid, 0)
 `
 
 func TestACommandThatUsesUpTheProcesses(t *testing.T) {
+	portable.Needs(t, portable.Linux) // where threads count as processes
 	needRoot(t)
 	need(t, "python3", "bash")
 	require.NoError(t, os.Chmod(filepath.Dir(binary), 0o755))

@@ -14,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/dblock-dev/dblock/internal/portable"
 )
 
 func stateOf(pid int) string {
@@ -34,7 +36,7 @@ func TestAStoppedWaiterLeavesTheQueue(t *testing.T) {
 			hold(t, dir, "-d", "app.db")
 			waiter := inTree(t, dir, "-w", "60", "--", "touch", "ran")
 			start(t, waiter)
-			await(t, "it waits", func() bool { return len(statusOf(t, dir, "app.db").Waiting) == 1 })
+			await(t, "it waits", func() bool { return waiters(t, dir, "app.db") == 1 })
 			require.NoError(t, waiter.Process.Signal(sig))
 			await(t, "it stops", func() bool { return stateOf(waiter.Process.Pid) == "T" })
 			require.Empty(t, statusOf(t, dir, "app.db").Waiting)
@@ -58,9 +60,18 @@ func TestStopAndGoOn(t *testing.T) {
 	waiter := inTree(t, dir, "-w", "60", "--", "touch", "ran")
 	start(t, waiter)
 	for range 5 {
-		await(t, "it waits", func() bool { return len(statusOf(t, dir, "app.db").Waiting) == 1 })
+		await(t, "it waits", func() bool { return waiters(t, dir, "app.db") == 1 })
 		require.NoError(t, waiter.Process.Signal(unix.SIGTSTP))
-		await(t, "it stops", func() bool { return stateOf(waiter.Process.Pid) == "T" })
+		last := time.Now()
+		await(t, "it stops", func() bool {
+			stopped := stateOf(waiter.Process.Pid) == "T"
+			// The order of signals may not be told: one right behind SIGCONT is missed then.
+			if portable.Half && !stopped && time.Since(last) > time.Second {
+				last = time.Now()
+				require.NoError(t, waiter.Process.Signal(unix.SIGTSTP))
+			}
+			return stopped
+		})
 		require.NoError(t, waiter.Process.Signal(unix.SIGCONT))
 	}
 	letGo(t, dir)
@@ -97,11 +108,12 @@ func TestContinuedBeforeItStops(t *testing.T) {
 		require.NoError(t, unix.Kill(pid, unix.SIGCONT))
 	}
 	t.Run("waiter", func(t *testing.T) {
+		portable.Needs(t, portable.Signals)
 		t.Parallel()
 		dir := t.TempDir()
 		hold(t, dir, "-d", "app.db")
 		waiter := start(t, inTree(t, dir, "-w", "60", "--", "touch", "ran"))
-		waits := func() bool { return len(statusOf(t, dir, "app.db").Waiting) == 1 }
+		waits := func() bool { return waiters(t, dir, "app.db") == 1 }
 		missed := 0
 		for range 20 {
 			missed += goesOn(t, waiter.Process.Pid, waits)
@@ -131,12 +143,13 @@ func TestContinuedBeforeItStops(t *testing.T) {
 		require.NoError(t, holder.Wait())
 	})
 	t.Run("and ended", func(t *testing.T) {
+		portable.Needs(t, portable.Signals)
 		t.Parallel()
 		for range 10 {
 			dir := t.TempDir()
 			hold(t, dir, "-d", "app.db")
 			waiter := start(t, inTree(t, dir, "-w", "60", "--", "touch", "ran"))
-			await(t, "it waits", func() bool { return len(statusOf(t, dir, "app.db").Waiting) == 1 })
+			await(t, "it waits", func() bool { return waiters(t, dir, "app.db") == 1 })
 			require.NoError(t, waiter.Process.Signal(unix.SIGTSTP))
 			require.NoError(t, waiter.Process.Signal(unix.SIGTERM))
 			require.NoError(t, waiter.Process.Signal(unix.SIGCONT))
@@ -209,7 +222,7 @@ func TestAWaiterThatNobodyReads(t *testing.T) {
 	c := command(t, dir, "-d", "app.db", "-w", "60", "--", "touch", "ran")
 	c.Stderr = w
 	start(t, c)
-	await(t, "it waits", func() bool { return len(statusOf(t, dir, "app.db").Waiting) == 1 })
+	await(t, "it waits", func() bool { return waiters(t, dir, "app.db") == 1 })
 	letGo(t, dir)
 	await(t, "the command runs", func() bool { return exists(dir, "ran") })
 	go func() { _, _ = io.Copy(io.Discard, r) }()

@@ -10,11 +10,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/dblock-dev/dblock/internal/portable"
 )
 
 // A session that is killed leaves its locks to the program, which may be in the middle of its
 // work, until that closes the session's input, has ended, or somebody forces it.
 func TestAKilledSessionKeepsItsLocks(t *testing.T) {
+	portable.Needs(t, portable.Witness)
 	t.Parallel()
 	for _, how := range []string{"the input is closed", "the program ends", "force"} {
 		t.Run(how, func(t *testing.T) {
@@ -66,6 +69,7 @@ func TestAKilledSessionKeepsItsLocks(t *testing.T) {
 
 // The same for a keeper: the shell goes on, and does not know.
 func TestAKilledKeeperKeepsTheLock(t *testing.T) {
+	portable.Needs(t, portable.Witness)
 	t.Parallel()
 	need(t, shells...)
 	for _, shell := range shells {
@@ -83,6 +87,7 @@ func TestAKilledKeeperKeepsTheLock(t *testing.T) {
 
 // The shell goes on only when its keeper has a witness.
 func TestAKeeperKilledAtOnceKeepsTheLock(t *testing.T) {
+	portable.Needs(t, portable.Witness)
 	t.Parallel()
 	need(t, "strace", "sh")
 	dir := t.TempDir()
@@ -97,6 +102,7 @@ func TestAKeeperKilledAtOnceKeepsTheLock(t *testing.T) {
 
 // Who ends as he should leaves no second process behind.
 func TestNoWitnessIsLeft(t *testing.T) {
+	portable.Needs(t, portable.Witness)
 	t.Parallel()
 	dir := t.TempDir()
 	c := converse(t, dir)

@@ -21,10 +21,6 @@ const (
 	runsAgain  = time.Minute      // what works under it, of which a command may become another
 )
 
-// pause is between two readings of what has happened: a database that is busy changes much more
-// often than anybody can see.
-const pause = 50 * time.Millisecond
-
 // view is what is known of one lock. Whoever gets one does not change it.
 type view struct {
 	cli.Database

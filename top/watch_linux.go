@@ -1,3 +1,5 @@
+//go:build linux && !portable
+
 package top
 
 import (
@@ -11,6 +13,10 @@ import (
 
 	"golang.org/x/sys/unix"
 )
+
+// pause is between two readings of what has happened: a database that is busy changes much more
+// often than anybody can see.
+const pause = 50 * time.Millisecond
 
 // What is told of: names that come and go, and beside that, in the state directory, files that
 // are written to. Who begins to wait, or gives up, opens or closes one; but so does who looks at

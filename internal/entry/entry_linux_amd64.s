@@ -1,3 +1,5 @@
+//go:build linux && !portable
+
 #include "textflag.h"
 
 #define SYS_rt_sigaction 13

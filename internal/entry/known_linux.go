@@ -1,4 +1,4 @@
-//go:build linux && (amd64 || arm64)
+//go:build linux && !portable && (amd64 || arm64)
 
 // Package entry is what happens before the Go runtime does, in a program that is
 // linked with -E github.com/dblock-dev/dblock/internal/entry.start, as install.sh
@@ -46,6 +46,9 @@ func init() {
 		_ = os.Unsetenv("GOMAXPROCS")
 	}
 }
+
+// Exists says that there is an entry point for this system.
+const Exists = true
 
 // Ran reports whether the program was linked so that start is its entry point.
 func Ran() bool { return ran }

@@ -1,7 +1,10 @@
-//go:build !(linux && (amd64 || arm64))
+//go:build !(linux && !portable && (amd64 || arm64))
 
 // Package entry is what happens before the Go runtime does; nothing, here.
 package entry
+
+// Exists says that there is nothing to be linked so.
+const Exists = false
 
 // Ran reports that nothing was done.
 func Ran() bool { return false }

@@ -10,6 +10,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/dblock-dev/dblock/internal/portable"
 )
 
 // terminal returns both ends of a new terminal with `stty tostop`.
@@ -42,6 +44,9 @@ func TestTostop(t *testing.T) {
 		out, err := c.Output()
 		require.NoError(t, err, "%s: %s", kind, out)
 		require.Equal(t, "goes on\n", string(out))
+		if portable.Half {
+			continue // it says nothing there
+		}
 		r := bufio.NewReader(master)
 		for _, want := range []string{"hello\r\n", "again\r\n"} {
 			line, err := r.ReadString('\n')

@@ -1,4 +1,4 @@
-//go:build unix && !linux
+//go:build unix && (!linux || portable)
 
 package say
 
@@ -13,6 +13,6 @@ func mayWrite(fd int) bool {
 	if err != nil || group == unix.Getpgrp() {
 		return true
 	}
-	modes, err := unix.IoctlGetTermios(fd, unix.TIOCGETA)
+	modes, err := unix.IoctlGetTermios(fd, getTermios)
 	return err != nil || modes.Lflag&unix.TOSTOP == 0
 }

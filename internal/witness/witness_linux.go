@@ -1,3 +1,5 @@
+//go:build linux && !portable
+
 // Package witness keeps the locks of a process that is killed while somebody else works under
 // them.
 package witness

@@ -1,4 +1,4 @@
-//go:build unix && !linux
+//go:build unix && (!linux || portable)
 
 // Package witness keeps the locks of a process that is killed while somebody else works under
 // them. That is not to be had here: they end with it.

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/dblock-dev/dblock/internal/portable"
 )
 
 // increment is a read-modify-write without any care of its own: what a lost
@@ -89,6 +91,11 @@ func TestContainers(t *testing.T) {
 				t.Errorf("exit code %d, stderr %q", code, h.stderr)
 			}
 
+			if named {
+				// The other host may be another machine, where no boot has a name.
+				portable.Needs(t, portable.Linux)
+			}
+
 			// Killed, it has left the kernel's queue, and that is seen everywhere.
 			run(t, contained("one", "sh", "-c", `"$@"; :`, "sh", dblock, "-d", db, "--", "sh", "-c", "kill -9 $PPID; kill -9 $$"))
 			if inode(noticeOf(db)) == 0 {
@@ -123,6 +130,8 @@ func TestContainers(t *testing.T) {
 			}
 			<-h.done
 			usable(t, db)
+
+			portable.Needs(t, portable.Linux) // no other system has namespaces of pids
 
 			// A peer in the other container, whose pid is nobody's here. What can be
 			// known of it depends on its host name alone.

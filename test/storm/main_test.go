@@ -33,6 +33,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dblock-dev/dblock/internal/heed"
+	"github.com/dblock-dev/dblock/internal/portable"
 )
 
 var (
@@ -56,6 +57,7 @@ func TestMain(m *testing.M) {
 		os.Exit(mixed())
 	}
 	heed.Signals()
+	portable.Build()
 	os.Exit(build(m))
 }
 
@@ -368,6 +370,17 @@ func inode(path string) uint64 {
 		return 0
 	}
 	return st.Ino
+}
+
+// watched waits until dblock looks after its lock file as it does for good, for which it takes
+// two seconds: by inotify, or, where there is none, from time to time.
+func watched(t testing.TB, h *holder) {
+	t.Helper()
+	if portable.Half {
+		time.Sleep(2100 * time.Millisecond)
+		return
+	}
+	eventually(t, 5*time.Second, "the watch is up", func() bool { return watching(h.cmd.Process.Pid) })
 }
 
 // watching tells whether the process has its inotify watch up.

@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dblock-dev/dblock/internal/portable"
 )
 
 // A shape is a tree of processes that a command can be. Who works in it is always this
@@ -65,6 +67,11 @@ type trial struct {
 // killed reports whether somebody killed the wrapper, which cannot do anything then.
 func (tr *trial) killed() bool { return slices.Contains(tr.did, "KILL wrapper") }
 
+// ends reports whether what was done asks somebody to end, or kills.
+func ends(did string) bool {
+	return !strings.HasPrefix(did, "STOP ") && !strings.HasPrefix(did, "TSTP ")
+}
+
 // excuse says why a tree may work on although the next command has begun; "" if it may not.
 func (tr *trial) excuse(closed bool) string {
 	if tr == nil {
@@ -74,8 +81,8 @@ func (tr *trial) excuse(closed bool) string {
 	past := func(whom string) bool {
 		told := false
 		for _, did := range tr.did {
-			sig, who, _ := strings.Cut(did, " ")
-			if sig != "STOP" && sig != "TSTP" && who != whom && who != "worker" {
+			_, who, _ := strings.Cut(did, " ")
+			if ends(did) && who != whom && who != "worker" {
 				return false
 			}
 			told = told || who == whom
@@ -85,6 +92,8 @@ func (tr *trial) excuse(closed bool) string {
 	switch {
 	case tr.killed() && (closed || tr.hidden):
 		return "dblock was killed, and they did not have its descriptor"
+	case portable.Half && (closed || tr.hidden) && slices.ContainsFunc(tr.did, ends):
+		return "what an ended command has started is not known, and they did not have dblock's descriptor"
 	case past("between"):
 		return "their parent was ended, and the command went on and ended by itself"
 	case past("command") && tr.shape == "trap":
@@ -377,8 +386,9 @@ func (p *party) expected() bool {
 	case 3:
 		return p.shape == "trap" && did != ""
 	case 128 + int(unix.SIGTERM):
-		// The command of a nested dblock that was killed is asked to end.
-		return strings.Contains(did, "TERM") || strings.Contains(did, "KILL")
+		// The command of a nested dblock that was killed is asked to end. And os/signal cannot
+		// die of SIGQUIT.
+		return strings.Contains(did, "TERM") || strings.Contains(did, "KILL") || portable.Half && strings.Contains(did, "QUIT")
 	case 128 + int(unix.SIGHUP), 128 + int(unix.SIGINT), 128 + int(unix.SIGQUIT):
 		return strings.Contains(did, strings.TrimPrefix(unix.SignalName(syscall.Signal(p.code-128)), "SIG"))
 	}

@@ -212,6 +212,11 @@ func (c *Claim) createSpare() (*notice.File, error) {
 // of a takeover, just before it would have given the path back, has left the notice
 // of somebody who lives there, and its own at the path.
 func (c *Claim) restore() {
+	if out, err := notice.ReadAt(c.movedFile()); err == nil && out.Info.Dblock == nil && !c.judge(out).Stale {
+		_ = c.bringBack()
+	} else if err == nil {
+		_ = c.movedFile().Remove()
+	}
 	out, err := notice.ReadAt(c.spareFile())
 	if errors.Is(err, fs.ErrNotExist) || err == nil && (out.Info.Dblock != nil || c.judge(out).Stale) {
 		return

@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
+	"github.com/dblock-dev/dblock/internal/portable"
 	"github.com/dblock-dev/dblock/lock/internal/inode"
 	"github.com/dblock-dev/dblock/lock/internal/judge"
 	"github.com/dblock-dev/dblock/lock/internal/notice"
@@ -86,6 +88,7 @@ func TestReplaceInStepsLooksAgain(t *testing.T) {
 	put(t, c.opts.Path, gone(t))
 	judged := seenAt(t, c.opts.Path)
 	theirs := put(t, c.opts.Path, os.Getpid())
+	c.opts.Step = func(name string) { require.NotEqual(t, "swapped", name, "it is not even moved") }
 	done, err := c.replaceInSteps(judged)
 	require.NoError(t, err)
 	require.False(t, done)
@@ -95,6 +98,30 @@ func TestReplaceInStepsLooksAgain(t *testing.T) {
 	done, err = c.replaceInSteps(judged)
 	require.NoError(t, err)
 	require.False(t, done)
+}
+
+func TestReplaceInStepsPutsBack(t *testing.T) {
+	t.Parallel()
+	c := ready(t)
+	put(t, c.opts.Path, gone(t))
+	judged := seenAt(t, c.opts.Path)
+	var theirs inode.ID
+	c.opts.Step = func(name string) {
+		if name == "compared" {
+			theirs = put(t, c.opts.Path, os.Getpid())
+		}
+	}
+	done, err := c.replaceInSteps(judged)
+	require.NoError(t, err)
+	require.False(t, done)
+	require.Equal(t, theirs, inodeOf(t, c.opts.Path))
+	require.ErrorIs(t, c.movedFile().Stat(&unix.Stat_t{}), unix.ENOENT)
+
+	// One that was killed when it had moved that away has left it for the next one to put back.
+	require.NoError(t, inode.Rename(c.noticeFile(), c.movedFile()))
+	c.restore()
+	require.Equal(t, theirs, inodeOf(t, c.opts.Path))
+	require.ErrorIs(t, c.movedFile().Stat(&unix.Stat_t{}), unix.ENOENT)
 }
 
 // What Look finds is the keeper's to deal with.
@@ -141,6 +168,7 @@ func inherits(t *testing.T) *Claim {
 // What a hand-over leaves behind goes when there is time for it, or at the latest with
 // the hold.
 func TestWhatWasReplacedGoes(t *testing.T) {
+	portable.Needs(t, portable.Exchange)
 	t.Parallel()
 	spareOf := func(c *Claim) string { return filepath.Join(c.opts.Path+".d", Spare) }
 

@@ -186,19 +186,46 @@ func (c *Claim) putBack() error {
 }
 
 // replaceInSteps takes over where files cannot be exchanged. The path is missing
-// for a moment; the room lock keeps at least other dblocks away.
+// for a moment; the room lock keeps at least other dblocks away. The notice is moved away and not
+// unlinked: what came in after the look before that is seen now, and put back.
 func (c *Claim) replaceInSteps(judged *notice.Sighting) (bool, error) {
 	now, err := notice.Read(c.opts.Path)
 	if err != nil || !now.Same(judged) { // check: compare-before-unlink
 		return false, nil
 	}
-	if err := inode.Remove(c.opts.Path); err != nil {
-		return false, err
+	c.opts.Step("compared")
+	if err := inode.Rename(c.noticeFile(), c.movedFile()); err != nil {
+		if inode.IsGone(err) {
+			return false, nil
+		}
+		var named *fs.PathError
+		if errors.As(err, &named) {
+			err = named.Err
+		}
+		return false, &fs.PathError{Op: "take over", Path: c.opts.Path, Err: err}
+	}
+	c.opts.Step("swapped")
+	if out, err := notice.ReadAt(c.movedFile()); err != nil || !out.Same(judged) { // check: compare-what-was-moved
+		return false, c.bringBack()
 	}
 	moved, err := inode.Link(c.spareFile(), c.noticeFile())
 	c.linked = !moved
+	_ = c.movedFile().Remove()
 	if errors.Is(err, fs.ErrExist) {
 		return false, nil
 	}
 	return err == nil, err
+}
+
+// movedFile is where a notice is moved that is replaced in steps.
+func (c *Claim) movedFile() inode.Name { return c.spareFile().Beside(".old") }
+
+// bringBack gives the path back to the notice that was moved away, unless somebody has it by now.
+func (c *Claim) bringBack() error {
+	_, err := inode.Link(c.movedFile(), c.noticeFile())
+	if errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	_ = c.movedFile().Remove()
+	return err
 }

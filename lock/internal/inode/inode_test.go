@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/dblock-dev/dblock/internal/portable"
 )
 
 func TestPlaces(t *testing.T) {
@@ -28,6 +30,7 @@ func TestPlaces(t *testing.T) {
 	require.NoError(t, Remove(b))
 	require.NoError(t, Remove(b), "gone already")
 	require.Error(t, Remove(dir))
+	portable.Needs(t, portable.Exchange)
 	require.Equal(t, unix.ENOENT, Swap(Path(a), Path(b)))
 	g, err := os.Create(b)
 	require.NoError(t, err)

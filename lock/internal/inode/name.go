@@ -83,12 +83,16 @@ func Move(from, to Name) error {
 	return from.Remove()
 }
 
-// MoveDir gives a directory the name to, which must not exist, or be an empty directory
-// where that is all that the system can do.
+// MoveDir gives a directory the name to, which must not exist. Where the system can do no more
+// than look before, an empty directory that comes just then is replaced.
 func MoveDir(from, to Name) error {
 	err := moveNew(from, to)
 	if lacking(err) {
-		err = Retry(func() error { return unix.Renameat(from.at(), from.name, to.at(), to.name) })
+		if err = to.Stat(&unix.Stat_t{}); err == nil {
+			err = unix.EEXIST
+		} else {
+			err = Retry(func() error { return unix.Renameat(from.at(), from.name, to.at(), to.name) })
+		}
 	}
 	if err == unix.ENOTEMPTY || err == unix.ENOTDIR {
 		err = unix.EEXIST

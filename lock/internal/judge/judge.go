@@ -120,8 +120,15 @@ func (f *Facts) Owns(i notice.Info) bool {
 	if f.Processes.Look(i.PID) != proc.Alive {
 		return false
 	}
+	if i.Dblock.Mode == notice.Shared {
+		return true
+	}
 	st, ok := f.Processes.Stat(i.PID)
-	return !ok || i.Dblock.Mode == notice.Shared || st.Started == i.Dblock.Started
+	if !ok {
+		// Its start is not known. But who had the room that we have has let go of it.
+		return !f.InRoom || i.Dblock.Room == 0 || i.Dblock.Room != f.Room
+	}
+	return st.Started == i.Dblock.Started
 }
 
 // sameRoom reports whether the lock that we have would be the holder's. The state

@@ -237,3 +237,32 @@ func BenchmarkJudge(b *testing.B) {
 		f.Of(s)
 	}
 }
+
+// unborn are processes of which only their life is known, as where there is no /proc.
+type unborn struct{ table }
+
+func (unborn) Stat(int) (proc.Status, bool) { return proc.Status{}, false }
+
+// TestUnknownStart has a notice whose pid a later process may have: who has the room knows.
+func TestUnknownStart(t *testing.T) {
+	t.Parallel()
+	const room = 4711
+	now := time.Now()
+	for _, c := range []struct {
+		name   string
+		mode   string
+		of     uint64 // the notice's room
+		inRoom bool
+		stale  bool
+	}{
+		{"in his room", notice.Exclusive, room, true, true},
+		{"in another room", notice.Exclusive, room + 1, true, false},
+		{"in a room that he does not name", notice.Exclusive, 0, true, false},
+		{"outside", notice.Exclusive, room, false, false},
+		{"beside readers", notice.Shared, room, true, false},
+	} {
+		f := Facts{Me: me, Processes: unborn{processes}, Now: ms(now), Timeout: time.Minute, InRoom: c.inRoom, Room: room}
+		text := dblockNotice(now, func(i *notice.Info) { i.PID, i.Dblock.Mode, i.Dblock.Room = alive, c.mode, c.of })
+		require.Equal(t, c.stale, f.Of(sighting([]byte(text))).Stale, c.name)
+	}
+}

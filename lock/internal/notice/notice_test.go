@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/dblock-dev/dblock/internal/portable"
 	"github.com/dblock-dev/dblock/lock/internal/inode"
 )
 
@@ -459,6 +460,7 @@ func TestAdopt(t *testing.T) {
 }
 
 func TestWasRead(t *testing.T) {
+	portable.Needs(t, portable.Traces)
 	t.Parallel()
 	f, path := create(t)
 	_, err := Read(path)

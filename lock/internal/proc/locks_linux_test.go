@@ -1,9 +1,12 @@
+//go:build linux && !portable
+
 package proc
 
 import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // What one reading of the table has left out is in the other one; what is twice in both is
@@ -37,4 +40,15 @@ func TestALongTableIsReadAgain(t *testing.T) {
 		require.True(t, known)
 		require.Len(t, all, c.found)
 	}
+}
+
+func TestSameDevice(t *testing.T) {
+	t.Parallel()
+	dev := unix.Mkdev(0xfe, 0x12)
+	require.True(t, sameDevice("fe", "12", dev))
+	require.False(t, sameDevice("fe", "13", dev))
+	require.False(t, sameDevice("fd", "12", dev))
+	require.False(t, sameDevice("", "", dev))
+	require.False(t, sameDevice("x", "12", dev))
+	require.True(t, sameDevice("00", "2a", unix.Mkdev(0, 0x30)), "btrfs shows another minor number")
 }

@@ -9,8 +9,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Me is what a notice says of the process that writes it.
@@ -72,11 +70,7 @@ func Look(pid int) Life {
 	if pid <= 0 {
 		return Unknown
 	}
-	if err := unix.Kill(pid, 0); err == unix.ESRCH {
-		return Gone
-	}
-	// The first thread may have ended, and others work on.
-	if st, ok := Stat(pid); ok && (st.State == 'Z' || st.State == 'X') && st.Threads <= 1 {
+	if ended(pid) {
 		return Gone
 	}
 	return Alive

@@ -1,3 +1,5 @@
+//go:build linux && !portable
+
 package proc
 
 import (
@@ -36,6 +38,16 @@ func Stat(pid int) (Status, bool) {
 	threads, _ := strconv.Atoi(f[17])
 	started, err := strconv.ParseUint(f[19], 10, 64)
 	return Status{State: f[0][0], Threads: threads, Parent: parent, Started: started}, err == nil
+}
+
+// ended reports whether there is no such process, or it is a zombie.
+func ended(pid int) bool {
+	if err := unix.Kill(pid, 0); err == unix.ESRCH {
+		return true
+	}
+	// The first thread may have ended, and others work on.
+	st, ok := Stat(pid)
+	return ok && (st.State == 'Z' || st.State == 'X') && st.Threads <= 1
 }
 
 // slurp reads a small file of /proc in one call, without the runtime's poller

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/dblock-dev/dblock/internal/portable"
 	"github.com/dblock-dev/dblock/lock/internal/inode"
 )
 
@@ -37,10 +38,11 @@ func TestSelf(t *testing.T) {
 	me := Self()
 	require.Equal(t, os.Getpid(), me.PID)
 	require.NotEmpty(t, me.Host)
+	require.Equal(t, me, Self())
+	portable.Needs(t, portable.Processes)
 	require.Len(t, me.Boot, 36)
 	require.NotZero(t, me.Started)
 	require.NotZero(t, me.PIDNS)
-	require.Equal(t, me, Self())
 }
 
 func TestLook(t *testing.T) {
@@ -61,6 +63,7 @@ func TestLook(t *testing.T) {
 }
 
 func TestStatAndAge(t *testing.T) {
+	portable.Needs(t, portable.Processes)
 	t.Parallel()
 	before := time.Now()
 	c := sleeper(t)
@@ -76,6 +79,7 @@ func TestStatAndAge(t *testing.T) {
 }
 
 func TestStatOfAnAwkwardName(t *testing.T) {
+	portable.Needs(t, portable.Processes)
 	t.Parallel()
 	cat, err := exec.LookPath("cat")
 	require.NoError(t, err)
@@ -96,6 +100,7 @@ func TestStatOfAnAwkwardName(t *testing.T) {
 }
 
 func TestLookWithoutTheFirstThread(t *testing.T) {
+	portable.Needs(t, portable.Processes)
 	t.Parallel()
 	python, err := exec.LookPath("python3")
 	if err != nil {
@@ -113,6 +118,7 @@ func TestLookWithoutTheFirstThread(t *testing.T) {
 }
 
 func TestDescends(t *testing.T) {
+	portable.Needs(t, portable.Processes)
 	t.Parallel()
 	yes, known := Descends(os.Getppid())
 	require.True(t, yes && known)
@@ -123,6 +129,7 @@ func TestDescends(t *testing.T) {
 }
 
 func TestUnder(t *testing.T) {
+	portable.Needs(t, portable.Processes)
 	t.Parallel()
 	c := sleeper(t).Process.Pid
 	for _, other := range []int{c, os.Getpid(), os.Getppid()} {
@@ -137,6 +144,7 @@ func TestUnder(t *testing.T) {
 
 // A number that has been given to another process since says nothing.
 func TestOlder(t *testing.T) {
+	portable.Needs(t, portable.Processes)
 	t.Parallel()
 	c := sleeper(t).Process.Pid
 	st, ok := Stat(c)
@@ -148,6 +156,7 @@ func TestOlder(t *testing.T) {
 }
 
 func TestProgram(t *testing.T) {
+	portable.Needs(t, portable.Processes)
 	t.Parallel()
 	dir := t.TempDir()
 	script := filepath.Join(dir, "etl.sh")
@@ -177,6 +186,7 @@ func TestProgram(t *testing.T) {
 }
 
 func TestBooted(t *testing.T) {
+	portable.Needs(t, portable.Processes)
 	now := time.Now().UnixMilli()
 	ms, boot := Self().Booted(now)
 	require.NotZero(t, boot)
@@ -192,6 +202,7 @@ func TestBooted(t *testing.T) {
 // Not beside the others: a process that they start has copies of our files until it is executed,
 // and so holds these locks with us.
 func TestClaims(t *testing.T) {
+	portable.Needs(t, portable.Queue)
 	path := filepath.Join(t.TempDir(), "room")
 	open := func() *os.File {
 		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
@@ -228,17 +239,6 @@ func TestClaims(t *testing.T) {
 	require.Empty(t, claims)
 }
 
-func TestSameDevice(t *testing.T) {
-	t.Parallel()
-	dev := unix.Mkdev(0xfe, 0x12)
-	require.True(t, sameDevice("fe", "12", dev))
-	require.False(t, sameDevice("fe", "13", dev))
-	require.False(t, sameDevice("fd", "12", dev))
-	require.False(t, sameDevice("", "", dev))
-	require.False(t, sameDevice("x", "12", dev))
-	require.True(t, sameDevice("00", "2a", unix.Mkdev(0, 0x30)), "btrfs shows another minor number")
-}
-
 func TestHandle(t *testing.T) {
 	t.Parallel()
 	c := sleeper(t)
@@ -255,6 +255,7 @@ func TestHandle(t *testing.T) {
 // A process with a descriptor on a filesystem that does not answer must not keep
 // those waiting who look for the holders of a lock.
 func TestHoldingDoesNotAskOtherFilesystems(t *testing.T) {
+	portable.Needs(t, portable.Processes)
 	dev, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		t.Skip("no FUSE here: ", err)
@@ -301,6 +302,7 @@ func TestHoldingDoesNotAskOtherFilesystems(t *testing.T) {
 }
 
 func TestWrites(t *testing.T) {
+	portable.Needs(t, portable.Processes)
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "notice")
 	require.NoError(t, os.WriteFile(path, nil, 0o644))
@@ -323,6 +325,7 @@ func TestWrites(t *testing.T) {
 // A process in another mount namespace knows the file by another path; one of the same name and
 // number on another filesystem is another file.
 func TestOpeningInAnotherNamespace(t *testing.T) {
+	portable.Needs(t, portable.Processes)
 	t.Parallel()
 	if os.Getuid() != 0 {
 		t.Skip("only root can mount")
@@ -350,6 +353,7 @@ func TestOpeningInAnotherNamespace(t *testing.T) {
 }
 
 func TestSignsFrom(t *testing.T) {
+	portable.Needs(t, portable.Signs)
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "room")
 	f, err := os.Create(path)
@@ -369,6 +373,7 @@ func TestSignsFrom(t *testing.T) {
 }
 
 func TestFirstChild(t *testing.T) {
+	portable.Needs(t, portable.Processes)
 	c := sleeper(t)
 	sh := exec.Command("sh", "-c", "sleep 1000 & echo $!; sleep 1001 & wait")
 	sh.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -387,6 +392,7 @@ func TestFirstChild(t *testing.T) {
 }
 
 func TestEnviron(t *testing.T) {
+	portable.Needs(t, portable.Processes)
 	t.Parallel()
 	cmd := exec.Command("cat")
 	cmd.Env = []string{"A=1", "B=x=y", "EMPTY="}

@@ -8,14 +8,14 @@ import (
 )
 
 // Under reports whether a process is pid, or descends from it. known is false if the system
-// does not tell.
+// does not tell: of one whose own parent has ended only that is known where Complete is false.
 func Under(process, pid int) (yes, known bool) {
 	for range 1000 {
 		if process == pid {
 			return true, true
 		}
 		if process <= 1 {
-			return false, true
+			return false, Complete
 		}
 		st, ok := Stat(process)
 		if !ok {

@@ -18,8 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/dblock-dev/dblock/internal/portable"
 	"github.com/dblock-dev/dblock/lock/internal/inode"
-	"github.com/dblock-dev/dblock/lock/internal/proc"
 )
 
 const (
@@ -101,21 +101,19 @@ func claims(t testing.TB, f *File, waiting bool) int {
 	return n
 }
 
-func claimsNow(t testing.TB, f *File, waiting bool) (n int) {
+func claimsNow(t testing.TB, f *File, waiting bool) int {
 	id, err := f.ID()
 	if err != nil {
 		return -1
 	}
-	all, known := proc.Claims(id)
+	having, waits, known := portable.Flocks(id.Ino)
 	if !known {
 		t.Skip("no /proc/locks")
 	}
-	for _, c := range all {
-		if c.Waiting == waiting {
-			n++
-		}
+	if waiting {
+		return waits
 	}
-	return n
+	return having
 }
 
 func TestExclusive(t *testing.T) {
@@ -347,6 +345,7 @@ func TestAbandonedAtTheMomentOfTheGrant(t *testing.T) {
 // A signal that is handled on a thread that waits makes the kernel forget its
 // place in the queue.
 func TestSignalsDoNotCostThePlace(t *testing.T) {
+	portable.Needs(t, portable.Threads)
 	path := file(t)
 	holder := open(t, path)
 	mustLock(t, holder, Exclusive)
@@ -412,6 +411,7 @@ func inFlock(t *testing.T) (tids []int) {
 }
 
 func TestSigns(t *testing.T) {
+	portable.Needs(t, portable.Signs)
 	t.Parallel()
 	path := file(t)
 	_, err := Existing(named(t, path))

@@ -1,3 +1,5 @@
+//go:build linux && !portable
+
 // Package watch tells when something happens to single files: removed,
 // replaced, written. It watches inodes, so that a busy database beside the lock
 // file wakes nobody up; and directories only for a file that is not there yet.

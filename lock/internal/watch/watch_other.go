@@ -1,4 +1,4 @@
-//go:build unix && !linux
+//go:build unix && (!linux || portable)
 
 // Package watch tells when something happens to single files. This system has
 // no inotify: callers look from time to time instead.

@@ -1,0 +1,6 @@
+//go:build !linux || portable
+
+package portable
+
+// Half reports whether this is the half for other systems.
+const Half = true

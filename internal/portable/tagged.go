@@ -1,0 +1,5 @@
+//go:build portable
+
+package portable
+
+const tagged = true
