@@ -58,6 +58,7 @@ type Broken struct {
 	Spared   int       // the pid that the lock file named, of a process that was not shown to have the lock; or 0
 	Left     []Process // processes that have not ended, although they were killed
 	Restored bool      // its holder has put the lock file back: nothing is gained
+	Kept     bool      // something has the kernel lock still; the system does not tell what
 }
 
 // Break removes a lock that is stuck, by compare and swap against what it judged:
@@ -104,7 +105,8 @@ func Break(ctx context.Context, db string, opts BreakOptions) (*Broken, error) {
 	if err == nil && b.Removed && !b.Restored {
 		r.recordBroken(history.Forced, &o)
 	}
-	if err == nil && (b.Restored || r.seen == nil && !b.Removed) {
+	b.Kept = err == nil && b.Removed && !b.Restored && r.kept(ctx)
+	if err == nil && (b.Kept || b.Restored || r.seen == nil && !b.Removed) {
 		err = &HeldError{Path: n.Notice, Report: r}
 	}
 	return b, err
@@ -192,6 +194,18 @@ func (r *Report) restored(ctx context.Context) bool {
 	return waitUntil(ctx, soon, func() bool {
 		now, err := notice.Read(r.Names.Notice)
 		return err == nil && now.Info.Dblock != nil && identity(now) == r.ID
+	})
+}
+
+// kept reports whether something keeps the room of a hold whose lock file is gone, where the
+// system does not tell who has it: nobody else has put a lock file there for a second.
+func (r *Report) kept(ctx context.Context) bool {
+	if r.WaitersKnown || r.seen == nil || r.seen.Info.Dblock == nil || r.seen.Info.Dblock.Boot != proc.Self().Boot {
+		return false
+	}
+	return !waitUntil(ctx, time.Second, func() bool {
+		_, err := inode.Identify(r.Names.Notice)
+		return err == nil || !r.Names.roomLocked()
 	})
 }
 

@@ -173,6 +173,10 @@ func TestOrphan(t *testing.T) {
 		require.Equal(t, StateStale, r.State)
 		require.Contains(t, r.Evidence, "may run on")
 		mustHeld(t, attemptOnce(t, db, Options{}))
+		b, err := Break(t.Context(), db, BreakOptions{})
+		mustHeld(t, err)
+		require.True(t, b.Kept, "it is not called a success")
+		require.NoFileExists(t, n.Notice)
 		require.NoError(t, unix.Kill(pid, unix.SIGKILL))
 		require.True(t, eventually(func() bool { return attemptOnce(t, db, Options{}) == nil }))
 		return

@@ -41,6 +41,22 @@ func (n Names) room() string { return queue.RoomPath(n.State) }
 // somebody has linked in its place.
 func (n Names) identifyRoom() (inode.ID, error) { return n.identify(roomName) }
 
+// roomLocked reports whether somebody has the room for himself. It locks it for an instant.
+func (n Names) roomLocked() bool {
+	dir, err := inode.OpenDir(n.State)
+	if err != nil {
+		return false
+	}
+	defer dir.Close()
+	room, err := queue.Existing(dir.At(roomName))
+	if err != nil {
+		return false
+	}
+	defer room.Close()
+	free, err := room.Try(queue.Shared)
+	return err == nil && !free
+}
+
 func (n Names) identify(name string) (inode.ID, error) {
 	dir, err := inode.OpenDir(n.State)
 	if err != nil {

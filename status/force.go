@@ -217,6 +217,9 @@ func (f *Force) refused(b *lock.Broken, err error) error {
 	force := func(flag string) string { return "dblock force " + flag + " " + f.Selector() }
 	e := &cli.ConflictError{Code: cli.ExitConflict, Err: err}
 	switch {
+	case b != nil && b.Kept:
+		e.Text = fmt.Sprintf("%s was removed, but is still locked: what %s has left running has the kernel lock", path, cli.Who(r.Holder))
+		e.Hint = "this system does not tell who that is: lsof " + term.Path(filepath.Join(r.Names.State, "room"))
 	case b != nil && b.Restored:
 		e.Text = fmt.Sprintf("%s was put back at once by its holder, %s: nothing has changed", path, cli.Who(r.Holder))
 		e.Hint = fmt.Sprintf("end process %d where it runs: on host %s, or in a container there", r.Holder.PID, term.Clean(r.Holder.Host))
