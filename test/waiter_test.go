@@ -101,6 +101,7 @@ func goesOn(t *testing.T, pid int, does func() bool) (missed int) {
 // Who is continued before it has stopped must not stop after that: nobody would continue
 // it again. A waiter would wait for ever, and a holder keep the lock.
 func TestContinuedBeforeItStops(t *testing.T) {
+	portable.Needs(t, portable.Signals)
 	t.Parallel()
 	both := func(t *testing.T, pid int) {
 		t.Helper()
@@ -108,7 +109,6 @@ func TestContinuedBeforeItStops(t *testing.T) {
 		require.NoError(t, unix.Kill(pid, unix.SIGCONT))
 	}
 	t.Run("waiter", func(t *testing.T) {
-		portable.Needs(t, portable.Signals)
 		t.Parallel()
 		dir := t.TempDir()
 		hold(t, dir, "-d", "app.db")
@@ -143,7 +143,6 @@ func TestContinuedBeforeItStops(t *testing.T) {
 		require.NoError(t, holder.Wait())
 	})
 	t.Run("and ended", func(t *testing.T) {
-		portable.Needs(t, portable.Signals)
 		t.Parallel()
 		for range 10 {
 			dir := t.TempDir()
