@@ -34,6 +34,7 @@ func Die(sig syscall.Signal) {
 // Stop stops this process, unless continued says that it was continued already, and
 // returns when it is continued.
 func Stop(_ syscall.Signal, continued func() bool) {
+	time.Sleep(5 * time.Millisecond) // a SIGCONT right behind is still on its way through os/signal
 	if continued() {
 		return
 	}
