@@ -234,7 +234,7 @@ func TestUntilFreeOnATerminal(t *testing.T) {
 	tm.typed("\x03")
 	tm.expect(`\^C\r\x1b\[K\r\n`)
 	tm.typed("dblock status --until-free -d x.db; echo code=$?\n")
-	tm.expect(`code=\$\?\r\n\rdblock: waiting 0.[^\r]*\x1b\[K\rdblock: waiting 1\.[0-9]s, held by one`)
+	tm.expect(`code=\$\?\r\n(\$ )?\rdblock: waiting 0.[^\r]*\x1b\[K\rdblock: waiting 1\.[0-9]s, held by one`)
 	letGo(t, dir)
 	tm.expect(`\r\x1b\[K✅ \x1b\[32mDatabase is not locked`)
 	tm.expect(`code=0`)
