@@ -75,6 +75,7 @@ func (q *line) arrived() []string {
 }
 
 func TestFirstComeFirstServed(t *testing.T) {
+	portable.Needs(t, portable.Threads)
 	t.Parallel()
 	for _, p := range []Priority{Low, Normal, High} {
 		t.Run(p.String(), func(t *testing.T) {
