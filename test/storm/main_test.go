@@ -34,6 +34,7 @@ import (
 
 	"github.com/dblock-dev/dblock/internal/heed"
 	"github.com/dblock-dev/dblock/internal/portable"
+	"github.com/dblock-dev/dblock/lock"
 )
 
 var (
@@ -377,7 +378,10 @@ func inode(path string) uint64 {
 func watched(t testing.TB, h *holder) {
 	t.Helper()
 	if portable.Half {
-		time.Sleep(2100 * time.Millisecond)
+		eventually(t, 30*time.Second, "it has been held for two seconds", func() bool {
+			r, err := lock.Inspect(h.db, lock.Options{})
+			return err == nil && r.Holder != nil && r.Age > 2100*time.Millisecond
+		})
 		return
 	}
 	eventually(t, 5*time.Second, "the watch is up", func() bool { return watching(h.cmd.Process.Pid) })

@@ -142,6 +142,14 @@ func TestUnder(t *testing.T) {
 	require.False(t, known, "there is no such process")
 }
 
+// One whose own parent has ended may still be under who has started that.
+func TestUnderNobody(t *testing.T) {
+	t.Parallel()
+	yes, known := Under(1, os.Getpid())
+	require.False(t, yes)
+	require.Equal(t, Complete, known)
+}
+
 // A number that has been given to another process since says nothing.
 func TestOlder(t *testing.T) {
 	portable.Needs(t, portable.Processes)
