@@ -115,6 +115,9 @@ func TestATreeIsEndedBeforeTheNextOneComesIn(t *testing.T) {
 		"exit in the trap": {"-c", "trap 'exit 3' TERM HUP; sh worker.sh & wait"},
 		"nested":           {"-c", binary + " -q -- sh -c 'sh worker.sh; true'; true"},
 	}
+	if portable.Half { // the sleep is not told, and the next command waits for a minute
+		shapes["background"] = []string{"-c", "sh worker.sh & sleep 20"}
+	}
 	for name, args := range shapes {
 		for _, how := range []string{"TERM", "HUP", "KILL"} {
 			t.Run(name+" "+how, func(t *testing.T) {
