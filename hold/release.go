@@ -16,6 +16,7 @@ import (
 	"github.com/dblock-dev/dblock/internal/crew"
 	"github.com/dblock-dev/dblock/internal/say"
 	"github.com/dblock-dev/dblock/internal/term"
+	"github.com/dblock-dev/dblock/internal/tree"
 	"github.com/dblock-dev/dblock/lock"
 )
 
@@ -213,23 +214,34 @@ func (r *Release) lost(path, why string) error {
 	}
 }
 
-// dismiss ends the witness of a keeper that was killed, if it was for this shell.
+// dismiss ends the witness of a keeper that was killed, if it was for this shell and kept that lock.
+// A lock that others have, too, or whose keeper is in the middle of its end, shows no witness: so it
+// is looked for among the processes. It has what its keeper had, and is no child of one that lives.
 func dismiss(path string) {
-	report, err := lock.Inspect("", lock.Options{LockFile: path})
-	if err != nil || report.State != lock.StateOrphaned {
-		return
-	}
-	for _, p := range report.Left {
+	for _, p := range tree.All() {
+		if served := lock.KeptFor(p.PID); served == 0 || !above(served) || p.Threads > 1 || lock.KeptFor(p.Parent) != 0 { // a keeper has threads
+			continue
+		}
 		w, err := crew.Open(p.PID)
 		if err != nil {
 			continue
 		}
-		if served := lock.KeptFor(p.PID); served != 0 && above(served) {
+		if keeps(p.PID, path) {
 			w.Send(unix.SIGTERM)
 			ends(w, releaseWithin)
 		}
 		w.Close()
 	}
+}
+
+// keeps reports whether a process has the state of a keeper of that lock.
+func keeps(pid int, path string) bool {
+	f := stateOf(pid)
+	if f == nil {
+		return false
+	}
+	defer f.Close()
+	return read(text(f)).path == path
 }
 
 // text is all that there is in a file, from its beginning.

@@ -202,12 +202,15 @@ func TestUntilFree(t *testing.T) {
 	// They go on until the last of those who wait has had the lock.
 	var all []*exec.Cmd
 	var outs []*strings.Builder
-	for _, args := range [][]string{{"-w", "60"}, {"--json"}, {"--watch", "-w", "forever"}} {
+	for _, args := range [][]string{{"-w", "60"}, {"--json"}} {
 		c := command(t, dir, append([]string{"status", "--until-free", "-d", "x.db"}, args...)...)
 		out := &strings.Builder{}
 		c.Stdout, c.Stderr = out, out
 		all, outs = append(all, start(t, c)), append(outs, out)
 	}
+	const at = `^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d `
+	f := follow(t, dir, "--until-free", "-w", "forever")
+	f.take(at + `held by one `)
 	queue(t, dir, 2, func(i int) []string { return []string{"--", "sh", "-c", fmt.Sprintf("sleep 0.3; echo %d >> ran", i)} })
 	require.Equal(t, 2, waiters(t, dir, "x.db"), "who waits for a free lock is none of them")
 	letGo(t, dir)
@@ -220,7 +223,8 @@ func TestUntilFree(t *testing.T) {
 	}
 	require.Regexp(t, `^(✅ )?Database is not locked\nLock file: /.*/\.x\.lock\n$`, outs[0].String())
 	require.Contains(t, outs[1].String(), `"state": "free"`)
-	require.Regexp(t, `^\S+ \S+ held by one .*\n(\S+ \S+ held .*\n)*\S+ \S+ free\n$`, outs[2].String())
+	f.take(at + `free\n$`)
+	require.NoError(t, f.Wait())
 }
 
 // On a terminal a line tells of the holder, as it does for those in the queue, and goes away.

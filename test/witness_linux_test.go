@@ -100,6 +100,23 @@ func TestAKeeperKilledAtOnceKeepsTheLock(t *testing.T) {
 	require.Empty(t, litter(t, dir))
 }
 
+// The shell that has learned of it lets others in, also where readers beside it show no orphan, and
+// keeps what it holds besides.
+func TestReleaseDismissesWhatAKilledKeeperHasLeft(t *testing.T) {
+	portable.Needs(t, portable.Witness)
+	t.Parallel()
+	need(t, "sh")
+	dir := t.TempDir()
+	reader := hold(t, dir, "-s", "-d", "x.db")
+	r := finish(t, scripted(t, dir, "sh", `eval "$(dblock hold -d y.db)"; other=$DBLOCK_HOLD_KEEPER; eval "$(dblock hold -s -d x.db)"
+		kill -KILL $DBLOCK_HOLD_KEEPER; dblock release -qq >said; echo $?; touch go
+		dblock -w 20 -q -d x.db -- true; echo $?
+		ps -o pid= --ppid $other | wc -l`))
+	require.NoError(t, reader.Wait())
+	require.Equal(t, "69\n0\n1\n", r.stdout, r.stderr)
+	require.Empty(t, litter(t, dir))
+}
+
 // Who ends as he should leaves no second process behind.
 func TestNoWitnessIsLeft(t *testing.T) {
 	portable.Needs(t, portable.Witness)
