@@ -10,7 +10,7 @@ import (
 	"github.com/dblock-dev/dblock/internal/cli"
 )
 
-//go:generate go test .. -run TestCompletionFollowsTheGrammar -update
+//go:generate go test ../internal/program -run TestCompletionFollowsTheGrammar -update
 
 var (
 	//go:embed dblock.bash

@@ -25,7 +25,7 @@ func (l *Lock) acquire(ctx context.Context) (hold, error) {
 			return nil, err
 		}
 		a := newAttempt(names, l.opts, l.step)
-		a.start = start
+		a.start, a.url = start, l.db
 		if again {
 			a.opts.OnWait = nil
 		}
@@ -72,6 +72,7 @@ func (l *Lock) step(name string) {
 // attempt is one Acquire on its way.
 type attempt struct {
 	names Names
+	url   string // of an engine's lock; else whatever the database was called
 	opts  Options
 	me    proc.Me
 	start time.Time
@@ -93,10 +94,18 @@ func (a *attempt) explain(ctx context.Context, err error) error {
 	}
 	if errors.Is(err, queue.ErrBusy) || errors.Is(err, context.DeadlineExceeded) {
 		waited := time.Since(a.start) // to look who it is takes a while, too
-		report, _ := inspect(a.names, a.opts)
-		return &HeldError{Path: a.names.Notice, Report: report, Waited: waited}
+		report, _ := a.inspect()
+		return &HeldError{Path: a.names.Shown(), Report: report, Waited: waited}
 	}
 	return err
+}
+
+// inspect finds out who has the lock that is asked for.
+func (a *attempt) inspect() (*Report, error) {
+	if a.names.shared() {
+		return inspectURL(a.url, a.names, a.opts)
+	}
+	return inspect(a.names, a.opts)
 }
 
 // lean finds an enclosing dblock that holds this lock now. Then there is nothing
@@ -117,7 +126,9 @@ func (a *attempt) lean() (hold, error) {
 func (a *attempt) succeed(room *queue.File) (hold, error) {
 	opts := a.opts
 	opts.Wait, opts.Unattended = NoWait, false
-	h, _, err := newAttempt(a.names, opts, func(string) {}).take(context.Background(), room)
+	again := newAttempt(a.names, opts, func(string) {})
+	again.url = a.url
+	h, _, err := again.take(context.Background(), room)
 	if err != nil {
 		return nil, err
 	}
@@ -146,6 +157,14 @@ func (a *attempt) take(ctx context.Context, room *queue.File) (h *held, waited b
 			return nil, false, err
 		}
 		a.step("entered")
+		var engine EngineHold
+		if a.names.shared() {
+			if engine, err = a.ask(ctx, patience); err != nil {
+				p.Abandon()
+				return nil, false, err
+			}
+			c.SetToken(engine.Token())
+		}
 		// What is missing now was there when we came: the state directory was
 		// removed with all that was in it.
 		if err = c.Publish(ctx, p); errors.Is(err, fs.ErrNotExist) && again < 100 { // check: state-gone
@@ -154,9 +173,12 @@ func (a *attempt) take(ctx context.Context, room *queue.File) (h *held, waited b
 		if err == nil {
 			// Only now that the notice is there may the next one come near it.
 			p.OpenLast()
-			h := newHeld(a.granted(p, c), a.opts, p, c)
+			h := newHeld(a.granted(p, c), a.opts, p, c, engine)
 			h.blockers, h.ahead, h.waited = a.peers, a.allPeers, patience.Waited()
 			return h, h.waited, nil
+		}
+		if engine != nil {
+			_ = engine.Release()
 		}
 		c.Withdraw()
 		p.Abandon()

@@ -47,6 +47,7 @@ package lock
 //	watch.go        Watch: a lock's reports, one for each change
 //	survey.go       Survey: all locks below a directory
 //	inspect.go      Inspect: who holds a lock, and who waits
+//	engine.go       locks that several machines share: what an engine is, and asking one
 //	environment.go  what a command is told of the hold that it runs under
 //	names.go        the files of a lock: from a database's path to the lock file's
 //	real_linux.go   the real path of a directory

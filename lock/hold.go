@@ -19,11 +19,10 @@ const (
 )
 
 // hold is a lock that is held, in one way or another: by a place and a claim of our own, or by
-// leaning on an enclosing dblock. Lock has the methods by their public names. An engine that is
-// no local lock plugs in one floor higher, as a run.Holder.
+// leaning on an enclosing dblock. Lock has the methods by their public names.
 type hold interface {
 	granted() Grant
-	descriptor() int
+	descriptors() []int
 	attend()
 	check()
 	suspend()
@@ -45,6 +44,7 @@ type held struct {
 	place  *queue.Place
 	claim  *claim.Claim
 	keeper *keeper
+	engine EngineHold // what keeps other machines out; nil for a lock of this machine alone
 
 	// Guarded by the keeper's mutex:
 	reads     int  // looks that found that somebody had read the notice
@@ -59,15 +59,18 @@ type held struct {
 	ahead    int
 }
 
-func newHeld(g Grant, opts Options, p *queue.Place, c *claim.Claim) *held {
-	h := &held{grant: g, opts: opts, since: time.Now(), place: p, claim: c}
+func newHeld(g Grant, opts Options, p *queue.Place, c *claim.Claim, engine EngineHold) *held {
+	h := &held{grant: g, opts: opts, since: time.Now(), place: p, claim: c, engine: engine}
 	every, crowded := lookEvery, c.Crowded()
 	if crowded {
 		every = crowdedLook
 	}
-	h.keeper = newKeeper(h, g.Names.Notice, every, max(minBeat, min(maxBeat, opts.StaleTimeout/6)))
+	h.keeper = newKeeper(h, g.Names, every, max(minBeat, min(maxBeat, opts.StaleTimeout/6)))
 	if !opts.Unattended || crowded {
 		h.keeper.attend()
+	}
+	if engine != nil {
+		go h.heedEngine()
 	}
 	return h
 }
@@ -79,10 +82,25 @@ func (h *held) err() error            { return h.keeper.err() }
 func (h *held) check()                { h.keeper.look() }
 func (h *held) ending()               { h.place.ShowEnding() }
 
-func (h *held) descriptor() int {
+func (h *held) descriptors() (fds []int) {
 	h.keeper.mu.Lock()
 	defer h.keeper.mu.Unlock()
-	return h.place.Descriptor()
+	if fd := h.place.Descriptor(); fd >= 0 {
+		fds = append(fds, fd)
+	}
+	if h.engine != nil && h.engine.Descriptor() >= 0 {
+		fds = append(fds, h.engine.Descriptor())
+	}
+	return fds
+}
+
+// heedEngine waits for the loss of the engine's lock, or for the end of the hold.
+func (h *held) heedEngine() {
+	select {
+	case <-h.engine.Lost():
+		h.keeper.look()
+	case <-h.keeper.stop:
+	}
 }
 
 func (h *held) suspend() {
@@ -163,6 +181,13 @@ func (h *held) countReads() {
 // name, the courtesy gap, the room.
 func (h *held) release() error {
 	k := h.keeper
+	leaves := h.leaves()
+	if h.engine != nil && !leaves {
+		// All that has worked under the lock has gone.
+		if err := h.engine.Release(); err != nil {
+			k.loseTo(err)
+		}
+	}
 	k.mu.Lock()
 	h.place.OpenLower()
 	if k.lost == nil {
@@ -179,7 +204,11 @@ func (h *held) release() error {
 	h.recordEnd(lost) // check: told-before-leaving: h.rec -> defer h.rec
 	var err error
 	left := false
-	if h.bequests && !h.place.Gone() && h.place.Bequeath() {
+	bequeathed := leaves && h.place.Bequeath()
+	if leaves && !bequeathed && h.engine != nil {
+		_ = h.engine.Release()
+	}
+	if bequeathed {
 		h.claim.Close() // the notice stays, as that of one who was killed
 	} else {
 		left, err = h.claim.Leave(h.reads, lost != nil)
@@ -191,6 +220,13 @@ func (h *held) release() error {
 		return lost
 	}
 	return err
+}
+
+// leaves reports whether others are to keep the lock. An engine's they can only by its descriptor.
+func (h *held) leaves() bool {
+	h.keeper.mu.Lock()
+	defer h.keeper.mu.Unlock()
+	return h.bequests && !h.place.Gone() && (h.engine == nil || h.engine.Descriptor() >= 0)
 }
 
 // heal puts our notice back.

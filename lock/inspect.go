@@ -159,6 +159,9 @@ func Inspect(db string, opts Options) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
+	if n.shared() {
+		return inspectURL(db, n, opts.withDefaults())
+	}
 	r, err := inspect(n, opts.withDefaults())
 	if err == nil {
 		r.Links = n.links()

@@ -42,6 +42,7 @@ type charge interface {
 type keeper struct {
 	charge    charge
 	path      string // the lock file
+	name      string // the lock, for people
 	lookEvery time.Duration
 	beatEvery time.Duration
 
@@ -60,9 +61,9 @@ type keeper struct {
 // newKeeper is a keeper that looks for the first time when lookEvery has passed, if it
 // is told to attend before that: a hold that is over by then costs no goroutine, or not
 // even a timer.
-func newKeeper(c charge, path string, lookEvery, beatEvery time.Duration) *keeper {
+func newKeeper(c charge, n Names, lookEvery, beatEvery time.Duration) *keeper {
 	return &keeper{
-		charge: c, path: path, lookEvery: lookEvery, beatEvery: beatEvery,
+		charge: c, path: n.Notice, name: n.Shown(), lookEvery: lookEvery, beatEvery: beatEvery,
 		lostc: make(chan struct{}), stop: make(chan struct{}), due: time.Now().Add(lookEvery),
 	}
 }
@@ -234,9 +235,18 @@ func (k *keeper) idle() bool { return k.ended || k.lost != nil }
 
 // lose notes that the lock was lost, and to whom if that is known. The mutex is locked.
 func (k *keeper) lose(reason string, by *Holder) {
-	k.lost = &LostError{Path: k.path, Reason: reason, Holder: by}
+	k.lost = &LostError{Path: k.name, Reason: reason, Holder: by}
 	close(k.lostc)
 	k.charge.mourn(k.lost)
+}
+
+// loseTo notes that the lock was lost, as an engine says, unless it is known.
+func (k *keeper) loseTo(err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.idle() {
+		k.lose(err.Error(), nil)
+	}
 }
 
 // loseAs notes that the lock was lost as another hold has lost it. The mutex is locked.

@@ -144,15 +144,11 @@ func (l *Lock) Grant() (g Grant, ok bool) {
 }
 
 // Descriptors is the open file of the room, between 32 and 63 where those
-// numbers are free. A child that inherits it keeps other dblocks out after this
-// process has died. It is empty where there is none.
+// numbers are free, and an engine's connection. A child that inherits them keeps other dblocks
+// out after this process has died. It is empty where there is none.
 func (l *Lock) Descriptors() []int {
-	h := l.current()
-	if h == nil {
-		return nil
-	}
-	if fd := h.descriptor(); fd >= 0 {
-		return []int{fd}
+	if h := l.current(); h != nil {
+		return h.descriptors()
 	}
 	return nil
 }

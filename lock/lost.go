@@ -18,6 +18,10 @@ func (h *held) examine(missing func() error) {
 		if h.keeper.idle() {
 			return
 		}
+		if err := h.engineLost(); err != nil { // check: engine-lost
+			h.keeper.lose(err.Error(), nil)
+			return
+		}
 		if h.place.Gone() { // check: room-gone
 			h.keeper.lose("its state directory was removed", nil)
 			return
@@ -39,6 +43,14 @@ func (h *held) examine(missing func() error) {
 	if failed != nil {
 		h.keeper.lose("its lock file was removed and cannot be restored, "+reason(failed), nil)
 	}
+}
+
+// engineLost says why the engine's lock is ours no more; nil if it is.
+func (h *held) engineLost() error {
+	if h.engine == nil {
+		return nil
+	}
+	return h.engine.Check()
 }
 
 // missed is for a notice that is missing when the hold ends. It is not put back, and so

@@ -15,7 +15,7 @@ import (
 
 // Names are the files of one lock. All paths are absolute.
 type Names struct {
-	DB     string // the database; empty if only the lock file was named
+	DB     string // the database, or a URL without what is secret in it; empty if only the lock file was named
 	Notice string // the lock file
 	State  string // the directory of the kernel's queue
 }
@@ -72,7 +72,13 @@ func (n Names) identify(name string) (inode.ID, error) {
 // a database, share one lock. Hard links do not: nothing leads from one to
 // another. The error is ErrName, or a *fs.PathError that tells which directory
 // or link could not be followed.
+//
+// For a URL they are those of this machine's lock, which is before that of the engine; the error
+// may be ErrNoEngine or an *EngineError then.
 func Resolve(db, lockFile string) (Names, error) {
+	if IsURL(db) {
+		return resolveURL(db)
+	}
 	var n Names
 	if db != "" {
 		path, err := follow(db)
@@ -99,10 +105,21 @@ func Resolve(db, lockFile string) (Names, error) {
 	return n, nil
 }
 
+// shared reports whether several machines share the lock.
+func (n Names) shared() bool { return IsURL(n.DB) }
+
+// Shown is what people call the lock: its lock file, or its URL.
+func (n Names) Shown() string {
+	if n.shared() {
+		return n.DB
+	}
+	return n.Notice
+}
+
 // named reports whether the lock file was named by the user. Where its name was made
 // of the database's nobody keeps a file of another kind.
 func (n Names) named() bool {
-	return n.DB == "" || n.DB == n.Notice || n.Notice != filepath.Join(filepath.Dir(n.DB), "."+stem(filepath.Base(n.DB))+noticeSuffix)
+	return n.DB == "" || n.DB == n.Notice || !n.shared() && n.Notice != filepath.Join(filepath.Dir(n.DB), "."+stem(filepath.Base(n.DB))+noticeSuffix)
 }
 
 // links is how many names the database has, if there are several.

@@ -198,7 +198,7 @@ type leaned struct {
 
 func newLeaned(g Grant, s surroundings, o outer, succeed func(*queue.File) (hold, error), attended bool) *leaned {
 	h := &leaned{grant: g, around: s, outer: o, succeed: succeed, file: queue.OpenRoom(g.Names.State)}
-	h.keeper = newKeeper(h, g.Names.Notice, lookEvery, outerEvery)
+	h.keeper = newKeeper(h, g.Names, lookEvery, outerEvery)
 	if attended {
 		h.keeper.attend()
 	}
@@ -216,14 +216,14 @@ func (h *leaned) current() (own hold, room *queue.File) {
 	return h.own, h.file
 }
 
-func (h *leaned) descriptor() int {
+func (h *leaned) descriptors() []int {
 	switch own, room := h.current(); {
 	case own != nil:
-		return own.descriptor()
+		return own.descriptors()
 	case room != nil:
-		return room.Fd()
+		return []int{room.Fd()}
 	}
-	return -1
+	return nil
 }
 
 // suspend leaves the notice as it is unless it is ours.

@@ -113,6 +113,13 @@ type Options struct {
 	// costs no timer, and the process perhaps no thread.
 	Unattended bool
 
+	// Grace is how long what works under the lock may go on after its loss was told. An engine that
+	// knows in time tells that much earlier. 0 is DefaultKillAfter, less is nothing.
+	Grace time.Duration
+	// TTL is how long an engine with leases keeps a lock whose holder does not answer. 0 is the
+	// engine's default.
+	TTL time.Duration
+
 	// Interrupt is a signal that the process does not use otherwise, with a handler that
 	// does not restart system calls (no SA_RESTART; those of os/signal do). With it a wait
 	// leaves the kernel's queue at once when its context ends. Without, its place stays
@@ -149,6 +156,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.StaleTimeout <= 0 {
 		o.StaleTimeout = DefaultStaleTimeout
+	}
+	if o.Grace == 0 {
+		o.Grace = DefaultKillAfter
 	}
 	if o.Process == "" {
 		o.Process = "dblock"

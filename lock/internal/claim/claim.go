@@ -72,6 +72,7 @@ type Claim struct {
 	place *queue.Place
 
 	ledger   ledger.Ledger
+	token    int64        // the fencing number that was set; 0: the next one is drawn
 	id       string       // the identity of this hold
 	info     notice.Info  // what our notice says
 	file     *notice.File // our notice, complete, under the spare name

@@ -7,12 +7,18 @@ import (
 	"github.com/dblock-dev/dblock/lock/internal/ledger"
 )
 
+// SetToken is for a lock whose fencing numbers are drawn elsewhere.
+func (c *Claim) SetToken(token int64) { c.token = token }
+
 // drawToken takes the next fencing number, under the room and the last turnstile.
 func (c *Claim) drawToken() error {
 	c.id = fmt.Sprintf("%016x", rand.Uint64())
 	return ledger.Amend(c.tokenFile(), func(led *ledger.Ledger) {
 		now := c.now()
 		led.Token = max(led.Token+1, now)
+		if c.token != 0 {
+			led.Token = c.token
+		}
 		if now-led.Release > GapFor.Milliseconds() || now < led.Release {
 			led.Idle = now // nobody had it for a while: peers had their chance
 		}

@@ -1,4 +1,4 @@
-package main
+package program
 
 import (
 	"encoding"
@@ -42,9 +42,9 @@ func TestCompletionFollowsTheGrammar(t *testing.T) {
 		want, err := program.Script(shell)
 		require.NoError(t, err)
 		if *update {
-			require.NoError(t, os.WriteFile("completion/"+file, want, 0o644))
+			require.NoError(t, os.WriteFile("../../completion/"+file, want, 0o644))
 		}
-		have, err := os.ReadFile("completion/" + file)
+		have, err := os.ReadFile("../../completion/" + file)
 		require.NoError(t, err)
 		require.Equal(t, string(want), string(have), "completion/%s is not what the grammar makes; go generate ./completion", file)
 	}

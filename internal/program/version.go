@@ -1,11 +1,11 @@
-package main
+package program
 
 import (
 	"github.com/dblock-dev/dblock/internal/entry"
 	about "github.com/dblock-dev/dblock/internal/version"
 )
 
-// version may be set by the linker (-X main.version=v0.1.0), for sources without their repository.
+// version is set by Main.
 var version string
 
 // number is the version alone, details what --version says after "dblock".

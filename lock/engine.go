@@ -1,0 +1,258 @@
+package lock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/dblock-dev/dblock/lock/internal/queue"
+)
+
+// An engine's lock is behind one of this machine's. Who asks for it queues here first, in the
+// state directory of the user, and whoever is at the front of that queue asks the engine, which
+// keeps the other machines out. So everything that is true of a lock on this machine is true of
+// it, too: the order, the tree that keeps the lock until it has gone, nested holds, the history;
+// and the engine has one waiter of each machine and user, not one for each process.
+
+// Engine is where locks are that several machines share: a server that is trusted with it. Engines
+// are registered by the scheme of the URLs that name their locks, as those of package remote are.
+// Their methods may be called by several goroutines.
+type Engine interface {
+	// Name tells what a URL names, without connecting: for people, with no password in it, and
+	// as all who mean the same lock on the same server should call it, however they get in.
+	Name(url string) (shown, identity string, err error)
+	// Acquire gets the lock, or waits for it until ctx ends. The error is ErrHeld if the lock is
+	// held and ask.NoWait is set, that of ctx, or an *EngineError. It is asked of a server that can
+	// be lost at any moment: what it returns is confirmed.
+	Acquire(ctx context.Context, ask EngineRequest) (EngineHold, error)
+	// Inspect finds out who holds the lock and who waits, as far as the server tells: State, Holder,
+	// ID, Age, Evidence, Readers and Waiters of the Report. The error is ctx's or an *EngineError.
+	Inspect(ctx context.Context, url string) (*Report, error)
+	// Break takes the lock from the holder with that Report.ID, who is told: its command is ended
+	// where it runs. It returns when the server has done so. Nothing is done if the
+	// holder is another one by now.
+	Break(ctx context.Context, url, id string) error
+}
+
+// EngineRequest is what is asked of an engine.
+type EngineRequest struct {
+	URL    string
+	Mode   Mode
+	NoWait bool
+	TTL    time.Duration // for engines with leases: how long a lock outlives its holder; 0: their default
+	// Grace is how long what works under the lock may go on after the loss of it was told: nobody
+	// else may have the lock in that time.
+	Grace time.Duration
+	// Holder is who asks, as others are to see it: Process, PID, Host, UID, Command, Info, Mode.
+	Holder Holder
+}
+
+// EngineHold is a lock that was acquired.
+type EngineHold interface {
+	// Token is the fencing number: greater than those of all holds before, whatever server failed
+	// in between.
+	Token() int64
+	// Descriptor is an open file that keeps the lock for as long as any process has it; -1 if there
+	// is none.
+	Descriptor() int
+	// Check tells whether the lock is still held, from what is known: it asks nobody.
+	Check() error
+	// Lost is closed when the lock is lost, or is about to be, Grace before that; Err says why.
+	Lost() <-chan struct{}
+	Err() error
+	// Release gives the lock back. The error says that it was not held any more.
+	Release() error
+}
+
+// EngineError says why an engine could not be asked.
+type EngineError struct {
+	Name   string // the lock, as Engine.Name shows it
+	Err    error
+	Hint   string // what one can do; may be empty
+	Denied bool   // the server refuses this user: a wrong password, say
+	Misuse bool   // what was asked for makes no sense, or is not to be had there
+}
+
+func (e *EngineError) Error() string { return e.Name + ": " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *EngineError) Unwrap() error { return e.Err }
+
+// ErrNoEngine: the database is a URL whose scheme no engine is registered for.
+var ErrNoEngine = errors.New("no engine for this URL")
+
+// schemes are those that an engine may be registered for, so that a path never becomes a URL by
+// what is linked.
+var schemes = []string{"postgres", "postgresql", "etcd", "etcds"}
+
+var (
+	enginesMu sync.Mutex // guards engines
+	engines   = map[string]Engine{}
+)
+
+// Register makes an engine known by the scheme of its URLs.
+func Register(scheme string, e Engine) {
+	enginesMu.Lock()
+	defer enginesMu.Unlock()
+	engines[scheme] = e
+}
+
+// IsURL reports whether a database is named by a URL, of a lock that several machines share.
+func IsURL(db string) bool { return schemeOf(db) != "" }
+
+func schemeOf(db string) string {
+	for _, s := range schemes {
+		if strings.HasPrefix(db, s+"://") {
+			return s
+		}
+	}
+	return ""
+}
+
+// engineOf is the engine for a database that is a URL.
+func engineOf(db string) (Engine, error) {
+	enginesMu.Lock()
+	defer enginesMu.Unlock()
+	if e := engines[schemeOf(db)]; e != nil {
+		return e, nil
+	}
+	return nil, ErrNoEngine
+}
+
+// resolveURL finds the names for a URL: those of the lock of this machine that is before it.
+func resolveURL(url string) (n Names, err error) {
+	e, err := engineOf(url)
+	if err != nil {
+		return n, err
+	}
+	shown, identity, err := e.Name(url)
+	if err != nil {
+		return n, err
+	}
+	dir, err := stateHome()
+	if err != nil {
+		return n, err
+	}
+	n.DB = shown
+	n.Notice = filepath.Join(dir, "."+fileName(identity)+noticeSuffix)
+	n.State = n.Notice + stateSuffix
+	return n, nil
+}
+
+// fileName is a name for a file that tells people what it is about, and is no other identity's.
+func fileName(identity string) string {
+	sum := fnv.New64a()
+	_, _ = sum.Write([]byte(identity))
+	readable := strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '.', r == '-', r == '_':
+			return r
+		}
+		return '-'
+	}, strings.Replace(identity, "://", "-", 1))
+	const most = 80
+	return fmt.Sprintf("%.*s-%016x", most, readable, sum.Sum64())
+}
+
+// stateHome is the directory for what is kept of the locks of engines on this machine: that of the
+// XDG Base Directory Specification, or one below the directory for temporary files where there is
+// no home. It is this user's alone.
+func stateHome() (string, error) {
+	base := os.Getenv("XDG_STATE_HOME")
+	if !filepath.IsAbs(base) {
+		base = ""
+		if home := os.Getenv("HOME"); filepath.IsAbs(home) {
+			base = filepath.Join(home, ".local", "state")
+		}
+	}
+	dir := filepath.Join(base, "dblock")
+	if base == "" {
+		dir = filepath.Join(os.TempDir(), fmt.Sprintf("dblock-%d", os.Getuid()))
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return "", err
+	}
+	if st, ok := info.Sys().(*syscall.Stat_t); !info.IsDir() || ok && int(st.Uid) != os.Geteuid() {
+		return "", &fs.PathError{Op: "use", Path: dir, Err: fs.ErrPermission}
+	}
+	return dir, nil
+}
+
+const (
+	// engineTime is how long an engine may take to answer one who does not wait.
+	engineTime = 10 * time.Second
+	// lookTime is how long it may take to tell who holds a lock.
+	lookTime = 5 * time.Second
+)
+
+// ask gets the engine's lock, for one who has this machine's.
+func (a *attempt) ask(ctx context.Context, patience *queue.Patience) (EngineHold, error) {
+	e, err := engineOf(a.url)
+	if err != nil {
+		return nil, err
+	}
+	// A server that does not answer is a wait, too.
+	limited := patience.Limit(ctx)
+	if patience.None {
+		var stop context.CancelFunc
+		limited, stop = context.WithTimeout(ctx, engineTime)
+		defer stop()
+	}
+	h, err := e.Acquire(limited, EngineRequest{
+		URL: a.url, Mode: a.opts.Mode, NoWait: patience.None, TTL: a.opts.TTL, Grace: a.opts.Grace, Holder: a.self(),
+	})
+	if errors.Is(err, ErrHeld) || err != nil && limited.Err() == context.DeadlineExceeded && ctx.Err() == nil {
+		var failed *EngineError
+		if !errors.As(err, &failed) {
+			err = queue.ErrBusy
+		}
+	}
+	return h, err
+}
+
+// inspectURL finds out who holds the lock of an engine: what the engine tells, and of a holder on this
+// machine what is to be seen here.
+func inspectURL(url string, n Names, opts Options) (*Report, error) {
+	local, err := inspect(n, opts)
+	if err != nil {
+		return nil, err
+	}
+	e, err := engineOf(url)
+	if err != nil {
+		return nil, err
+	}
+	ctx, stop := context.WithTimeout(context.Background(), lookTime)
+	defer stop()
+	r, err := e.Inspect(ctx, url)
+	if err != nil {
+		return nil, err
+	}
+	here := local.Holder != nil && local.State != StateStale
+	switch {
+	case here && r.State == StateFree:
+		local.Evidence = "it works, or ends, here, though the server has the lock no more: " + local.Evidence
+		return local, nil
+	case here && r.Holder != nil && r.Holder.PID == local.Holder.PID && r.Holder.Host == local.Holder.Host:
+		id, evidence := r.ID, r.Evidence
+		local.Waiters = append(local.Waiters, r.Waiters...)
+		r = local
+		r.ID, r.Evidence = id, evidence
+	default:
+		r.Names, r.KeptBy, r.table = n, -1, local.table
+		r.Waiters = append(r.Waiters, local.Waiters...)
+	}
+	r.WaitersKnown = true
+	return r, nil
+}

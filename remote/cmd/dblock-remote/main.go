@@ -1,0 +1,15 @@
+// Command dblock-remote is dblock with the engines of package remote: it takes locks that
+// several machines share. dblock goes on as dblock-remote where a database is a URL.
+package main
+
+import (
+	"github.com/dblock-dev/dblock/internal/program"
+
+	_ "github.com/dblock-dev/dblock/remote/etcd"
+	_ "github.com/dblock-dev/dblock/remote/postgres"
+)
+
+// version may be set by the linker, as that of dblock.
+var version string
+
+func main() { program.Main(version) }
