@@ -30,6 +30,7 @@ type Command struct {
 
 	explicit bool         // the command stood behind "--"
 	outcome  lock.Outcome // how it has ended
+	mourned  bool         // it was said that the lock was lost
 }
 
 // Behind adds what stood behind the first "--". If a command had begun before it,

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/dblock-dev/dblock/internal/cli"
 	"github.com/dblock-dev/dblock/internal/portable"
+	"github.com/dblock-dev/dblock/internal/say"
 	"github.com/dblock-dev/dblock/lock"
 	"github.com/dblock-dev/dblock/run"
 	"github.com/dblock-dev/dblock/run/holdertest"
@@ -52,6 +54,29 @@ func TestCommandUnderAnyHolder(t *testing.T) {
 		}
 		require.Equal(t, c.calls, calls, "%q", c.argv)
 	}
+}
+
+// unseen is a hold that is lost at the very end of the command: whoever attends to it has gone.
+type unseen struct{ *holdertest.Memory }
+
+func (unseen) Lost() <-chan struct{} { return nil }
+
+func TestLossAtTheEndIsToldOf(t *testing.T) {
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	screen := say.Stderr
+	say.Stderr = say.To(int(w.Fd()))
+	defer func() { say.Stderr = screen }()
+	h := unseen{holdertest.NewMemory("attend")}
+	sh, err := exec.LookPath("sleep")
+	require.NoError(t, err)
+	cmd := &run.Command{Argv: []string{"sleep", "0.1"}, OnLost: "warn", Orphan: "term"}
+	require.ErrorIs(t, run.Under(cmd, h, sh, signals.Listen(0)), lock.ErrLost)
+	require.True(t, say.Stderr.Flush(10*time.Second))
+	require.NoError(t, w.Close())
+	said, err := io.ReadAll(r)
+	require.NoError(t, err)
+	require.Regexp(t, `^dblock: the lock .* was lost: .*; the command had ended\n$`, string(said))
 }
 
 func TestMemoryConforms(t *testing.T) {

@@ -39,7 +39,10 @@ func (c *Command) reportRest(rest []tree.Process) {
 }
 
 // lost says that the lock was lost, and what becomes of the command for that.
-func (c *Command) lost(err error, then string) { c.Tell("%s; %s", Loss(err), then) }
+func (c *Command) lost(err error, then string) {
+	c.mourned = true
+	c.Tell("%s; %s", Loss(err), then)
+}
 
 // Loss says that the lock was lost, and to whom.
 func Loss(err error) string {

@@ -34,17 +34,20 @@ func (c *Command) Run(k *kong.Context, sigs *signals.Listener) error {
 	if err != nil {
 		return err
 	}
+	return c.under(l, path, sigs)
+}
+
+// under runs the command under a lock that was acquired, and ends the hold.
+func (c *Command) under(l Holder, path string, sigs *signals.Listener) error {
 	grants := l.Grants()
 	result := c.supervise(l, path, environment(grants), sigs)
 	c.noteOutcome(result)
-	// The attendant has told of a loss, unless there was nothing yet to attend to.
-	told := l.Err() != nil && !errors.Is(result, lock.ErrLost)
-	err = l.Release()
+	err := l.Release()
 	c.tellOfSlow(grants)
 	switch {
 	case errors.Is(err, lock.ErrLost):
 		switch {
-		case told:
+		case c.mourned:
 		case errors.Is(result, lock.ErrLost):
 			c.lost(err, c.named()+" was not run")
 		default:
