@@ -6,11 +6,11 @@
 # __dblock_flags COMMAND sets flags to the names of its flags.
 __dblock_flags() {
 	case $1 in
-	run) flags='-h --help --version -d --db --lock-file -w --wait -n --nonblock --max-retries --retry-delay -E --conflict-exit-code -s --shared -x --exclusive --priority -p --process --info --no-history --stale-timeout --stale --on-lost --kill-after --time-limit --on-time-limit --orphan --slow -o --close -c --command -q --quiet -v --verbose' ;;
+	run) flags='-h --help --version -d --db --lock-file -w --wait -n --nonblock --max-retries --retry-delay -E --conflict-exit-code -s --shared -x --exclusive --priority -p --process --info --ttl --no-history --stale-timeout --stale --on-lost --kill-after --time-limit --on-time-limit --orphan --slow -o --close -c --command -q --quiet -v --verbose' ;;
 	status) flags='-h --help -d --db --lock-file --stale-timeout --stale -v --verbose --json -q --quiet --exit-code --force -y --yes --id --if-stale --kill-after --watch --until-free -w --wait -E --conflict-exit-code' ;;
 	force) flags='-h --help -d --db --lock-file --stale-timeout --stale -y --yes --id --if-stale --kill-after --no-history -q --quiet' ;;
 	log) flags='-h --help -d --db --lock-file -n --number --since -f --follow --json' ;;
-	hold) flags='-h --help -d --db --lock-file -w --wait -n --nonblock --max-retries --retry-delay -E --conflict-exit-code -s --shared -x --exclusive --priority -p --process --info --no-history --stale-timeout --stale --on-lost --kill-after --time-limit --on-time-limit --for -q --quiet -v --verbose' ;;
+	hold) flags='-h --help -d --db --lock-file -w --wait -n --nonblock --max-retries --retry-delay -E --conflict-exit-code -s --shared -x --exclusive --priority -p --process --info --ttl --no-history --stale-timeout --stale --on-lost --kill-after --time-limit --on-time-limit --for -q --quiet -v --verbose' ;;
 	release) flags='-h --help -d --db --lock-file -q --quiet' ;;
 	session) flags='-h --help -d --db --lock-file -w --wait --priority -p --process --info --no-history --time-limit --on-time-limit --kill-after --stale-timeout --stale' ;;
 	ls) flags='-h --help --stale-timeout --stale -a --all -x --one-file-system --json -q --quiet --exit-code' ;;
@@ -29,7 +29,7 @@ __dblock_takes() {
 	run)
 		case $2 in
 		-d | --db | --lock-file) takes='file' ;;
-		-w | --wait | --timeout | --max-retries | --retry-delay | -E | --conflict-exit-code | -p | --process | --info | --stale-timeout | --kill-after | --time-limit | --slow | -c | --command) takes='text' ;;
+		-w | --wait | --timeout | --max-retries | --retry-delay | -E | --conflict-exit-code | -p | --process | --info | --ttl | --stale-timeout | --kill-after | --time-limit | --slow | -c | --command) takes='text' ;;
 		--priority) takes='words low normal high' ;;
 		--stale) takes='words dead age' ;;
 		--on-lost | --on-time-limit) takes='words term kill warn' ;;
@@ -59,7 +59,7 @@ __dblock_takes() {
 	hold)
 		case $2 in
 		-d | --db | --lock-file) takes='file' ;;
-		-w | --wait | --max-retries | --retry-delay | -E | --conflict-exit-code | -p | --process | --info | --stale-timeout | --kill-after | --time-limit | --for) takes='text' ;;
+		-w | --wait | --max-retries | --retry-delay | -E | --conflict-exit-code | -p | --process | --info | --ttl | --stale-timeout | --kill-after | --time-limit | --for) takes='text' ;;
 		--priority) takes='words low normal high' ;;
 		--stale) takes='words dead age' ;;
 		--on-lost | --on-time-limit) takes='words term kill warn' ;;

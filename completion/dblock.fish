@@ -8,7 +8,7 @@ function __dblock_takes
             switch $argv[2]
                 case -d --db --lock-file
                     echo file
-                case -w --wait --timeout --max-retries --retry-delay -E --conflict-exit-code -p --process --info --stale-timeout --kill-after --time-limit --slow -c --command
+                case -w --wait --timeout --max-retries --retry-delay -E --conflict-exit-code -p --process --info --ttl --stale-timeout --kill-after --time-limit --slow -c --command
                     echo text
                 case --priority
                     echo words low normal high
@@ -48,7 +48,7 @@ function __dblock_takes
             switch $argv[2]
                 case -d --db --lock-file
                     echo file
-                case -w --wait --max-retries --retry-delay -E --conflict-exit-code -p --process --info --stale-timeout --kill-after --time-limit --for
+                case -w --wait --max-retries --retry-delay -E --conflict-exit-code -p --process --info --ttl --stale-timeout --kill-after --time-limit --for
                     echo text
                 case --priority
                     echo words low normal high
@@ -257,6 +257,7 @@ complete -c dblock -n '__dblock_is run' -s x -l exclusive -d 'Hold the lock alon
 complete -c dblock -n '__dblock_is run' -l priority -x -a 'low normal high' -d 'Who goes first of those who wait: low, normal or high (normal)'
 complete -c dblock -n '__dblock_is run' -s p -l process -x -d 'The label that others see (dblock)'
 complete -c dblock -n '__dblock_is run' -l info -x -d 'What others are to know, in the lock file: a reason, a ticket, an address'
+complete -c dblock -n '__dblock_is run' -l ttl -x -d 'How long etcd keeps the lock of a machine that does not answer (15s)'
 complete -c dblock -n '__dblock_is run' -l no-history -d 'Do not add to the history of the lock'
 complete -c dblock -n '__dblock_is run' -l stale-timeout -x -d 'The age from which a foreign lock may count as abandoned (30s)'
 complete -c dblock -n '__dblock_is run' -l stale -x -a 'dead age' -d 'When it counts as abandoned: \'dead\': when its process has ended; \'age\': whenever it is older than that (dead)'
@@ -323,6 +324,7 @@ complete -c dblock -n '__dblock_is hold' -s x -l exclusive -d 'Hold the lock alo
 complete -c dblock -n '__dblock_is hold' -l priority -x -a 'low normal high' -d 'Who goes first of those who wait: low, normal or high (normal)'
 complete -c dblock -n '__dblock_is hold' -s p -l process -x -d 'The label that others see (dblock)'
 complete -c dblock -n '__dblock_is hold' -l info -x -d 'What others are to know, in the lock file: a reason, a ticket, an address'
+complete -c dblock -n '__dblock_is hold' -l ttl -x -d 'How long etcd keeps the lock of a machine that does not answer (15s)'
 complete -c dblock -n '__dblock_is hold' -l no-history -d 'Do not add to the history of the lock'
 complete -c dblock -n '__dblock_is hold' -l stale-timeout -x -d 'The age from which a foreign lock may count as abandoned (30s)'
 complete -c dblock -n '__dblock_is hold' -l stale -x -a 'dead age' -d 'When it counts as abandoned: \'dead\': when its process has ended; \'age\': whenever it is older than that (dead)'

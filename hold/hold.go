@@ -67,6 +67,7 @@ func (c *Command) Run(k *kong.Context, sigs *signals.Listener) error {
 	if err != nil {
 		return err
 	}
+	opts.Grace = c.OnLost.Grace(c.KillAfter)
 	if c.ConflictExitCode == 0 {
 		return cli.Usage("0 cannot be the exit code when the lock was not acquired: the script would go on without it", "`eval ... || exit 0` ends the script")
 	}

@@ -247,7 +247,7 @@ func (k *keeper) timeIsUp() <-chan time.Time {
 
 // endLate does what --on-time-limit says.
 func (k *keeper) endLate() (kill <-chan time.Time) {
-	text := fmt.Sprintf("%s has been held for %s, as long as it may", term.Path(k.holder.Grants()[0].Names.Notice), term.Ago(time.Duration(k.c.TimeLimit)))
+	text := fmt.Sprintf("%s has been held for %s, as long as it may", term.Path(k.holder.Grants()[0].Names.Shown()), term.Ago(time.Duration(k.c.TimeLimit)))
 	if k.c.OnTimeLimit != "warn" {
 		k.late = text
 		k.state.set(wasLate, text)

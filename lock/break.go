@@ -84,10 +84,19 @@ func Break(ctx context.Context, db string, opts BreakOptions) (*Broken, error) {
 	if opts.KillAfter <= 0 {
 		opts.KillAfter = DefaultKillAfter
 	}
+	if n.shared() {
+		return breakURL(ctx, db, n, opts)
+	}
 	r, err := inspect(n, o)
 	if err != nil {
 		return nil, err
 	}
+	return r.breakBy(ctx, db, opts)
+}
+
+// breakBy breaks the lock that was found.
+func (r *Report) breakBy(ctx context.Context, db string, opts BreakOptions) (*Broken, error) {
+	n := r.Names
 	switch {
 	case r.State == StateInvalid && r.seen == nil:
 		return nil, &fs.PathError{Op: "remove", Path: n.Notice, Err: ErrNotRegular}
@@ -101,9 +110,9 @@ func Break(ctx context.Context, db string, opts BreakOptions) (*Broken, error) {
 		return nil, &HeldError{Path: n.Notice, Report: r}
 	}
 	b := &Broken{Report: r}
-	err = r.breakUp(ctx, opts, b)
+	err := r.breakUp(ctx, opts, b)
 	if err == nil && b.Removed && !b.Restored {
-		r.recordBroken(history.Forced, &o)
+		r.recordBroken(history.Forced, &opts.Options)
 	}
 	b.Kept = err == nil && b.Removed && !b.Restored && r.kept(ctx)
 	if err == nil && (b.Kept || b.Restored || r.seen == nil && !b.Removed) {

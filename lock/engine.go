@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/dblock-dev/dblock/history"
 	"github.com/dblock-dev/dblock/lock/internal/queue"
 )
 
@@ -117,8 +118,8 @@ func schemeOf(db string) string {
 	return ""
 }
 
-// engineOf is the engine for a database that is a URL.
-func engineOf(db string) (Engine, error) {
+// EngineFor is the engine for a database that is a URL; ErrNoEngine if there is none in this program.
+func EngineFor(db string) (Engine, error) {
 	enginesMu.Lock()
 	defer enginesMu.Unlock()
 	if e := engines[schemeOf(db)]; e != nil {
@@ -129,7 +130,7 @@ func engineOf(db string) (Engine, error) {
 
 // resolveURL finds the names for a URL: those of the lock of this machine that is before it.
 func resolveURL(url string) (n Names, err error) {
-	e, err := engineOf(url)
+	e, err := EngineFor(url)
 	if err != nil {
 		return n, err
 	}
@@ -199,7 +200,7 @@ const (
 
 // ask gets the engine's lock, for one who has this machine's.
 func (a *attempt) ask(ctx context.Context, patience *queue.Patience) (EngineHold, error) {
-	e, err := engineOf(a.url)
+	e, err := EngineFor(a.url)
 	if err != nil {
 		return nil, err
 	}
@@ -211,7 +212,7 @@ func (a *attempt) ask(ctx context.Context, patience *queue.Patience) (EngineHold
 		defer stop()
 	}
 	h, err := e.Acquire(limited, EngineRequest{
-		URL: a.url, Mode: a.opts.Mode, NoWait: patience.None, TTL: a.opts.TTL, Grace: a.opts.Grace, Holder: a.self(),
+		URL: a.url, Mode: a.opts.Mode, NoWait: patience.None, TTL: a.opts.TTL, Grace: max(0, a.opts.Grace), Holder: a.self(),
 	})
 	if errors.Is(err, ErrHeld) || err != nil && limited.Err() == context.DeadlineExceeded && ctx.Err() == nil {
 		var failed *EngineError
@@ -229,7 +230,7 @@ func inspectURL(url string, n Names, opts Options) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	e, err := engineOf(url)
+	e, err := EngineFor(url)
 	if err != nil {
 		return nil, err
 	}
@@ -255,4 +256,33 @@ func inspectURL(url string, n Names, opts Options) (*Report, error) {
 	}
 	r.WaitersKnown = true
 	return r, nil
+}
+
+// breakURL breaks the lock of an engine. A holder on this machine is ended as any other; elsewhere the
+// engine takes the lock away, and who had it ends its command.
+func breakURL(ctx context.Context, url string, n Names, opts BreakOptions) (*Broken, error) {
+	e, err := EngineFor(url)
+	if err != nil {
+		return nil, err
+	}
+	r, err := inspectURL(url, n, opts.Options)
+	switch {
+	case err != nil:
+		return nil, err
+	case r.seen != nil:
+		if opts.ID != "" && opts.ID == r.ID {
+			opts.ID = identity(r.seen) // the engine's id is what people saw
+		}
+		r.ID = identity(r.seen)
+		return r.breakBy(ctx, url, opts)
+	case !r.Locked():
+		return &Broken{Report: r}, nil
+	case r.ID == "" || !r.mayBreak(opts):
+		return nil, &HeldError{Path: n.Shown(), Report: r}
+	}
+	err = e.Break(ctx, url, r.ID)
+	if err == nil {
+		r.recordBroken(history.Forced, &opts.Options)
+	}
+	return &Broken{Report: r, Removed: err == nil}, err
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/dblock-dev/dblock/internal/cli"
@@ -26,6 +27,7 @@ type Asking struct {
 	Priority         cli.Priority `default:"normal" placeholder:"CLASS" help:"Who goes first of those who wait: low, normal or high (${default})."`
 	Process          string       `short:"p" default:"dblock" placeholder:"LABEL" help:"The label that others see (${default})."`
 	Info             string       `placeholder:"TEXT" help:"What others are to know, in the lock file: a reason, a ticket, an address."`
+	TTL              cli.Duration `name:"ttl" placeholder:"D" help:"How long etcd keeps the lock of a machine that does not answer (15s)."`
 	NoHistory        bool         `help:"Do not add to the history of the lock."`
 	cli.Foreign
 
@@ -56,6 +58,10 @@ func (a *Asking) Request(v *cli.Voice, given func(string) bool) (lock.Options, e
 	o := a.Options(a.Foreign)
 	o.Process, o.Info, o.NoHistory = a.Process, a.Info, a.NoHistory
 	o.Priority = lock.Priority(a.Priority)
+	if err := a.fits(); err != nil {
+		return o, err
+	}
+	o.TTL = time.Duration(a.TTL)
 	o.RetryDelay = time.Duration(a.RetryDelay)
 	if a.Shared && !given("exclusive") {
 		o.Mode = lock.Shared
@@ -70,6 +76,19 @@ func (a *Asking) Request(v *cli.Voice, given func(string) bool) (lock.Options, e
 		a.longer = "wait for it with -w 60"
 	}
 	return o, nil
+}
+
+// fits refuses what the place of a lock cannot do.
+func (a *Asking) fits() error {
+	for _, db := range append([]string{a.DB}, a.More...) {
+		switch url := lock.IsURL(db); {
+		case url && lock.Priority(a.Priority) != lock.Normal:
+			return cli.Usage("a server knows no priorities among those who wait for its lock", "leave out --priority")
+		case a.TTL != 0 && !strings.HasPrefix(db, "etcd"):
+			return cli.Usage("--ttl is for locks in etcd", "elsewhere a lock ends with whoever holds it")
+		}
+	}
+	return nil
 }
 
 func (a *Asking) patience(given func(string) bool) time.Duration {
@@ -140,7 +159,7 @@ func announce(v cli.Voice, l Holder) {
 			v.Tell("warning: flock does not work in %s; other dblocks are kept out by the lock file alone", g.Names.State)
 		}
 		if v.Verbose {
-			v.Tell("acquired %s at %s, after %s (token %d)", g.Names.Notice, time.Now().Format("15:04:05"), g.Waited.Round(time.Microsecond), g.Holder.Token)
+			v.Tell("acquired %s at %s, after %s (token %d)", g.Names.Shown(), time.Now().Format("15:04:05"), g.Waited.Round(time.Microsecond), g.Holder.Token)
 		}
 	}
 }

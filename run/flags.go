@@ -57,6 +57,7 @@ func (c *Command) options(k *kong.Context) (lock.Options, error) {
 		return o, err
 	}
 	o.Outcome = func() lock.Outcome { return c.outcome }
+	o.Grace = c.OnLost.Grace(c.KillAfter)
 	switch {
 	case c.Command != "" && len(c.Argv) > 0:
 		return o, cli.Usage("both --command and a command are given", "give one of them")

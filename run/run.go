@@ -75,7 +75,7 @@ func (c *Command) tellOfSlow(grants []lock.Grant) {
 		if e := history.Find(g.Names.State, g.Holder.Token, os.Getpid()); e != nil {
 			whom = cli.Blockers(": ", e)
 		}
-		c.Tell("waited %[2]s for %[1]s%[3]s", term.Path(g.Names.Notice), term.Ago(g.Waited), whom)
+		c.Tell("waited %[2]s for %[1]s%[3]s", term.Path(g.Names.Shown()), term.Ago(g.Waited), whom)
 	}
 }
 

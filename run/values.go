@@ -58,6 +58,15 @@ func (o *OnLost) UnmarshalText(text []byte) error {
 	return cli.Choose(o, text)
 }
 
+// Grace is how long a command may go on, by that, when it has been told of the loss; less than 0:
+// not at all.
+func (o OnLost) Grace(killAfter cli.Duration) time.Duration {
+	if o == "kill" || killAfter <= 0 {
+		return -1
+	}
+	return time.Duration(killAfter)
+}
+
 // Values are those that it accepts.
 func (OnLost) Values() []string { return []string{"term", "kill", "warn"} }
 

@@ -178,7 +178,7 @@ func (w *waiting) show() {
 	}
 	s := situationOf(r, os.Getpid())
 	if !w.live {
-		line := fmt.Sprintf("dblock: waiting for %s, %s", term.Path(r.Names.Notice), s)
+		line := fmt.Sprintf("dblock: waiting for %s, %s", term.Path(r.Names.Shown()), s)
 		if waited := time.Since(w.start); waited > reminding {
 			line += fmt.Sprintf(" (waiting for %s)", term.Ago(waited))
 		}
@@ -192,7 +192,7 @@ func (w *waiting) show() {
 		return
 	}
 	waited := term.Ago(time.Since(w.start).Truncate(refresh / 10))
-	fmt.Fprintf(say.Stderr, "\r%s\x1b[K", s.line(waited, term.Path(r.Names.Notice), term.Width(os.Stderr)-1))
+	fmt.Fprintf(say.Stderr, "\r%s\x1b[K", s.line(waited, term.Path(r.Names.Shown()), term.Width(os.Stderr)-1))
 	w.shown = true
 	w.timer.Reset(refresh)
 }

@@ -15,7 +15,7 @@ func Ask(d cli.Database, r *lock.Report) (text string, err error) {
 	if r.Alien() {
 		return "", &cli.ConflictError{
 			Code: cli.ExitCannotCreate, Err: lock.ErrNotLockFile,
-			Text: term.Path(r.Names.Notice) + " is no lock: " + r.Evidence,
+			Text: term.Path(r.Names.Shown()) + " is no lock: " + r.Evidence,
 			Hint: "move it away, or name another lock file with --lock-file",
 		}
 	}

@@ -52,7 +52,7 @@ func (c *Command) follow() error {
 	case errors.Is(err, errLate) && isFree(last):
 		err = nil
 	case errors.Is(err, errLate):
-		err = c.conflict(run.NotFree(c.Database, &lock.HeldError{Path: last.Names.Notice, Report: last, Waited: time.Since(start)}))
+		err = c.conflict(run.NotFree(c.Database, &lock.HeldError{Path: last.Names.Shown(), Report: last, Waited: time.Since(start)}))
 	case err != nil:
 		return err
 	}

@@ -67,7 +67,7 @@ func (f *Force) Run(k *kong.Context) error {
 		return nil
 	}
 	fmt.Println(s.head("⚠️ ", yellow, "Database lock forcibly removed"))
-	fmt.Println("Lock file: " + term.Path(b.Report.Names.Notice))
+	fmt.Println(placed(b.Report.Names))
 	if r := b.Report; r.Holder != nil {
 		fmt.Println(whose(r))
 	}
@@ -81,6 +81,14 @@ func (f *Force) Run(k *kong.Context) error {
 		fmt.Printf("The process that it named was not shown to have the lock, and was left alone: pid %d\n", b.Spared)
 	}
 	return nil
+}
+
+// placed says where a lock is.
+func placed(n lock.Names) string {
+	if n.Shown() != n.Notice {
+		return "Lock: " + term.Path(n.Shown())
+	}
+	return "Lock file: " + term.Path(n.Notice)
 }
 
 // whose says whose lock was removed.
@@ -301,9 +309,9 @@ func (f *Force) outOfReach(r *lock.Report) error {
 		uid = ws[0].Process.UID
 	}
 	e := &cli.ConflictError{Code: cli.ExitDenied, Err: fs.ErrPermission}
-	e.Text = fmt.Sprintf("%s is %s: you may not remove the lock file", term.Path(r.Names.Notice), held)
+	e.Text = fmt.Sprintf("%s is %s: you may not remove the lock file", term.Path(r.Names.Shown()), held)
 	if uid >= 0 && uid != os.Geteuid() {
-		e.Text = fmt.Sprintf("%s is %s, which belongs to user %s: you may neither end it nor remove the lock file", term.Path(r.Names.Notice), held, cli.UserName(uid))
+		e.Text = fmt.Sprintf("%s is %s, which belongs to user %s: you may neither end it nor remove the lock file", term.Path(r.Names.Shown()), held, cli.UserName(uid))
 	}
 	owner, whom := r.KeptBy, "root"
 	if owner < 0 {
@@ -330,7 +338,7 @@ func (f *Force) keptBy(r *lock.Report, err error) error {
 	owner := cli.UserName(r.KeptBy)
 	return &cli.ConflictError{
 		Code: cli.ExitDenied, Err: err,
-		Text: fmt.Sprintf("%s belongs to user %s, and in a sticky directory only that user, root and the owner of the directory can remove it", term.Path(r.Names.Notice), owner),
+		Text: fmt.Sprintf("%s belongs to user %s, and in a sticky directory only that user, root and the owner of the directory can remove it", term.Path(r.Names.Shown()), owner),
 		Hint: fmt.Sprintf("ask one of them: dblock force %s", f.Selector()),
 	}
 }

@@ -108,7 +108,7 @@ func (p *page) text() string {
 	p.stopped = stoppedOf(r)
 	p.out.WriteString(headline(r, p.style) + "\n")
 	if r.State == lock.StateFree && p.facts == nil && len(r.Stopped) == 0 && r.Barred == nil {
-		p.out.WriteString("Lock file: " + term.Path(r.Names.Notice) + "\n")
+		p.out.WriteString(placed(r.Names) + "\n")
 		p.out.WriteString(p.last(""))
 		return p.out.String()
 	}
@@ -128,7 +128,8 @@ func (p *page) text() string {
 	if p.facts != nil {
 		p.openers()
 	}
-	p.line("Lock file", "%s", term.Path(r.Names.Notice))
+	name, path, _ := strings.Cut(placed(r.Names), ": ")
+	p.line(name, "%s", path)
 	p.out.WriteString(p.last("  "))
 	return p.out.String()
 }

@@ -35,12 +35,30 @@ func (d *Database) Check(fromFlag func(string) bool) error {
 	}
 	if d.DB == "" && d.LockFile == "" {
 		d.DB, d.LockFile = os.Getenv(lock.EnvDB), os.Getenv(lock.EnvLockFile)
+		if lock.IsURL(d.DB) {
+			d.LockFile = "" // it follows from the URL
+		}
 	}
 	if d.DB == "" && d.LockFile == "" || slices.Contains(d.More, "") {
 		return Usage("no database is named", "name it with -d PATH, or set DBLOCK_DB")
 	}
 	if len(d.More) > 0 && d.LockFile != "" {
 		return Usage("--lock-file is about one database, and several are named", "leave it out, or name one database")
+	}
+	for _, db := range append([]string{d.DB}, d.More...) {
+		if !lock.IsURL(db) {
+			continue
+		}
+		if d.LockFile != "" {
+			return Usage("--lock-file is about a file, and a server is named", "leave it out")
+		}
+		if _, err := lock.EngineFor(db); err != nil {
+			return &ConflictError{
+				Code: ExitLost, Err: err,
+				Text: "a lock on a server needs dblock-remote, which is not installed",
+				Hint: "it belongs beside dblock; install.sh installs both",
+			}
+		}
 	}
 	return nil
 }

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/dblock-dev/dblock/lock"
 )
 
 // Selector is how to name this lock on another command line, in whatever directory: one
@@ -15,10 +17,26 @@ func (d Database) Selector() string {
 	if d.LockFile != "" {
 		flag, path = "--lock-file ", d.LockFile
 	}
+	if lock.IsURL(path) {
+		return flag + Quote(Shown(path))
+	}
 	if abs, err := filepath.Abs(path); err == nil {
 		path = abs
 	}
 	return flag + Quote(path)
+}
+
+// Shown is what people may see of a database's name: of a URL no password.
+func Shown(db string) string {
+	if !lock.IsURL(db) {
+		return db
+	}
+	n, err := lock.Resolve(db, "")
+	if err != nil {
+		scheme, _, _ := strings.Cut(db, "://")
+		return scheme + "://..."
+	}
+	return n.DB
 }
 
 // Quote writes an argument as a shell reads it, without anything that could command a

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dblock-dev/dblock/internal/cli"
+	"github.com/dblock-dev/dblock/lock"
 	"github.com/dblock-dev/dblock/run"
 )
 
@@ -21,6 +22,9 @@ func companion(args []string) error {
 	if len(args) == 2 && slices.Contains(helps, args[0]) && companionName(args[1]) {
 		args = []string{args[1], "--help"}
 	}
+	if err := remote(args); err != nil {
+		return err
+	}
 	if len(args) == 0 || !companionName(args[0]) {
 		return nil
 	}
@@ -31,8 +35,50 @@ func companion(args []string) error {
 		}
 		return nil
 	}
-	err := syscall.Exec(path, append([]string{path}, args[1:]...), os.Environ())
+	return become(path, append([]string{path}, args[1:]...))
+}
+
+// become goes on as another program, or says why not.
+func become(path string, argv []string) error {
+	err := syscall.Exec(path, argv, os.Environ())
 	return &run.StartError{Code: cli.ExitNotExecutable, Command: path, Err: err}
+}
+
+// remote goes on as dblock-remote, which is this program with all engines, if a lock on a server may
+// be meant and it is there. What it is asked for besides it does as this one.
+func remote(args []string) error {
+	if !distant(args) {
+		return nil
+	}
+	if _, err := lock.EngineFor("postgres://"); err == nil {
+		return nil // this is it
+	}
+	path := find("dblock-remote")
+	if path == "" {
+		return nil
+	}
+	return become(path, append([]string{"dblock"}, args...))
+}
+
+// distant reports whether a URL is among the arguments before the command, or in the variables
+// that may name a database. A session cannot know what it will be asked for.
+func distant(args []string) bool {
+	if len(args) > 0 && args[0] == "session" || lock.IsURL(os.Getenv("DBLOCK_DB")) || lock.IsURL(os.Getenv(lock.EnvDB)) {
+		return true
+	}
+	for _, arg := range args {
+		if arg == "--" {
+			break
+		}
+		// The value of a flag may be an argument of its own, or stand behind its letter or "=".
+		if at := strings.Index(arg, "://"); at > 0 {
+			start := strings.LastIndexAny(arg[:at], "=-")
+			if lock.IsURL(arg[start+1:]) || start == 0 && at > 2 && lock.IsURL(strings.TrimLeft(arg, "-")[1:]) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // companionName reports whether a word can be a companion's name, and is no subcommand's.

@@ -78,6 +78,7 @@ func report(err error) int {
 		usage    *cli.UsageError
 		conflict *cli.ConflictError
 		start    *run.StartError
+		engine   *lock.EngineError
 		lost     *lock.LostError
 		path     *fs.PathError
 	)
@@ -92,6 +93,8 @@ func report(err error) int {
 		return tell(cli.ExitUsage, err.Error(), "name the lock file with --lock-file")
 	case errors.As(err, &conflict):
 		return conflict.Tell(tell)
+	case errors.As(err, &engine):
+		return tell(unreached(engine), engine.Error(), engine.Hint)
 	case errors.As(err, &lost):
 		return cli.ExitLost // told when it happened
 	case errors.As(err, &start):
@@ -109,6 +112,17 @@ func report(err error) int {
 		return tell(cli.ExitCannotCreate, err.Error(), "")
 	}
 	return tell(cli.ExitFault, err.Error(), "this is a fault in dblock; please report it")
+}
+
+// unreached is the exit code for an engine that could not be asked.
+func unreached(e *lock.EngineError) int {
+	switch {
+	case e.Misuse:
+		return cli.ExitUsage
+	case e.Denied:
+		return cli.ExitDenied
+	}
+	return cli.ExitLost
 }
 
 func tell(code int, problem, hint string) int {
