@@ -11,7 +11,7 @@ base_url=${DBLOCK_BASE_URL:-https://github.com/dblock-dev/dblock/releases/downlo
 
 # All that is ever installed: in PREFIX/bin, and below PREFIX/share. What a build or a
 # release does not have is left out.
-programs='dblock dblock-stats dblock-top'
+programs='dblock dblock-stats dblock-top dblock-remote'
 shared='man/man1/dblock.1
 man/man5/dblock-protocol.5
 man/man7/dblock-session.7
@@ -189,9 +189,13 @@ build_stage() {
 	mkdir -- "$stage"
 	build
 	mv -- "$work/dblock" "$stage/dblock"
-	for name in $programs; do
-		[ "$name" = dblock ] || compile "-s -w" "$stage/$name" "./cmd/$name"
+	for name in dblock-stats dblock-top; do
+		compile "-s -w" "$stage/$name" "./cmd/$name"
 	done
+	# The engines for locks on servers are a module of their own.
+	if [ -d remote ]; then
+		(cd remote && compile "-s -w" "$stage/dblock-remote" ./cmd/dblock-remote)
+	fi
 	sh packaging/share.sh "$stage"
 }
 

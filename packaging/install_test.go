@@ -40,7 +40,7 @@ const (
 
 // What there is in an archive.
 var (
-	programs = []string{"dblock", "dblock-stats", "dblock-top"}
+	programs = []string{"dblock", "dblock-stats", "dblock-top", "dblock-remote"}
 	shared   = []string{
 		"man/man1/dblock.1", "man/man5/dblock-protocol.5", "man/man7/dblock-session.7",
 		"bash-completion/completions/dblock", "zsh/site-functions/_dblock", "fish/vendor_completions.d/dblock.fish",
@@ -550,10 +550,12 @@ func TestInstallKnowsAllFiles(t *testing.T) {
 		return strings.Fields(string(m[1]))
 	}
 	want := []string{"dblock"}
-	companions, err := filepath.Glob("../cmd/*")
-	require.NoError(t, err)
-	for _, c := range companions {
-		want = append(want, filepath.Base(c))
+	for _, dir := range []string{"../cmd/*", "../remote/cmd/*"} {
+		companions, err := filepath.Glob(dir)
+		require.NoError(t, err)
+		for _, c := range companions {
+			want = append(want, filepath.Base(c))
+		}
 	}
 	require.Equal(t, want, have("programs"))
 	require.Equal(t, want, programs)

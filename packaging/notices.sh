@@ -8,7 +8,7 @@ set -eu
 cd -- "$(dirname -- "$0")/.."
 
 cat <<'END'
-The programs dblock, dblock-stats and dblock-top contain parts of what follows, each
+The programs dblock, dblock-stats, dblock-top and dblock-remote contain parts of what follows, each
 under its license. dblock itself is under the license in LICENSE.
 END
 
@@ -19,15 +19,23 @@ entry() {
 }
 
 # The modules of one license text together, which is the same for all of Go's.
-go list -deps -f '{{with .Module}}{{if not .Main}}{{.Path}} {{.Dir}}{{end}}{{end}}' . ./cmd/... |
-	sort -u | {
+modules='{{with .Module}}{{if not .Main}}{{.Path}} {{.Dir}}{{end}}{{end}}'
+{
+	go list -deps -f "$modules" . ./cmd/...
+	(cd remote && go list -deps -f "$modules" ./cmd/...) | grep -v '^github.com/dblock-dev/dblock '
+} | sort -u | {
 	go_names=Go go_file=
 	while read -r module dir; do
 		for file in "$dir/LICENSE" "$dir/LICENSE.txt" "$dir/COPYING"; do
 			[ -f "$file" ] && break
 		done
 		case $module in
-		golang.org/x/*) go_names="$go_names, $module" go_file=$file ;;
+		golang.org/x/*)
+			case "$go_names," in
+			*" $module,"*) ;; # in another version
+			*) go_names="$go_names, $module" go_file=$file ;;
+			esac
+			;;
 		*) entry "$module" "$file" ;;
 		esac
 	done
