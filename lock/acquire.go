@@ -108,6 +108,34 @@ func (a *attempt) inspect() (*Report, error) {
 	return inspect(a.names, a.opts)
 }
 
+// ask gets the engine's lock, for one who has this machine's.
+func (a *attempt) ask(ctx context.Context, patience *queue.Patience) (EngineHold, error) {
+	e, err := EngineFor(a.url)
+	if err != nil {
+		return nil, err
+	}
+	// A server that does not answer is a wait, too.
+	limited := patience.Limit(ctx)
+	if patience.None {
+		var stop context.CancelFunc
+		limited, stop = context.WithTimeout(ctx, engineTime)
+		defer stop()
+	}
+	h, err := e.Acquire(limited, EngineRequest{
+		URL: a.url, Mode: a.opts.Mode, NoWait: patience.None, TTL: a.opts.TTL, Grace: max(0, a.opts.Grace), Holder: a.self(),
+	})
+	if errors.Is(err, ErrHeld) || err != nil && limited.Err() == context.DeadlineExceeded && ctx.Err() == nil {
+		var failed *EngineError
+		if !errors.As(err, &failed) {
+			err = queue.ErrBusy
+		}
+	}
+	return h, err
+}
+
+// engineTime is how long an engine may take to answer one who does not wait.
+const engineTime = 10 * time.Second
+
 // lean finds an enclosing dblock that holds this lock now. Then there is nothing
 // to take, and taking it could only be a deadlock.
 func (a *attempt) lean() (hold, error) {

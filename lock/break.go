@@ -94,6 +94,40 @@ func Break(ctx context.Context, db string, opts BreakOptions) (*Broken, error) {
 	return r.breakBy(ctx, db, opts)
 }
 
+// breakURL breaks the lock of an engine. A holder on this machine is ended as any other; elsewhere the
+// engine takes the lock away, and who had it ends its command.
+func breakURL(ctx context.Context, url string, n Names, opts BreakOptions) (*Broken, error) {
+	e, err := EngineFor(url)
+	if err != nil {
+		return nil, err
+	}
+	r, err := inspectURL(url, n, opts.Options)
+	switch {
+	case err != nil:
+		return nil, err
+	case r.seen != nil:
+		if opts.ID != "" && opts.ID == r.ID {
+			opts.ID = identity(r.seen) // the engine's id is what people saw
+		}
+		r.ID = identity(r.seen)
+		return r.breakBy(ctx, url, opts)
+	case !r.Locked():
+		return &Broken{Report: r}, nil
+	case r.ID == "" || !r.mayBreak(opts):
+		return nil, &HeldError{Path: n.Shown(), Report: r}
+	}
+	ctx, stop := context.WithTimeout(ctx, breakTime)
+	defer stop()
+	err = e.Break(ctx, url, r.ID)
+	if err == nil {
+		r.recordBroken(history.Forced, &opts.Options)
+	}
+	return &Broken{Report: r, Removed: err == nil}, err
+}
+
+// breakTime is how long it may take until a holder elsewhere has let go.
+const breakTime = 30 * time.Second
+
 // breakBy breaks the lock that was found.
 func (r *Report) breakBy(ctx context.Context, db string, opts BreakOptions) (*Broken, error) {
 	n := r.Names

@@ -47,12 +47,12 @@ package lock
 //	watch.go        Watch: a lock's reports, one for each change
 //	survey.go       Survey: all locks below a directory
 //	inspect.go      Inspect: who holds a lock, and who waits
-//	engine.go       locks that several machines share: what an engine is, and asking one
 //	environment.go  what a command is told of the hold that it runs under
 //	names.go        the files of a lock: from a database's path to the lock file's
 //	real_linux.go   the real path of a directory
 //	real_other.go
 //	real.go
+//	engine.go       locks that several machines share: what an engine is, and their URLs
 //	errors.go       the errors
 //	options.go      Options, Mode, Priority
 //	doc.go

@@ -12,9 +12,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-
-	"github.com/dblock-dev/dblock/history"
-	"github.com/dblock-dev/dblock/lock/internal/queue"
 )
 
 // An engine's lock is behind one of this machine's. Who asks for it queues here first, in the
@@ -189,100 +186,4 @@ func stateHome() (string, error) {
 		return "", &fs.PathError{Op: "use", Path: dir, Err: fs.ErrPermission}
 	}
 	return dir, nil
-}
-
-const (
-	// engineTime is how long an engine may take to answer one who does not wait.
-	engineTime = 10 * time.Second
-	// lookTime is how long it may take to tell who holds a lock.
-	lookTime = 5 * time.Second
-)
-
-// ask gets the engine's lock, for one who has this machine's.
-func (a *attempt) ask(ctx context.Context, patience *queue.Patience) (EngineHold, error) {
-	e, err := EngineFor(a.url)
-	if err != nil {
-		return nil, err
-	}
-	// A server that does not answer is a wait, too.
-	limited := patience.Limit(ctx)
-	if patience.None {
-		var stop context.CancelFunc
-		limited, stop = context.WithTimeout(ctx, engineTime)
-		defer stop()
-	}
-	h, err := e.Acquire(limited, EngineRequest{
-		URL: a.url, Mode: a.opts.Mode, NoWait: patience.None, TTL: a.opts.TTL, Grace: max(0, a.opts.Grace), Holder: a.self(),
-	})
-	if errors.Is(err, ErrHeld) || err != nil && limited.Err() == context.DeadlineExceeded && ctx.Err() == nil {
-		var failed *EngineError
-		if !errors.As(err, &failed) {
-			err = queue.ErrBusy
-		}
-	}
-	return h, err
-}
-
-// inspectURL finds out who holds the lock of an engine: what the engine tells, and of a holder on this
-// machine what is to be seen here.
-func inspectURL(url string, n Names, opts Options) (*Report, error) {
-	local, err := inspect(n, opts)
-	if err != nil {
-		return nil, err
-	}
-	e, err := EngineFor(url)
-	if err != nil {
-		return nil, err
-	}
-	ctx, stop := context.WithTimeout(context.Background(), lookTime)
-	defer stop()
-	r, err := e.Inspect(ctx, url)
-	if err != nil {
-		return nil, err
-	}
-	here := local.Holder != nil && local.State != StateStale
-	switch {
-	case here && r.State == StateFree:
-		local.Evidence = "it works, or ends, here, though the server has the lock no more: " + local.Evidence
-		return local, nil
-	case here && r.Holder != nil && r.Holder.PID == local.Holder.PID && r.Holder.Host == local.Holder.Host:
-		id, evidence := r.ID, r.Evidence
-		local.Waiters = append(local.Waiters, r.Waiters...)
-		r = local
-		r.ID, r.Evidence = id, evidence
-	default:
-		r.Names, r.KeptBy, r.table = n, -1, local.table
-		r.Waiters = append(r.Waiters, local.Waiters...)
-	}
-	r.WaitersKnown = true
-	return r, nil
-}
-
-// breakURL breaks the lock of an engine. A holder on this machine is ended as any other; elsewhere the
-// engine takes the lock away, and who had it ends its command.
-func breakURL(ctx context.Context, url string, n Names, opts BreakOptions) (*Broken, error) {
-	e, err := EngineFor(url)
-	if err != nil {
-		return nil, err
-	}
-	r, err := inspectURL(url, n, opts.Options)
-	switch {
-	case err != nil:
-		return nil, err
-	case r.seen != nil:
-		if opts.ID != "" && opts.ID == r.ID {
-			opts.ID = identity(r.seen) // the engine's id is what people saw
-		}
-		r.ID = identity(r.seen)
-		return r.breakBy(ctx, url, opts)
-	case !r.Locked():
-		return &Broken{Report: r}, nil
-	case r.ID == "" || !r.mayBreak(opts):
-		return nil, &HeldError{Path: n.Shown(), Report: r}
-	}
-	err = e.Break(ctx, url, r.ID)
-	if err == nil {
-		r.recordBroken(history.Forced, &opts.Options)
-	}
-	return &Broken{Report: r, Removed: err == nil}, err
 }

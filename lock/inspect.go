@@ -1,6 +1,7 @@
 package lock
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -168,6 +169,44 @@ func Inspect(db string, opts Options) (*Report, error) {
 	}
 	return r, err
 }
+
+// inspectURL finds out who holds the lock of an engine: what the engine tells, and of a holder on this
+// machine what is to be seen here.
+func inspectURL(url string, n Names, opts Options) (*Report, error) {
+	local, err := inspect(n, opts)
+	if err != nil {
+		return nil, err
+	}
+	e, err := EngineFor(url)
+	if err != nil {
+		return nil, err
+	}
+	ctx, stop := context.WithTimeout(context.Background(), lookTime)
+	defer stop()
+	r, err := e.Inspect(ctx, url)
+	if err != nil {
+		return nil, err
+	}
+	here := local.Holder != nil && local.State != StateStale
+	switch {
+	case here && r.State == StateFree:
+		local.Evidence = "it works, or ends, here, though the server has the lock no more: " + local.Evidence
+		return local, nil
+	case here && r.Holder != nil && r.Holder.PID == local.Holder.PID && r.Holder.Host == local.Holder.Host:
+		id, evidence := r.ID, r.Evidence
+		local.Waiters = append(local.Waiters, r.Waiters...)
+		r = local
+		r.ID, r.Evidence = id, evidence
+	default:
+		r.Names, r.KeptBy, r.table = n, -1, local.table
+		r.Waiters = append(r.Waiters, local.Waiters...)
+	}
+	r.WaitersKnown = true
+	return r, nil
+}
+
+// lookTime is how long a server may take to tell who holds a lock.
+const lookTime = 5 * time.Second
 
 func inspect(n Names, opts Options) (*Report, error) { return inspectBy(proc.AllLocks, n, opts) }
 

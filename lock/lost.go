@@ -18,7 +18,8 @@ func (h *held) examine(missing func() error) {
 		if h.keeper.idle() {
 			return
 		}
-		if err := h.engineLost(); err != nil { // check: engine-lost
+		err := h.engineLost()
+		if err != nil { // check: engine-lost
 			h.keeper.lose(err.Error(), nil)
 			return
 		}
