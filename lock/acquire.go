@@ -93,6 +93,9 @@ func (a *attempt) explain(ctx context.Context, err error) error {
 	}
 	if errors.Is(err, queue.ErrBusy) || errors.Is(err, context.DeadlineExceeded) {
 		waited := time.Since(a.start) // to look who it is takes a while, too
+		if a.opts.Wait == NoWait {
+			waited = 0
+		}
 		report, _ := inspect(a.names, a.opts)
 		return &HeldError{Path: a.names.Notice, Report: report, Waited: waited}
 	}
