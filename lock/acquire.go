@@ -94,6 +94,9 @@ func (a *attempt) explain(ctx context.Context, err error) error {
 	}
 	if errors.Is(err, queue.ErrBusy) || errors.Is(err, context.DeadlineExceeded) {
 		waited := time.Since(a.start) // to look who it is takes a while, too
+		if a.opts.Wait == NoWait {
+			waited = 0
+		}
 		report, _ := a.inspect()
 		return &HeldError{Path: a.names.Shown(), Report: report, Waited: waited}
 	}

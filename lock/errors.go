@@ -41,7 +41,7 @@ var (
 type HeldError struct {
 	Path   string        // the lock file
 	Report *Report       // what was found when the wait ended; may be nil
-	Waited time.Duration // how long Acquire waited
+	Waited time.Duration // how long Acquire waited; 0 if it was not to wait
 }
 
 func (e *HeldError) Error() string {

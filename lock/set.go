@@ -74,7 +74,7 @@ func (s *Set) Acquire(ctx context.Context) error {
 			continue
 		}
 		var held *HeldError
-		if errors.As(err, &held) {
+		if errors.As(err, &held) && opts.Wait != NoWait {
 			held.Waited = time.Since(begin)
 		}
 		for _, acquired := range s.locks[:i] {

@@ -114,6 +114,7 @@ func TestReleaseDismissesWhatAKilledKeeperHasLeft(t *testing.T) {
 		ps -o pid= --ppid $other | wc -l`))
 	require.NoError(t, reader.Wait())
 	require.Equal(t, "69\n0\n1\n", r.stdout, r.stderr)
+	require.Zero(t, execute(t, dir, "-d", "y.db", "--", "true").code(), "the other one ends with the shell")
 	require.Empty(t, litter(t, dir))
 }
 
