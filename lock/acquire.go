@@ -97,7 +97,11 @@ func (a *attempt) explain(ctx context.Context, err error) error {
 		if a.opts.Wait == NoWait {
 			waited = 0
 		}
-		report, _ := a.inspect()
+		report, silent := a.inspect()
+		var failed *EngineError
+		if errors.As(silent, &failed) {
+			return failed // it is not known that anybody has it
+		}
 		return &HeldError{Path: a.names.Shown(), Report: report, Waited: waited}
 	}
 	return err

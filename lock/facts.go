@@ -67,7 +67,7 @@ func (r *Report) facts(mapped bool) *Facts {
 			f.Deadlines[p.PID] = time.UnixMilli(ms)
 		}
 	}
-	if r.Names.DB == "" {
+	if r.Names.DB == "" || r.Names.shared() {
 		return f
 	}
 	for _, pid := range holders {

@@ -206,7 +206,7 @@ func inspectURL(url string, n Names, opts Options) (*Report, error) {
 }
 
 // lookTime is how long a server may take to tell who holds a lock.
-const lookTime = 5 * time.Second
+const lookTime = 3 * time.Second
 
 func inspect(n Names, opts Options) (*Report, error) { return inspectBy(proc.AllLocks, n, opts) }
 

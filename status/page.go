@@ -346,6 +346,9 @@ func (p *page) waiters() {
 // openers shows who works on the database without the lock.
 func (p *page) openers() {
 	r := p.report
+	if r.Names.Shown() != r.Names.Notice {
+		return // what a server has, others open by the server
+	}
 	for _, o := range p.facts.Openers {
 		s := cli.Name(o.Process)
 		if o.Process.UID >= 0 && o.Process.UID != os.Getuid() {

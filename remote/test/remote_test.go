@@ -1,8 +1,10 @@
 package test
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -56,7 +58,7 @@ func TestRun(t *testing.T) {
 			require.Equal(t, 1, m.run("status", "-q", "--exit-code", "-d", s.url).code)
 		}
 		w := background(t, two.command("-d", s.url, "-w", "60", "-p", "second", "--", "sh", "-c", "echo $DBLOCK_HOLD_TOKEN > token"))
-		await(t, "the waiter shows", func() bool { return strings.Contains(one.run("status", "-d", s.url).stdout, "second") })
+		await(t, "the waiter shows", func() bool { return strings.Contains(one.run("status", "-v", "-d", s.url).stdout, "second") })
 		one.letGo()
 		require.NoError(t, h.Wait())
 		require.NoError(t, w.Wait())
@@ -125,9 +127,26 @@ func TestHoldAndSession(t *testing.T) {
 		require.Zero(t, other.run("-n", "-d", s.url, "--", "true").code)
 
 		c = m.command("session")
-		c.Stdin = strings.NewReader(fmt.Sprintf(`{"id":1,"op":"acquire","db":%q}`+"\n"+`{"id":2,"op":"status","db":%[1]q}`+"\n", s.url))
-		r = finish(t, c)
-		require.Contains(t, r.stdout, `"id":1,"ok":true`, r.stderr)
+		in, err := c.StdinPipe()
+		require.NoError(t, err)
+		out, err := c.StdoutPipe()
+		require.NoError(t, err)
+		background(t, c)
+		lines := bufio.NewScanner(out)
+		require.True(t, lines.Scan(), "hello")
+		ops := []string{fmt.Sprintf(`"acquire","db":%q`, s.url), `"release"`}
+		for i, op := range ops {
+			var answer struct{ Hold int }
+			_ = json.Unmarshal(lines.Bytes(), &answer)
+			fmt.Fprintf(in, `{"id":%d,"hold":%d,"op":%s}`+"\n", i, answer.Hold, op)
+			require.True(t, lines.Scan())
+			require.Contains(t, lines.Text(), fmt.Sprintf(`"id":%d,"ok":true`, i))
+			code := 75
+			if i == 1 {
+				code = 0
+			}
+			require.Equal(t, code, other.run("-n", "-d", s.url, "--", "true").code)
+		}
 	})
 }
 
@@ -208,4 +227,34 @@ func TestLossEndsTheTree(t *testing.T) {
 		require.True(t, strings.HasSuffix(string(b), "old\nnew\n"), string(b))
 		require.Equal(t, 1, strings.Count(string(b), "new"))
 	})
+}
+
+// A server that takes the connection and says nothing is waited for no longer than for a lock, and
+// a signal ends that.
+func TestSilentServer(t *testing.T) {
+	for _, scheme := range []string{"postgres", "etcd"} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		defer l.Close()
+		url := fmt.Sprintf("%s://%s/x", scheme, l.Addr())
+		m := newMachine(t)
+		start := time.Now()
+		r := m.run("-d", url, "-w", "1", "--", "true")
+		require.Equal(t, 69, r.code, r.stderr)
+		require.NotContains(t, r.stderr, "is locked")
+		require.Less(t, time.Since(start), 12*time.Second)
+		c := background(t, m.command("-d", url, "-w", "60", "--", "true"))
+		await(t, "it waits", func() bool { return litter(m) > 0 })
+		require.NoError(t, c.Process.Signal(syscall.SIGTERM))
+		start = time.Now()
+		_ = c.Wait()
+		require.Equal(t, syscall.SIGTERM, c.ProcessState.Sys().(syscall.WaitStatus).Signal())
+		require.Less(t, time.Since(start), 4*time.Second)
+	}
+}
+
+// litter counts what is there of locks on a machine.
+func litter(m *machine) int {
+	all, _ := filepath.Glob(m.state + "/dblock/.*.d/*")
+	return len(all)
 }
