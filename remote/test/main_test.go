@@ -64,7 +64,8 @@ type server struct {
 	argv []string
 	as   *syscall.Credential
 	cmd  *exec.Cmd
-	is   func() bool // it answers
+	gone chan struct{} // closed when that has ended
+	is   func() bool   // it answers
 }
 
 // each runs a test with a server of each kind.
@@ -147,44 +148,55 @@ func etcd(t *testing.T) *server {
 
 func (s *server) start() {
 	s.t.Helper()
-	s.cmd = exec.Command(s.argv[0], s.argv[1:]...)
-	s.cmd.Dir = s.dir
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.as, Pdeathsig: syscall.SIGKILL}
 	log, err := os.OpenFile(s.dir+"/log", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	require.NoError(s.t, err)
-	s.cmd.Stdout, s.cmd.Stderr = log, log
-	require.NoError(s.t, s.cmd.Start())
-	log.Close()
-	cmd := s.cmd
-	s.t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
+	defer log.Close()
+	var gone chan struct{}
+	begin := func() {
+		s.cmd = exec.Command(s.argv[0], s.argv[1:]...)
+		s.cmd.Dir = s.dir
+		s.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.as}
+		s.cmd.Stdout, s.cmd.Stderr = log, log
+		require.NoError(s.t, s.cmd.Start())
+		cmd, ended := s.cmd, make(chan struct{})
+		s.gone, gone = ended, ended
+		go func() {
+			_ = cmd.Wait()
+			close(ended)
+		}()
+		s.t.Cleanup(func() {
+			_ = cmd.Process.Kill()
+			<-ended
+		})
+	}
+	begin()
+	await(s.t, "the server answers", func() bool {
+		select {
+		case <-gone:
+			begin() // what a killed one has left was still about
+		default:
+		}
+		return s.is()
 	})
-	await(s.t, "the server answers", s.is)
 }
 
 // kill kills it as a crash does.
 func (s *server) kill() {
 	s.t.Helper()
 	require.NoError(s.t, s.cmd.Process.Kill())
-	_ = s.cmd.Wait()
-	// The children of a killed postmaster end by themselves, each when it sees that.
-	if s.name == "postgres" {
-		pid := s.cmd.Process.Pid
-		await(s.t, "its processes have gone", func() bool {
-			out, _ := exec.Command("pgrep", "-f", s.dir+"/data").Output()
-			return strings.TrimSpace(strings.ReplaceAll(string(out), strconv.Itoa(pid), "")) == "" || true
-		})
-		_ = os.Remove(s.dir + "/data/postmaster.pid")
-	}
+	<-s.gone
 }
 
 // sql asks the server.
 func (s *server) sql(query string) string {
 	s.t.Helper()
-	out, err := exec.Command("psql", "-XAtq", "-h", "127.0.0.1", "-p", strconv.Itoa(s.port), "-U", "app", "postgres", "-c", query).CombinedOutput()
+	out, err := psql(s, query).CombinedOutput()
 	require.NoError(s.t, err, "%s", out)
 	return strings.TrimSpace(string(out))
+}
+
+func psql(s *server, query string) *exec.Cmd {
+	return exec.Command("psql", "-XAtq", "-h", "127.0.0.1", "-p", strconv.Itoa(s.port), "-U", "app", "postgres", "-c", query)
 }
 
 // machine is where a dblock runs.
