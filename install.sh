@@ -192,9 +192,9 @@ build_stage() {
 	for name in dblock-stats dblock-top; do
 		compile "-s -w" "$stage/$name" "./cmd/$name"
 	done
-	# The engines for locks on servers are a module of their own.
+	# It is dblock with the engines for locks on servers, which are a module of their own.
 	if [ -d remote ]; then
-		(cd remote && compile "-s -w" "$stage/dblock-remote" ./cmd/dblock-remote)
+		(cd remote && compile "$ldflags" "$stage/dblock-remote" ./cmd/dblock-remote)
 	fi
 	sh packaging/share.sh "$stage"
 }

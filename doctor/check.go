@@ -37,12 +37,13 @@ type visit struct {
 	kong    *kong.Context
 	version string
 
-	names   lock.Names   // of a directory alone only its own
-	dir     string       // of the lock
-	bare    bool         // no database is named: only the directory is looked at
-	report  *lock.Report // nil if there is none
-	facts   *lock.Facts  // nil if there are none
-	barrier error        // why there is no report
+	names   lock.Names    // of a directory alone only its own
+	dir     string        // of the lock
+	bare    bool          // no database is named: only the directory is looked at
+	report  *lock.Report  // nil if there is none
+	facts   *lock.Facts   // nil if there are none
+	barrier error         // why there is no report
+	took    time.Duration // to find that out
 
 	findings []Finding
 	hung     bool // the filesystem has not answered
@@ -104,6 +105,7 @@ func checks() []check {
 		{"filesystem", patience, true, (*visit).filesystem},
 		{"flock", 5 * patience, true, (*visit).probes}, // it starts processes, which a busy machine takes its time for
 		{"permissions", patience, true, (*visit).permissions},
+		{"server", patience, true, (*visit).server},
 		{"lock", patience, true, (*visit).lock},
 		{"openers", patience, true, (*visit).openers},
 		{"names", patience, true, (*visit).spelling},
@@ -153,6 +155,7 @@ func (v *visit) examine() {
 
 // inspect finds out about the lock, which several checks want to know.
 func (v *visit) inspect() {
+	begin := time.Now()
 	type inspected struct {
 		report *lock.Report
 		err    error
@@ -166,6 +169,7 @@ func (v *visit) inspect() {
 		v.findings = append(v.findings, v.silent("lock", patience))
 		return
 	}
+	v.took = time.Since(begin)
 	if v.report, v.barrier = r.report, r.err; v.report != nil {
 		v.facts, _ = within(patience, v.report.AllFacts)
 	}

@@ -69,10 +69,32 @@ func octal(m fs.FileMode) string {
 	return fmt.Sprintf("%04o", n)
 }
 
+// server finds out whether the server of a lock answers.
+func (v *visit) server() []Finding {
+	const why = "The lock is there: whoever cannot reach it cannot get it."
+	var unreached *lock.EngineError
+	switch {
+	case !lock.IsURL(v.names.DB):
+		return nil
+	case errors.As(v.barrier, &unreached):
+		do := unreached.Hint
+		if do == "" {
+			do = "see whether the URL is right, and whether the server runs and may be reached from here"
+		}
+		return []Finding{{"server", Problem, unreached.Err.Error(), why, do}}
+	case v.barrier != nil:
+		return nil
+	}
+	return []Finding{{"server", OK, fmt.Sprintf("it answers, in %s", v.took.Round(time.Millisecond)), why, ""}}
+}
+
 // lock says in which state the lock is, where that hinders.
 func (v *visit) lock() []Finding {
 	r := v.report
+	var unreached *lock.EngineError
 	switch {
+	case errors.As(v.barrier, &unreached):
+		return nil // said already
 	case r == nil && (v.bare || v.refused() || v.barrier == nil):
 		return nil
 	case r == nil:
@@ -228,7 +250,7 @@ const passing = ".new-"
 // spelling finds out whether the database has several names.
 func (v *visit) spelling() []Finding {
 	db := v.names.DB
-	if v.bare || db == "" {
+	if v.bare || db == "" || lock.IsURL(db) {
 		return nil
 	}
 	f := Finding{"names", OK, "the database has one name", "The lock is named after the database: two names are two locks.", ""}
@@ -296,7 +318,7 @@ func (v *visit) leftovers() []Finding {
 // others finds the locks of other tools.
 func (v *visit) others() (all []Finding) {
 	db := v.names.DB
-	if v.bare || db == "" {
+	if v.bare || db == "" || lock.IsURL(db) {
 		return nil
 	}
 	const why = "Who keeps to that lock does not see dblock's, and the other way round."

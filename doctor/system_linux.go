@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dblock-dev/dblock/internal/cli"
+	"github.com/dblock-dev/dblock/lock"
 )
 
 // mount is a line of the table of mounts.
@@ -150,7 +151,7 @@ func mountedAt(path string) bool {
 func (v *visit) openers() []Finding {
 	const why = "dblock keeps apart only those who take the lock. Who works on the database without it can meet a holder."
 	switch {
-	case v.report == nil || v.names.DB == "":
+	case v.report == nil || v.names.DB == "" || lock.IsURL(v.names.DB):
 		return nil
 	case !seesProcesses():
 		return fine("openers", "not known: there is no /proc")

@@ -174,6 +174,8 @@ func question(r *lock.Report, facts *lock.Facts, condemned []lock.Process, s sty
 		line("This is you", "the command that has the lock has started this dblock force")
 	}
 	switch n := len(condemned); {
+	case n == 0 && r.Names.Shown() != r.Names.Notice:
+		say("The server takes the lock away; the command is ended where it runs.")
 	case r.State == lock.StateForeign && n == 0:
 		say("Its lock file will be removed, but its process goes on.")
 	case n == 0:

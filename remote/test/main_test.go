@@ -32,15 +32,12 @@ func TestMain(m *testing.M) {
 	if err != nil {
 		panic(err)
 	}
-	binary = filepath.Join(dir, "dblock")
-	for _, build := range []*exec.Cmd{
-		exec.Command("sh", "../../install.sh", "--build", binary),
-		exec.Command("go", "build", "-o", dir, "../cmd/dblock-remote"),
-	} {
-		if out, err := build.CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "%s%v\n", out, err)
-			os.Exit(1)
-		}
+	binary = filepath.Join(dir, "bin", "dblock")
+	install := exec.Command("sh", "../../install.sh")
+	install.Env = append(os.Environ(), "PREFIX="+dir)
+	if out, err := install.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "%s%v\n", out, err)
+		os.Exit(1)
 	}
 	for _, kv := range os.Environ() {
 		name, _, _ := strings.Cut(kv, "=")
@@ -48,7 +45,7 @@ func TestMain(m *testing.M) {
 			os.Unsetenv(name)
 		}
 	}
-	os.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+	os.Setenv("PATH", filepath.Dir(binary)+string(os.PathListSeparator)+os.Getenv("PATH"))
 	code := m.Run()
 	os.RemoveAll(dir)
 	os.Exit(code)
