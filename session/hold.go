@@ -101,6 +101,9 @@ func (s *session) understand(r *request) (a asked, p *problem) {
 		}
 		o.Priority = lock.Priority(class)
 	}
+	if lock.IsURL(a.db) && o.Priority != lock.Normal {
+		return a, &problem{codeUsage, "a server knows no priorities among those who wait for its lock", `leave out "priority"`}
+	}
 	for f, to := range map[field]*string{fieldProcess: &o.Process, fieldInfo: &o.Info} {
 		if r.has(f) {
 			if *to, p = r.text(f); p != nil {

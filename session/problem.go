@@ -26,6 +26,7 @@ const (
 	codeOrphan       = "orphan"
 	codeUpgrade      = "upgrade"
 	codeName         = "name"
+	codeUnreachable  = "unreachable"
 	codeFault        = "fault"
 )
 
@@ -54,12 +55,17 @@ func usage(err error) *problem {
 // explain makes a problem of an error of package lock, as main does for a run.
 func explain(err error) *problem {
 	var (
-		dead *lock.DeadlockError
-		held *lock.HeldError
-		lost *lock.LostError
-		path *fs.PathError
+		dead   *lock.DeadlockError
+		held   *lock.HeldError
+		lost   *lock.LostError
+		path   *fs.PathError
+		engine *lock.EngineError
 	)
 	switch {
+	case errors.As(err, &engine):
+		return unreached(engine)
+	case errors.Is(err, lock.ErrNoEngine):
+		return &problem{codeUnreachable, "a lock on a server needs dblock-remote, which is not installed", "it belongs beside dblock; install.sh installs both"}
 	case errors.Is(err, context.Canceled):
 		return &problem{codeCancelled, "the wait was cancelled", ""}
 	case errors.As(err, &dead):
@@ -88,6 +94,18 @@ func explain(err error) *problem {
 		return &problem{codeCannotCreate, err.Error(), ""}
 	}
 	return &problem{codeFault, err.Error(), "this is a fault in dblock; please report it"}
+}
+
+// unreached is the problem with a server.
+func unreached(e *lock.EngineError) *problem {
+	code := codeUnreachable
+	switch {
+	case e.Misuse:
+		code = codeUsage
+	case e.Denied:
+		code = codePermission
+	}
+	return &problem{code, e.Error(), e.Hint}
 }
 
 func heldBy(held *lock.HeldError) *problem {

@@ -188,6 +188,9 @@ func (s *session) where(r *request) (db string, o lock.Options, p *problem) {
 	if db == "" && o.LockFile == "" {
 		return "", o, &problem{code: codeUsage, message: "no database is named", hint: `give "db", or start the session with -d PATH`}
 	}
+	if lock.IsURL(db) {
+		o.LockFile = ""
+	}
 	return db, o, s.judging(r, &o)
 }
 

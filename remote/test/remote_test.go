@@ -258,3 +258,29 @@ func litter(m *machine) int {
 	all, _ := filepath.Glob(m.state + "/dblock/.*.d/*")
 	return len(all)
 }
+
+// The clients ask by a session, which goes on as dblock-remote.
+func TestClients(t *testing.T) {
+	each(t, func(t *testing.T, s *server) {
+		m := newMachine(t)
+		h := newMachine(t)
+		py := m.command()
+		py.Path, py.Args = "/usr/bin/env", []string{"env", "python3", "-c", fmt.Sprintf(`
+import dblock, subprocess
+url = %q
+with dblock.lock(url, process="python") as hold:
+    print(hold.token > 0, subprocess.run(["dblock", "-n", "-d", url, "--", "true"]).returncode)
+print(subprocess.run(["dblock", "-n", "-d", url, "--", "true"]).returncode)
+try:
+    dblock.lock(url.replace(":%d", ":1"), timeout=1).acquire()
+except dblock.DblockError as e:
+    print(e.code)
+`, s.url, s.port)}
+		src, err := filepath.Abs("../../clients/python/src")
+		require.NoError(t, err)
+		py.Env = append(py.Env, "PYTHONPATH="+src)
+		r := finish(t, py)
+		require.Equal(t, "True 75\n0\nunreachable\n", r.stdout, r.stderr)
+		require.Zero(t, h.run("-n", "-d", s.url, "--", "true").code)
+	})
+}

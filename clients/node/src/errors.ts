@@ -36,7 +36,7 @@ export interface Problem {
 export class DblockError extends Error {
   /**
    * `held`, `lost`, `not-found`, `session` (the co-process ended), or what the session says:
-   * `usage`, `permission`, `cannot-create`, `orphan`, `upgrade`, `name`, `no-hold`, `cancelled`, `bad-line`, `fault`.
+   * `usage`, `permission`, `cannot-create`, `orphan`, `upgrade`, `name`, `no-hold`, `cancelled`, `bad-line`, `unreachable`, `fault`.
    */
   readonly code: string;
   /** What can be done, if something can. */

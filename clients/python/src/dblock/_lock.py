@@ -809,9 +809,15 @@ def _request(binary: Optional[str], request: Dict[str, Any]) -> Answer:
     return answer
 
 
+#: How names of locks on servers begin, which are no paths.
+_URLS = ("postgres://", "postgresql://", "etcd://", "etcds://")
+
+
 def _absolute(path: Path) -> str:
     """The path from the root. `..` is left to the kernel: behind a link it leads elsewhere."""
-    text = os.path.join(os.getcwd(), os.fspath(path))
+    text = os.fspath(path)
+    if not text.startswith(_URLS):
+        text = os.path.join(os.getcwd(), text)
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
