@@ -156,7 +156,7 @@ func (c *Command) sources(given func(string) bool) ([]source, error) {
 	named, err := c.Each()
 	var all []source
 	for _, one := range named {
-		all = append(all, source{name: cmp.Or(one.DB, one.LockFile), database: one.DB, lockFile: one.LockFile, names: one.Names})
+		all = append(all, source{name: cmp.Or(cli.Shown(one.DB), one.LockFile), database: one.DB, lockFile: one.LockFile, names: one.Names})
 	}
 	return all, err
 }

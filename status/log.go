@@ -108,7 +108,7 @@ func (l *Log) open() (all []chronicle, err error) {
 	for _, one := range named {
 		c := chronicle{reader: history.Open(one.Names.State)}
 		if len(l.More) > 0 {
-			c.name = one.DB
+			c.name = cli.Shown(one.DB)
 		}
 		all = append(all, c)
 	}

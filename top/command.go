@@ -183,7 +183,7 @@ func (c *Command) look(a *app) {
 			all = append(all, eyeOf(c.LockFile, c.Database))
 		case c.DB != "":
 			for _, db := range append([]string{c.DB}, c.More...) {
-				all = append(all, eyeOf(db, cli.Database{DB: db}))
+				all = append(all, eyeOf(cli.Shown(db), cli.Database{DB: db}))
 			}
 		}
 		for _, dir := range c.Dirs {

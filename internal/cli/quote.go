@@ -39,10 +39,61 @@ func Shown(db string) string {
 	return n.DB
 }
 
+// redact takes the password out of a URL, wherever that begins in an argument.
+func redact(s string) string {
+	at := strings.Index(s, "://")
+	if at < 0 {
+		return s
+	}
+	head, rest := s[:at+3], s[at+3:]
+	authority, path := rest, ""
+	if end := strings.IndexAny(rest, "/?#"); end >= 0 {
+		authority, path = rest[:end], rest[end:]
+	}
+	// A password may have a slash in it, though it should not: then the @ is behind it.
+	if last := strings.LastIndexByte(rest, '@'); last > len(authority) && strings.ContainsFunc(after(authority, ":"), notPort) {
+		authority, path = rest[:last], rest[last:]
+		authority, path = authority+"@", path[1:]
+	}
+	if user, host, ok := cutLast(authority, "@"); ok {
+		user, _, _ = strings.Cut(user, ":")
+		authority = user + "@" + host
+	}
+	for _, name := range []string{"password=", "sslpassword="} {
+		if from := strings.Index(path, name); from > 0 && (path[from-1] == '?' || path[from-1] == '&') {
+			_, after, more := strings.Cut(path[from+len(name):], "&")
+			path = path[:from] + name + "..."
+			if more {
+				path += "&" + after
+			}
+		}
+	}
+	return head + authority + path
+}
+
+func after(s, sep string) string {
+	_, rest, _ := strings.Cut(s, sep)
+	return rest
+}
+
+// notPort reports whether a character is in no list of hosts and ports by their numbers.
+func notPort(r rune) bool { return !strings.ContainsRune("0123456789.,:[]", r) }
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	at := strings.LastIndex(s, sep)
+	if at < 0 {
+		return s, "", false
+	}
+	return s[:at], s[at+len(sep):], true
+}
+
 // Quote writes an argument as a shell reads it, without anything that could command a
 // terminal. Control characters, invisible ones and bytes that are no text take the form $'...',
 // which bash, zsh, ksh and the newer POSIX shells know.
+//
+// What is shown may end in a mail or a log: in a URL the password is left out.
 func Quote(s string) string {
+	s = redact(s)
 	switch {
 	case s != "" && !strings.ContainsFunc(s, special):
 		return s

@@ -43,3 +43,25 @@ func TestSelector(t *testing.T) {
 	require.Equal(t, "-d '/a b/x.db'", Database{DB: "/a b/x.db"}.Selector())
 	require.Equal(t, "--lock-file /x.lock", Database{DB: "/x.db", LockFile: "/x.lock"}.Selector())
 }
+
+// What is shown of a URL has no password in it; what is none stays as it is.
+func TestQuoteLeavesPasswordsOut(t *testing.T) {
+	t.Parallel()
+	for given, want := range map[string]string{
+		"postgres://app:secret@db/shop":                         "postgres://app@db/shop",
+		"--db=postgres://app:secret@db/shop":                    "--db=postgres://app@db/shop",
+		"-dpostgres://app:se@cret@db/shop":                      "-dpostgres://app@db/shop",
+		"postgres://app:sec/ret@db/shop":                        "postgres://app@db/shop",
+		"postgres://db/shop?user=app&password=secret":           "'postgres://db/shop?user=app&password=...'",
+		"postgres://db/shop?password=secret&sslmode=require":    "'postgres://db/shop?password=...&sslmode=require'",
+		"mysql://root:secret@db":                                "mysql://root@db",
+		"https://example.org/a:b@c":                             "https://example.org/a:b@c",
+		"etcd://10.0.0.1:2379,10.0.0.2:2379/jobs/nightly":       "etcd://10.0.0.1:2379,10.0.0.2:2379/jobs/nightly",
+		"etcd://app:secret@10.0.0.1:2379,10.0.0.2:2379/nightly": "etcd://app@10.0.0.1:2379,10.0.0.2:2379/nightly",
+		"etcd://10.0.0.1:2379/jobs@home":                        "etcd://10.0.0.1:2379/jobs@home",
+		"a://b":                                                 "a://b",
+		"://":                                                   "://",
+	} {
+		require.Equal(t, want, Quote(given))
+	}
+}
