@@ -117,7 +117,7 @@ remote() {
 	beside=$(dirname "$(command -v dblock)")
 	[ ! -x "$beside/dblock-remote" ] || return 0
 	need go golang
-	(cd "$RECIPES/../remote" && CGO_ENABLED=0 go build -o "$beside/dblock-remote.$$" ./cmd/dblock-remote) >"$scratch/go" 2>&1 || {
+	(cd "$RECIPES/../remote" && CGO_ENABLED=0 go build -buildvcs=false -o "$beside/dblock-remote.$$" ./cmd/dblock-remote) >"$scratch/go" 2>&1 || {
 		tail -n 5 "$scratch/go"
 		[ "${CI-}" != true ] || fail "go build dblock-remote"
 		skip "go build dblock-remote failed"
