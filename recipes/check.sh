@@ -16,11 +16,13 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 export RECIPES WITHOUT=$work/without TOOLS=${RECIPES_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/dblock-recipes}
 # Nothing of whoever calls this reaches the recipes.
-for name in $(compgen -e DBLOCK_) MAKEFLAGS MAKELEVEL; do unset "$name"; done
+for name in $(compgen -e DBLOCK_) $(compgen -e PG) $(compgen -e ETCDCTL_) MAKEFLAGS MAKELEVEL; do unset "$name"; done
 
 mkdir -p "$work/bin" "$WITHOUT" "$TOOLS"
 if [ -n "${DBLOCK-}" ]; then
 	cp "$DBLOCK" "$work/bin/dblock"
+	remote=$(dirname "$DBLOCK")/dblock-remote
+	[ ! -x "$remote" ] || cp "$remote" "$work/bin/dblock-remote"
 else
 	sh "$RECIPES/../install.sh" --build "$work/bin/dblock" >"$work/build" 2>&1 || { cat "$work/build"; exit 1; }
 fi

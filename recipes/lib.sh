@@ -6,7 +6,9 @@ set -eu
 
 # Files of a check that are no part of the recipe.
 scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
+servers='' places=$scratch
+# shellcheck disable=SC2086
+trap '[ -z "$servers" ] || { kill -CONT $servers; kill -INT $servers; wait $servers; } 2>/dev/null || :; rm -rf $places' EXIT
 
 say() {
 	printf '%s\n' "$*"
@@ -108,6 +110,75 @@ go_tool() {
 		}
 	fi
 	PATH=$directory:$PATH
+}
+
+# remote puts dblock-remote beside dblock, which goes on as that where a database is a URL.
+remote() {
+	beside=$(dirname "$(command -v dblock)")
+	[ ! -x "$beside/dblock-remote" ] || return 0
+	need go golang
+	(cd "$RECIPES/../remote" && CGO_ENABLED=0 go build -buildvcs=false -o "$beside/dblock-remote.$$" ./cmd/dblock-remote) >"$scratch/go" 2>&1 || {
+		tail -n 5 "$scratch/go"
+		[ "${CI-}" != true ] || fail "go build dblock-remote"
+		skip "go build dblock-remote failed"
+	}
+	mv "$beside/dblock-remote.$$" "$beside/dblock-remote"
+}
+
+free_port() {
+	need python3 python3
+	python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
+
+# certificate DIRECTORY: server.crt, which is its own authority, and server.key, for localhost.
+certificate() {
+	need openssl openssl
+	openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1 \
+		-keyout "$1/server.key" -out "$1/server.crt" >"$scratch/openssl" 2>&1 || fail "openssl: $(cat "$scratch/openssl")"
+}
+
+# postgres_server: a PostgreSQL that ends with the check, with TLS on $pg_port of localhost, where the user app has the
+# password "secret", and a socket in $pg_place, where nobody needs one.
+postgres_server() {
+	for bin in /usr/lib/postgresql/*/bin /usr/local/pgsql/bin; do
+		[ ! -x "$bin/postgres" ] || pg_bin=$bin
+	done
+	[ -n "${pg_bin-}" ] || need postgres postgresql-15
+	pg_bin=${pg_bin:-$(dirname "$(command -v postgres)")} pg_place=$(mktemp -d) pg_port=$(free_port)
+	places="$places $pg_place"
+	certificate "$pg_place"
+	echo secret >"$pg_place/password"
+	# It refuses to be root.
+	as=
+	if [ "$(id -u)" = 0 ]; then
+		chown -R nobody "$pg_place"
+		as="setpriv --reuid nobody --regid nogroup --clear-groups"
+	fi
+	(
+		cd "$pg_place"
+		$as "$pg_bin/initdb" -D data -U app -N --auth-local=trust --auth-host=scram-sha-256 --pwfile=password >log 2>&1
+	) || fail "initdb: $(cat "$pg_place/log")"
+	(
+		cd "$pg_place"
+		exec $as "$pg_bin/postgres" -D data -p "$pg_port" -k "$pg_place" -c listen_addresses=127.0.0.1 -c fsync=off -c ssl=on \
+			-c ssl_cert_file="$pg_place/server.crt" -c ssl_key_file="$pg_place/server.key" >>log 2>&1
+	) &
+	servers="$servers $!"
+	until_true 30 psql -h "$pg_place" -p "$pg_port" -U app -d postgres -c 'SELECT 1'
+}
+
+# etcd_server [FLAG...]: an etcd that ends with the check, on $etcd_port of localhost.
+etcd_server() {
+	need etcd etcd-server
+	need etcdctl etcd-client
+	etcd_port=$(free_port) peer_port=$(free_port) etcd_place=$(mktemp -d)
+	places="$places $etcd_place"
+	scheme=http
+	case " $* " in *" --cert-file "*) scheme=https ;; esac
+	etcd --data-dir "$etcd_place/data" --listen-client-urls "$scheme://127.0.0.1:$etcd_port" --advertise-client-urls "$scheme://127.0.0.1:$etcd_port" \
+		--listen-peer-urls "http://127.0.0.1:$peer_port" --initial-advertise-peer-urls "http://127.0.0.1:$peer_port" \
+		--initial-cluster "default=http://127.0.0.1:$peer_port" "$@" >"$etcd_place/log" 2>&1 &
+	servers="$servers $!"
 }
 
 # as_root: some checks need mounts of their own, in a namespace that nobody else sees. Where the user is another one,
