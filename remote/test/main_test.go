@@ -92,12 +92,22 @@ func freePort(t *testing.T) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-const pgBin = "/usr/lib/postgresql/15/bin/"
+// pgBin is where the programs of PostgreSQL are that are in no PATH.
+func pgBin(t *testing.T) string {
+	t.Helper()
+	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
+	require.NoError(t, err)
+	if len(found) == 0 {
+		need(t, "postgres")
+		return ""
+	}
+	return filepath.Dir(found[len(found)-1]) + "/"
+}
 
 // postgres is a new cluster, of a user who is not root.
 func postgres(t *testing.T) *server {
 	t.Helper()
-	need(t, pgBin+"postgres")
+	bin := pgBin(t)
 	dir, err := os.MkdirTemp("", "dblock-pg")
 	require.NoError(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
@@ -110,15 +120,15 @@ func postgres(t *testing.T) *server {
 		s.as = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 		require.NoError(t, os.Chown(dir, uid, gid))
 	}
-	init := exec.Command(pgBin+"initdb", "-D", dir+"/data", "-U", "app", "-A", "trust", "-N", "--no-instructions")
+	init := exec.Command(bin+"initdb", "-D", dir+"/data", "-U", "app", "-A", "trust", "-N", "--no-instructions")
 	init.SysProcAttr = &syscall.SysProcAttr{Credential: s.as}
 	init.Dir = dir
 	out, err := init.CombinedOutput()
 	require.NoError(t, err, "%s", out)
-	s.argv = []string{pgBin + "postgres", "-D", dir + "/data", "-p", strconv.Itoa(s.port), "-k", dir, "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "max_connections=200"}
+	s.argv = []string{bin + "postgres", "-D", dir + "/data", "-p", strconv.Itoa(s.port), "-k", dir, "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "max_connections=200"}
 	s.url = fmt.Sprintf("postgres://app@127.0.0.1:%d/postgres", s.port)
 	s.is = func() bool {
-		return exec.Command(pgBin+"pg_isready", "-q", "-h", "127.0.0.1", "-p", strconv.Itoa(s.port)).Run() == nil
+		return exec.Command(bin+"pg_isready", "-q", "-h", "127.0.0.1", "-p", strconv.Itoa(s.port)).Run() == nil
 	}
 	s.start()
 	return s
