@@ -199,6 +199,9 @@ func inspectURL(url string, n Names, opts Options) (*Report, error) {
 		r.ID, r.Evidence = id, evidence
 	default:
 		r.Names, r.KeptBy, r.table = n, -1, local.table
+		if r.Holder != nil && r.Holder.Timestamp.IsZero() {
+			r.Holder.Timestamp = r.Holder.Acquired
+		}
 		r.Waiters = append(r.Waiters, local.Waiters...)
 	}
 	r.WaitersKnown = true

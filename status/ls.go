@@ -42,6 +42,9 @@ type listed struct {
 
 // Run lists the locks.
 func (l *List) Run() error {
+	if err := cli.NoURL(l.Dir); err != nil {
+		return err
+	}
 	abs, err := filepath.Abs(l.Dir)
 	if err != nil {
 		return err

@@ -45,7 +45,17 @@ func (d *Database) Check(fromFlag func(string) bool) error {
 	if len(d.More) > 0 && d.LockFile != "" {
 		return Usage("--lock-file is about one database, and several are named", "leave it out, or name one database")
 	}
+	if d.LockFile != "" {
+		if err := NoURL(d.LockFile); err != nil {
+			return err
+		}
+	}
 	for _, db := range append([]string{d.DB}, d.More...) {
+		if !lock.IsURL(db) {
+			if err := NoURL(db); err != nil {
+				return err
+			}
+		}
 		if !lock.IsURL(db) {
 			continue
 		}
@@ -61,6 +71,15 @@ func (d *Database) Check(fromFlag func(string) bool) error {
 		}
 	}
 	return nil
+}
+
+// NoURL refuses what looks like a URL where a path is meant.
+func NoURL(path string) error {
+	scheme, _, found := strings.Cut(path, "://")
+	if !found || scheme == "" || strings.Trim(strings.ToLower(scheme), "abcdefghijklmnopqrstuvwxyz0123456789+-.") != "" {
+		return nil
+	}
+	return Usage("nothing is to be found by "+scheme+"://", "a lock on a server is named by -d postgres://... or -d etcd://..., a file by its path")
 }
 
 // CheckOne is Check for commands that are about one lock.

@@ -39,12 +39,25 @@ func Shown(db string) string {
 	return n.DB
 }
 
-// redact takes the password out of a URL, wherever that begins in an argument.
-func redact(s string) string {
-	at := strings.Index(s, "://")
-	if at < 0 {
-		return s
+// Redact takes the passwords out of the URLs in a text.
+func Redact(text string) string {
+	var b strings.Builder
+	for {
+		at := strings.Index(text, "://")
+		if at < 0 {
+			return b.String() + text
+		}
+		end := len(text)
+		if n := strings.IndexFunc(text[at+3:], func(r rune) bool { return unicode.IsSpace(r) || strings.ContainsRune("'\"`", r) }); n >= 0 {
+			end = at + 3 + n
+		}
+		b.WriteString(redact(text[:end], at))
+		text = text[end:]
 	}
+}
+
+// redact takes the password out of a URL, whose :// is there.
+func redact(s string, at int) string {
 	head, rest := s[:at+3], s[at+3:]
 	authority, path := rest, ""
 	if end := strings.IndexAny(rest, "/?#"); end >= 0 {
@@ -52,20 +65,20 @@ func redact(s string) string {
 	}
 	// A password may have a slash in it, though it should not: then the @ is behind it.
 	if last := strings.LastIndexByte(rest, '@'); last > len(authority) && strings.ContainsFunc(after(authority, ":"), notPort) {
-		authority, path = rest[:last], rest[last:]
-		authority, path = authority+"@", path[1:]
+		authority, path = rest[:last+1], rest[last+1:]
 	}
 	if user, host, ok := cutLast(authority, "@"); ok {
 		user, _, _ = strings.Cut(user, ":")
 		authority = user + "@" + host
 	}
-	for _, name := range []string{"password=", "sslpassword="} {
-		if from := strings.Index(path, name); from > 0 && (path[from-1] == '?' || path[from-1] == '&') {
-			_, after, more := strings.Cut(path[from+len(name):], "&")
-			path = path[:from] + name + "..."
-			if more {
-				path += "&" + after
-			}
+	for _, name := range []string{"?password=", "&password=", "&sslpassword=", "?sslpassword="} {
+		before, value, found := strings.Cut(path, name)
+		if !found {
+			continue
+		}
+		path = before + name + "..."
+		if _, more, ok := strings.Cut(value, "&"); ok {
+			path += "&" + more
 		}
 	}
 	return head + authority + path
@@ -93,7 +106,7 @@ func cutLast(s, sep string) (before, after string, found bool) {
 //
 // What is shown may end in a mail or a log: in a URL the password is left out.
 func Quote(s string) string {
-	s = redact(s)
+	s = Redact(s)
 	switch {
 	case s != "" && !strings.ContainsFunc(s, special):
 		return s

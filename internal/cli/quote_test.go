@@ -64,4 +64,5 @@ func TestQuoteLeavesPasswordsOut(t *testing.T) {
 	} {
 		require.Equal(t, want, Quote(given))
 	}
+	require.Equal(t, "psql 'postgres://a@b/c' and etcd://d@e were not run", Redact("psql 'postgres://a:x@b/c' and etcd://d:y@e were not run"))
 }

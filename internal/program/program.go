@@ -126,6 +126,7 @@ func unreached(e *lock.EngineError) int {
 }
 
 func tell(code int, problem, hint string) int {
+	problem, hint = cli.Redact(problem), cli.Redact(hint)
 	fmt.Fprintf(say.Stderr, "dblock: %s\n", term.Path(problem))
 	if hint != "" {
 		fmt.Fprintf(say.Stderr, "hint: %s\n", term.Path(hint))
