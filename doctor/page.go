@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/dblock-dev/dblock/internal/cli"
 	"github.com/dblock-dev/dblock/internal/term"
 )
 
@@ -49,7 +50,7 @@ func (v *visit) page(s style, verbose bool) string {
 	wrap := func(begin, text, indent string) string { return term.Wrap(begin, text, indent, s.width) }
 	var b strings.Builder
 	// Where the path leads nowhere it is shown as it was given.
-	if db := cmp.Or(v.names.DB, v.DB); db != "" {
+	if db := cmp.Or(v.names.DB, cli.Shown(v.DB)); db != "" {
 		b.WriteString("Database: " + printable(db) + "\n")
 	}
 	if v.names.Notice != "" && !v.bare {

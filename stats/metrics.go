@@ -59,8 +59,10 @@ func (c *Command) metrics(sources []source) error {
 func measure(s *summarised) (m measured, err error) {
 	m = measured{database: s.name, counts: map[string]*summary.Counts{}}
 	if s.file == nil {
-		if m.database, err = filepath.Abs(s.name); err != nil {
-			return m, err
+		if !lock.IsURL(s.name) {
+			if m.database, err = filepath.Abs(s.name); err != nil {
+				return m, err
+			}
 		}
 		if m.report, err = lock.Inspect(s.database, lock.Options{LockFile: s.lockFile}); err != nil {
 			return m, err

@@ -1,10 +1,12 @@
 package cli
 
+import "github.com/dblock-dev/dblock/lock"
+
 // The exit codes of dblock's own, those of sysexits(3) and of shells. All others are the
 // command's. A script can rely on them.
 const (
 	ExitUsage         = 64  // wrong usage
-	ExitLost          = 69  // the lock was lost while the command ran
+	ExitLost          = 69  // the lock was lost while the command ran, or its server cannot be reached
 	ExitFault         = 70  // a fault in dblock
 	ExitCannotCreate  = 73  // the lock cannot be created
 	ExitConflict      = 75  // the lock was not acquired in time
@@ -13,3 +15,14 @@ const (
 	ExitNotExecutable = 126 // the command cannot be executed
 	ExitNotFound      = 127 // there is no such command
 )
+
+// ExitOf is the exit code for an engine that could not be asked.
+func ExitOf(e *lock.EngineError) int {
+	switch {
+	case e.Misuse:
+		return ExitUsage
+	case e.Denied:
+		return ExitDenied
+	}
+	return ExitLost
+}

@@ -53,6 +53,7 @@ func Code(err error) int {
 		death    *cli.SignalError
 		path     *fs.PathError
 		link     *os.LinkError
+		engine   *lock.EngineError
 	)
 	switch {
 	case err == nil:
@@ -68,6 +69,8 @@ func Code(err error) int {
 		return tell(cli.ExitUsage, err.Error(), "name the lock file with --lock-file")
 	case errors.As(err, &conflict):
 		return conflict.Tell(tell)
+	case errors.As(err, &engine):
+		return tell(cli.ExitOf(engine), engine.Error(), engine.Hint)
 	case errors.Is(err, fs.ErrPermission):
 		return tell(cli.ExitDenied, err.Error(), cli.WhyDenied(err))
 	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ENOTDIR):

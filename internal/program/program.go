@@ -94,7 +94,7 @@ func report(err error) int {
 	case errors.As(err, &conflict):
 		return conflict.Tell(tell)
 	case errors.As(err, &engine):
-		return tell(unreached(engine), engine.Error(), engine.Hint)
+		return tell(cli.ExitOf(engine), engine.Error(), engine.Hint)
 	case errors.As(err, &lost):
 		return cli.ExitLost // told when it happened
 	case errors.As(err, &start):
@@ -112,17 +112,6 @@ func report(err error) int {
 		return tell(cli.ExitCannotCreate, err.Error(), "")
 	}
 	return tell(cli.ExitFault, err.Error(), "this is a fault in dblock; please report it")
-}
-
-// unreached is the exit code for an engine that could not be asked.
-func unreached(e *lock.EngineError) int {
-	switch {
-	case e.Misuse:
-		return cli.ExitUsage
-	case e.Denied:
-		return cli.ExitDenied
-	}
-	return cli.ExitLost
 }
 
 func tell(code int, problem, hint string) int {
