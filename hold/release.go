@@ -161,13 +161,17 @@ func (r *Release) named() string {
 // end has a keeper release its lock, and waits until it has.
 func (r *Release) end(v variables) error {
 	path := v[lock.EnvLockFile]
+	name := path
+	if lock.IsURL(v[lock.EnvDB]) {
+		name = v[lock.EnvDB]
+	}
 	pid, err := strconv.Atoi(v[envPID])
 	if err != nil || pid <= 1 {
-		return r.lost(path, "no process keeps it")
+		return r.lost(path, name, "no process keeps it")
 	}
 	keeper, err := crew.Open(pid)
 	if err != nil {
-		return r.lost(path, fmt.Sprintf("its keeper, process %d, has ended before: it was released by then, or the keeper was killed", pid))
+		return r.lost(path, name, fmt.Sprintf("its keeper, process %d, has ended before: it was released by then, or the keeper was killed", pid))
 	}
 	defer keeper.Close()
 	// The handle comes first: what is seen afterwards is true of the process that it refers
@@ -177,14 +181,14 @@ func (r *Release) end(v variables) error {
 		defer f.Close()
 	}
 	if served := lock.KeptFor(pid); f != nil && read(text(f)).path != path || served != 0 && !above(served) || served == 0 && len(ancestors()) > 0 {
-		return r.lost(path, fmt.Sprintf("process %d does not keep it for this shell: it was released before, or its keeper was killed", pid))
+		return r.lost(path, name, fmt.Sprintf("process %d does not keep it for this shell: it was released before, or its keeper was killed", pid))
 	}
 	keeper.Send(releases)
 	keeper.Send(unix.SIGCONT)
 	if !ends(keeper, releaseWithin) {
 		return &cli.ConflictError{
 			Code: cli.ExitConflict, Quiet: r.Quiet,
-			Text: fmt.Sprintf("%s is not released: its keeper, process %d, does not answer", term.Path(path), pid),
+			Text: fmt.Sprintf("%s is not released: its keeper, process %d, does not answer", term.Path(name), pid),
 			Hint: fmt.Sprintf("`dblock force --lock-file %s` ends it, and this shell with it", cli.Quote(path)),
 		}
 	}
@@ -197,7 +201,7 @@ func (r *Release) end(v variables) error {
 	case n.word == wasLate:
 		return &cli.ConflictError{Code: cli.ExitTimeLimit, Quiet: r.Quiet, Text: n.text}
 	case n.word != wasReleased:
-		return r.lost(path, fmt.Sprintf("its keeper, process %d, was killed", pid))
+		return r.lost(path, name, fmt.Sprintf("its keeper, process %d, was killed", pid))
 	case n.text != "":
 		fmt.Fprintf(say.Stderr, "dblock: %s\n", n.text)
 	}
@@ -206,11 +210,11 @@ func (r *Release) end(v variables) error {
 
 // lost is the error of a hold that had ended before. If its keeper was killed somebody else keeps
 // the lock until the shell ends, or says, as now, that it knows.
-func (r *Release) lost(path, why string) error {
+func (r *Release) lost(path, name, why string) error {
 	dismiss(path)
 	return &cli.ConflictError{
 		Code: cli.ExitLost, Quiet: r.Quiet,
-		Text: fmt.Sprintf("%s was not held any more: %s", term.Path(path), why),
+		Text: fmt.Sprintf("%s was not held any more: %s", term.Path(name), why),
 	}
 }
 

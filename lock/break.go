@@ -118,11 +118,32 @@ func breakURL(ctx context.Context, url string, n Names, opts BreakOptions) (*Bro
 	}
 	ctx, stop := context.WithTimeout(ctx, breakTime)
 	defer stop()
-	err = e.Break(ctx, url, r.ID)
-	if err == nil {
-		r.recordBroken(history.Forced, &opts.Options)
+	if err := e.Break(ctx, url, r.ID); err != nil {
+		return &Broken{Report: r}, err
 	}
-	return &Broken{Report: r, Removed: err == nil}, err
+	r.recordBroken(history.Forced, &opts.Options)
+	b := &Broken{Report: r, Removed: true}
+	// Its command is being ended: nobody else is in before that.
+	begin := time.Now()
+	told := false
+	ends := waitUntil(ctx, breakTime, func() bool {
+		if !told && time.Since(begin) > time.Second {
+			told = true
+			opts.Tell(BreakWaiting, nil)
+		}
+		now, err := e.Inspect(ctx, url)
+		return err == nil && !now.sameHolder(r)
+	})
+	if !ends {
+		return b, &HeldError{Path: n.Shown(), Report: r}
+	}
+	return b, nil
+}
+
+// sameHolder reports whether two reports are of the same process, where one may know less of it.
+func (r *Report) sameHolder(s *Report) bool {
+	a, b := r.Holder, s.Holder
+	return a != nil && b != nil && a.PID == b.PID && a.Host == b.Host && (a.Acquired.IsZero() || b.Acquired.IsZero() || a.Acquired.Equal(b.Acquired))
 }
 
 // breakTime is how long it may take until a holder elsewhere has let go.

@@ -192,7 +192,7 @@ func inspectURL(url string, n Names, opts Options) (*Report, error) {
 	case here && r.State == StateFree:
 		local.Evidence = "it works, or ends, here, though the server has the lock no more: " + local.Evidence
 		return local, nil
-	case here && r.Holder != nil && r.Holder.PID == local.Holder.PID && r.Holder.Host == local.Holder.Host:
+	case here && r.State == StateHeld && r.Holder != nil && r.Holder.PID == local.Holder.PID && r.Holder.Host == local.Holder.Host:
 		id, evidence := r.ID, r.Evidence
 		local.Waiters = append(local.Waiters, r.Waiters...)
 		r = local

@@ -174,7 +174,8 @@ func (s *session) acquire(t *turn, r *request) *problem {
 	if err == nil && (w.cancelled || s.over) {
 		s.mu.Unlock()
 		_ = l.Release()
-		return explain(context.Canceled)
+		s.fail(r.id, explain(context.Canceled)) // while the end of the session waits for us
+		return nil
 	}
 	if err != nil {
 		if w.cancelled {

@@ -115,6 +115,8 @@ func (f *Force) progress(step lock.BreakStep, ps []lock.Process) {
 	case f.Quiet:
 	case step == lock.BreakLooking:
 		fmt.Fprintln(os.Stderr, "dblock: waiting to see whether its holder puts the lock file back")
+	case step == lock.BreakWaiting && len(ps) == 0:
+		fmt.Fprintln(os.Stderr, "dblock: waiting for its command to end, where that runs")
 	case step == lock.BreakWaiting:
 		fmt.Fprintf(os.Stderr, "dblock: waiting for %s to end; after %s it is killed\n", cli.NamesOf(ps), term.Ago(time.Duration(f.KillAfter)))
 	}
