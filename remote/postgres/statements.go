@@ -1,0 +1,61 @@
+package postgres
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/dblock-dev/dblock/lock"
+)
+
+// inLocks is the condition for rows of pg_locks that they are about a key, and granted.
+func inLocks(key int64) string {
+	return fmt.Sprintf("locktype = 'advisory' AND objsubid = 1 AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"+
+		" AND classid = %d AND objid = %d", uint32(uint64(key)>>32), uint32(uint64(key)))
+}
+
+// try gets an advisory lock, if that is possible at once.
+func try(key int64, mode lock.Mode) string {
+	if mode == lock.Shared {
+		return fmt.Sprintf("pg_try_advisory_lock_shared(%d)", key)
+	}
+	return fmt.Sprintf("pg_try_advisory_lock(%d)", key)
+}
+
+// unlock gives it back.
+func unlock(key int64, mode lock.Mode) string {
+	if mode == lock.Shared {
+		return fmt.Sprintf("pg_advisory_unlock_shared(%d)", key)
+	}
+	return fmt.Sprintf("pg_advisory_unlock(%d)", key)
+}
+
+// tryFirst is the statement of one who wants the key: the session's process, whether the server is a standby, whether
+// the key was got, and then youth.
+func (t *target) tryFirst(mode lock.Mode) string {
+	return "SELECT pid, standby, got, CASE WHEN got THEN " + youth() + " END FROM (SELECT pg_backend_pid() AS pid, pg_is_in_recovery() AS standby, " +
+		"CASE WHEN NOT pg_is_in_recovery() THEN " + try(t.key, mode) + " END AS got OFFSET 0) AS tried"
+}
+
+// trySecond is that of one who has the key, in the first session, and wants that of the aftermath: whether this is the server
+// that has the first session, and whether the key was got.
+func (t *target) trySecond(mode lock.Mode, first uint32) string {
+	return "SELECT pg_backend_pid(), same, CASE WHEN same THEN " + try(t.after, mode) + " END FROM (SELECT EXISTS (SELECT FROM pg_locks WHERE pid = " +
+		strconv.FormatUint(uint64(first), 10) + " AND " + inLocks(t.key) + ") AS same OFFSET 0) AS looked"
+}
+
+// beat is what a holder asks: the session's process, whether the server is a standby, and whether the key is held.
+func beat(key int64) string {
+	return "SELECT pg_backend_pid(), pg_is_in_recovery(), EXISTS (SELECT FROM pg_locks WHERE pid = pg_backend_pid() AND " + inLocks(key) + ")"
+}
+
+// youth is an expression: how many seconds ago this server may have been another one, which had locks; NULL if it never was. It is
+// none for a standby.
+func youth() string {
+	const replayed = "pg_last_wal_replay_lsn() IS NOT NULL"
+	start := fmt.Sprintf("CASE WHEN pg_postmaster_start_time() > to_timestamp((system_identifier >> 32)::float8 + %g) THEN pg_postmaster_start_time() END", newFor.Seconds())
+	// A crash does not end the postmaster. It makes it forget the statistics, and lets a checkpoint follow the replay.
+	crash := "CASE WHEN " + replayed + " THEN (SELECT CASE WHEN stats_reset > pg_postmaster_start_time() THEN stats_reset END FROM pg_stat_archiver) END"
+	promotion := "CASE WHEN " + replayed + " THEN (SELECT CASE WHEN timeline_id <> " + timeline + " THEN clock_timestamp() " +
+		"WHEN redo_lsn - pg_last_wal_replay_lsn() < 16777216 THEN checkpoint_time END FROM pg_control_checkpoint()) END"
+	return "(SELECT extract(epoch FROM clock_timestamp() - greatest(" + start + ", " + crash + ", " + promotion + ")) FROM pg_control_system())"
+}
