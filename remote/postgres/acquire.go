@@ -19,6 +19,8 @@ const (
 	firstAfter, lastAfter = 5 * time.Millisecond, 500 * time.Millisecond
 	// herd is how long those who were told of a release, and came too late, hold back the next time.
 	herd, maxHerd = 500 * time.Microsecond, 20 * time.Millisecond
+	// showAfter is when a holder shows all that is known of it.
+	showAfter = 2 * time.Millisecond
 )
 
 // Acquire gets the lock.
@@ -59,19 +61,36 @@ type attempt struct {
 	*target
 	request       lock.EngineRequest
 	first, second *session
+	coming        chan struct{} // is closed when the second one is there, or will not be; nil if it is not on its way
 
 	met       time.Duration // when the server answered as a primary
 	waited    bool          // the server has told that the lock is held
 	listening bool
+
+	token    int64
+	acquired int64 // when, by the server's clock, in milliseconds
 }
 
+// end ends the sessions of one who did not get the lock.
 func (a *attempt) end() {
 	a.first.close()
+	a.dropSecond()
+}
+
+func (a *attempt) dropSecond() {
+	if a.coming != nil {
+		<-a.coming
+		a.coming = nil
+	}
 	a.second.close()
+	a.second = nil
 }
 
 func (a *attempt) acquire(ctx context.Context) (*hold, error) {
-	if err := a.meet(ctx); err != nil {
+	// Mostly the lock is free: both sessions are opened at once.
+	a.expectSecond(ctx)
+	var err error
+	if a.first, err = a.connect(ctx, appName(waits+a.hex()+" ", a.request.Holder), a.request.Grace); err != nil {
 		return nil, err
 	}
 	young, err := a.getFirst(ctx)
@@ -83,7 +102,7 @@ func (a *attempt) acquire(ctx context.Context) (*hold, error) {
 	}
 	if err == nil {
 		var h *hold
-		if h, err = a.hold(ctx); err == nil {
+		if h, err = a.hold(); err == nil {
 			return h, nil
 		}
 	}
@@ -93,17 +112,14 @@ func (a *attempt) acquire(ctx context.Context) (*hold, error) {
 	return nil, a.explained(err)
 }
 
-// meet connects both sessions at once: mostly the lock is free.
-func (a *attempt) meet(ctx context.Context) error {
-	done := make(chan struct{})
+// expectSecond opens the second session while something else is done. An error comes again when it is needed.
+func (a *attempt) expectSecond(ctx context.Context) {
+	coming := make(chan struct{})
+	a.coming = coming
 	go func() {
-		defer close(done)
+		defer close(coming)
 		a.second, _ = a.connectSecond(ctx)
 	}()
-	var err error
-	a.first, err = a.connect(ctx, appName(waits+a.hex()+" ", a.request.Holder), a.request.Grace)
-	<-done // its error comes again when it is needed
-	return err
 }
 
 // connectSecond opens the session that is seen when the first one has ended only.
@@ -125,16 +141,14 @@ func (a *attempt) getFirst(ctx context.Context) (young []byte, err error) {
 			return nil, err
 		}
 		if string(row[2]) == "t" {
-			return row[3], nil
+			a.token, err = a.target.token(row[4], row[5])
+			return row[3], err
 		}
 		a.waited = true
 		if a.request.NoWait {
 			return nil, lock.ErrHeld
 		}
-		if a.second != nil {
-			a.second.close()
-			a.second = nil
-		}
+		a.dropSecond()
 		if !a.listening {
 			// A release before this would not be told of.
 			if err := a.listen(ctx); err != nil {
@@ -168,7 +182,7 @@ func (a *attempt) listen(ctx context.Context) error {
 
 // examine finds out whether we talk to the one server that we mean to.
 func (a *attempt) examine(row [][]byte) error {
-	if len(row) != 4 {
+	if len(row) != 7 {
 		return a.failed(errors.New("the server does not answer what it was asked"))
 	}
 	if err := a.direct(a.first, row[0]); err != nil {
@@ -195,6 +209,10 @@ func (t *target) direct(s *session, pid []byte) error {
 
 // getSecond gets the key of the aftermath: whoever had the lock has ended then all that worked under it.
 func (a *attempt) getSecond(ctx context.Context) (err error) {
+	if a.coming != nil {
+		<-a.coming
+		a.coming = nil
+	}
 	if a.second == nil {
 		if a.second, err = a.connectSecond(ctx); err != nil {
 			return err
@@ -206,12 +224,13 @@ func (a *attempt) getSecond(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		if len(row) != 3 || string(row[1]) != "t" {
+		if len(row) != 4 || string(row[1]) != "t" {
 			return a.elsewhere(ctx)
 		}
 		if err := a.direct(a.second, row[0]); err != nil {
 			return err
 		}
+		a.acquired = number(row[3])
 		if string(row[2]) == "t" {
 			return nil
 		}
@@ -256,13 +275,14 @@ func (a *attempt) outlast(ctx context.Context, young []byte) error {
 		if err := a.pause(ctx, min(left, lastAgain)); err != nil {
 			return err
 		}
-		row, err := a.first.ask(ctx, "SELECT "+youth())
+		row, err := a.first.ask(ctx, "SELECT "+youth()+", "+clock)
 		if err != nil {
 			return err
 		}
-		if young = nil; len(row) == 1 {
-			young = row[0]
+		if len(row) != 2 {
+			return a.failed(errors.New("the server does not answer what it was asked"))
 		}
+		young, a.acquired = row[0], number(row[1])
 	}
 }
 
@@ -275,36 +295,25 @@ func remaining(young []byte, grace time.Duration) time.Duration {
 	return afterlife(grace) - time.Duration(age*float64(time.Second))
 }
 
-// hold begins the hold: its token is drawn, and others see it.
-func (a *attempt) hold(ctx context.Context) (*hold, error) {
-	holder := a.request.Holder
-	d, err := a.first.draw(ctx, "SET application_name = "+quote(appName(holds, holder))+"; ")
-	if err != nil {
-		return nil, err
-	}
-	shown := detailsOf(holder)
-	shown.Mode, shown.Token, shown.Acquired = a.request.Mode.String(), d.token, d.acquired
-	comment := shown.comment()
-	first := comment
-	if a.listening {
-		first += "UNLISTEN *; "
-	}
-	sent := now()
-	row, err := a.first.ask(ctx, first+beat(a.key))
-	if err != nil {
-		return nil, err
-	}
-	if why := verdict(a.first, row); why != nil {
-		return nil, &awayError{failed: a.failed(why)}
-	}
+// hold begins the hold. The second session has just seen the first one's key.
+func (a *attempt) hold() (*hold, error) {
 	fd, err := a.second.descriptor()
 	if err != nil {
 		return nil, a.failed(fmt.Errorf("its socket cannot be inherited: %w", err))
 	}
+	shown := detailsOf(a.request.Holder)
+	shown.Mode, shown.Token, shown.Acquired = a.request.Mode.String(), a.token, a.acquired
+	comment := shown.comment()
+	opening := "SET application_name = " + quote(appName(holds, a.request.Holder)) + "; "
+	if a.listening {
+		opening += "UNLISTEN *; "
+	}
+	// Others see more than that there is a holder when the first question was put, for which short holds do not wait.
+	begun := now() - beatEvery + showAfter
 	h := &hold{
-		target: a.target, mode: a.request.Mode, token: d.token, fd: fd, lost: make(chan struct{}),
-		first:  &kept{session: a.first, sql: comment + beat(a.key), confirmed: sent},
-		second: &kept{session: a.second, sql: comment + beat(a.after), confirmed: sent - beatEvery}, // at once, for those who look
+		target: a.target, mode: a.request.Mode, token: a.token, fd: fd, lost: make(chan struct{}),
+		first:  &kept{session: a.first, opening: comment + opening + beat(a.key), sql: comment + beat(a.key), confirmed: begun},
+		second: &kept{session: a.second, sql: comment + beat(a.after), confirmed: begun},
 	}
 	h.begin()
 	return h, nil

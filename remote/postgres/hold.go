@@ -33,8 +33,9 @@ type hold struct {
 // kept is a session that has a key.
 type kept struct {
 	*session
-	sql  string // the question
-	done chan struct{}
+	opening string // the first question, if it is another one
+	sql     string // the question
+	done    chan struct{}
 
 	mu        sync.Mutex
 	confirmed time.Duration      // when the last question was put that was answered: the lock was held then
@@ -80,7 +81,11 @@ func (h *hold) keep(ctx context.Context, k *kept) {
 func (h *hold) question(k *kept) bool {
 	sent := now()
 	t := h.expect(k, sent)
-	row, err := k.row(context.Background(), k.sql)
+	sql := k.sql
+	if k.opening != "" {
+		sql, k.opening = k.opening, ""
+	}
+	row, err := k.row(context.Background(), sql)
 	t.stop()
 	if err == nil {
 		err = verdict(k.session, row)
@@ -232,9 +237,14 @@ func (h *hold) release() error {
 	h.stop()
 	<-h.first.done
 	<-h.second.done
-	// What the next one waits for comes last, and then it is told.
-	h.unlock(h.first, "SELECT "+unlock(h.key, h.mode))
-	h.unlock(h.second, "SELECT "+unlock(h.after, h.mode)+"; NOTIFY "+h.channel())
+	// Who is told needs the second key after the first.
+	unlocked := make(chan struct{})
+	go func() {
+		defer close(unlocked)
+		h.unlock(h.second, "SELECT "+unlock(h.after, h.mode))
+	}()
+	h.unlock(h.first, "SELECT "+unlock(h.key, h.mode)+"; NOTIFY "+h.channel())
+	<-unlocked
 	h.first.close()
 	h.second.close()
 	_ = unix.Close(h.fd)

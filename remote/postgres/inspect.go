@@ -127,26 +127,33 @@ func plainly(ctx context.Context, err error) error {
 // report makes of what was found what people want to know.
 func (t *target) report(all []party, young []byte) *lock.Report {
 	r := &lock.Report{State: lock.StateFree, WaitersKnown: true}
-	var holders, remain []party
-	// Who has the key may still wait: for the aftermath, or with both keys for the end of those who
-	// had them when the server was another one.
-	var almost []string
+	var holders, almost, remain []party
 	for _, p := range all {
 		switch {
 		case p.key == 0:
 			r.Waiters = append(r.Waiters, p.process())
 		case p.key == t.key && p.waiting():
-			almost = append(almost, p.who())
+			almost = append(almost, p)
 		case p.key == t.key:
 			holders = append(holders, p)
 		}
 	}
+	// Who has the key may still wait for that of the aftermath. Who has both has the lock, and shows it in a moment; or waits with
+	// them for the end of those who had them when the server was another one.
+	left := remaining(young, lock.DefaultKillAfter)
 	for _, p := range all {
-		if p.key == t.after && !slices.Contains(almost, p.who()) {
+		if p.key != t.after {
+			continue
+		}
+		mine := slices.IndexFunc(almost, func(q party) bool { return q.who() == p.who() })
+		switch {
+		case mine < 0:
 			remain = append(remain, p)
+		case left <= 0:
+			holders = append(holders, almost[mine])
 		}
 	}
-	switch left := remaining(young, lock.DefaultKillAfter); {
+	switch {
 	case len(holders) > 0:
 		r.Evidence = "the server says so"
 	case len(remain) > 0:
@@ -221,7 +228,7 @@ func (engine) Break(ctx context.Context, url, id string) error {
 		}
 		var pids []string
 		for _, p := range all {
-			if p.key != 0 && !p.waiting() && contains(id, p.id()) {
+			if p.key != 0 && contains(id, p.id()) {
 				pids = append(pids, strconv.FormatInt(p.pid, 10))
 			}
 		}

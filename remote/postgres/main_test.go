@@ -147,7 +147,7 @@ func (s *server) waiters(t testing.TB, url string) int {
 	target, err := parse(url)
 	require.NoError(t, err)
 	n, err := strconv.Atoi(s.sql(t, "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE "+quote(waits+target.hex()+"%")+
-		" AND state = 'idle' AND (query LIKE 'LISTEN%' OR query LIKE '%pg_try%')"))
+		" AND state = 'idle' AND (query LIKE 'LISTEN%' OR query LIKE '/*%') AND pid NOT IN (SELECT pid FROM pg_locks WHERE "+inLocks(target.key)+")"))
 	require.NoError(t, err)
 	return n
 }

@@ -30,18 +30,26 @@ func unlock(key int64, mode lock.Mode) string {
 }
 
 // tryFirst is the statement of one who wants the key: the session's process, whether the server is a standby, whether
-// the key was got, and then youth.
+// the key was got, and then a token and youth. The token is drawn in the same transaction, which the server flushes: whoever
+// had the key before has drawn its own by then.
 func (t *target) tryFirst(mode lock.Mode) string {
-	return "SELECT pid, standby, got, CASE WHEN got THEN " + youth() + " END FROM (SELECT pg_backend_pid() AS pid, pg_is_in_recovery() AS standby, " +
-		"CASE WHEN NOT pg_is_in_recovery() THEN " + try(t.key, mode) + " END AS got OFFSET 0) AS tried"
+	return "SELECT pid, standby, got, CASE WHEN got THEN " + youth() + " END, CASE WHEN got THEN txid_current() END, CASE WHEN got THEN " + timeline +
+		" END, CASE WHEN got THEN pg_logical_emit_message(true, 'dblock', " + quote(t.hex()) + ") END " +
+		"FROM (SELECT pg_backend_pid() AS pid, pg_is_in_recovery() AS standby, CASE WHEN NOT pg_is_in_recovery() THEN " + try(t.key, mode) + " END AS got OFFSET 0) AS tried"
 }
 
-// trySecond is that of one who has the key, in the first session, and wants that of the aftermath: whether this is the server
-// that has the first session, and whether the key was got.
+// trySecond is that of one who has the key, in the first session, and wants that of the aftermath: the session's process, whether this
+// is the server that has the first session, whether the key was got, and when.
 func (t *target) trySecond(mode lock.Mode, first uint32) string {
-	return "SELECT pg_backend_pid(), same, CASE WHEN same THEN " + try(t.after, mode) + " END FROM (SELECT EXISTS (SELECT FROM pg_locks WHERE pid = " +
+	return "SELECT pg_backend_pid(), same, CASE WHEN same THEN " + try(t.after, mode) + " END, " + clock + " FROM (SELECT EXISTS (SELECT FROM pg_locks WHERE pid = " +
 		strconv.FormatUint(uint64(first), 10) + " AND " + inLocks(t.key) + ") AS same OFFSET 0) AS looked"
 }
+
+// clock is the server's, in milliseconds.
+const clock = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+
+// timeline is the number of the one that is written.
+const timeline = "('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::bigint"
 
 // beat is what a holder asks: the session's process, whether the server is a standby, and whether the key is held.
 func beat(key int64) string {
