@@ -67,6 +67,7 @@ type attempt struct {
 	waited    bool          // the server has told that the lock is held
 	listening bool
 
+	start    string // since when the server runs
 	token    int64
 	acquired int64 // when, by the server's clock, in milliseconds
 }
@@ -97,8 +98,8 @@ func (a *attempt) acquire(ctx context.Context) (*hold, error) {
 	if err == nil {
 		err = a.getSecond(ctx)
 	}
-	if err == nil {
-		err = a.outlast(ctx, young)
+	if err == nil && young {
+		err = a.outlast(ctx)
 	}
 	if err == nil {
 		var h *hold
@@ -127,38 +128,39 @@ func (a *attempt) connectSecond(ctx context.Context) (*session, error) {
 	return a.connect(ctx, appName(holds, a.request.Holder), a.request.Grace)
 }
 
-// getFirst gets the key, or waits for it. It returns what is known of the server's youth.
-func (a *attempt) getFirst(ctx context.Context) (young []byte, err error) {
+// getFirst gets the key, or waits for it. It reports whether the server may be so young that old holders still work.
+func (a *attempt) getFirst(ctx context.Context) (young bool, err error) {
 	d := detailsOf(a.request.Holder)
 	d.Mode = a.request.Mode.String()
-	sql := d.comment() + a.tryFirst(a.request.Mode)
+	sql := d.comment() + a.tryFirst(a.request.Mode, a.request.Grace)
 	for again, late := firstAgain, 0; ; {
 		row, err := a.first.ask(ctx, sql)
 		if err != nil {
-			return nil, err
+			return false, err
 		}
 		if err := a.examine(row); err != nil {
-			return nil, err
+			return false, err
 		}
 		if string(row[2]) == "t" {
-			a.token, err = a.target.token(row[4], row[5])
-			return row[3], err
+			a.token, err = a.target.token(row[5], row[6])
+			a.start = string(row[3])
+			return string(row[4]) == "t", err
 		}
 		a.waited = true
 		if a.request.NoWait {
-			return nil, lock.ErrHeld
+			return false, lock.ErrHeld
 		}
 		a.dropSecond()
 		if !a.listening {
 			// A release before this would not be told of.
 			if err := a.listen(ctx); err != nil {
-				return nil, err
+				return false, err
 			}
 			continue
 		}
 		told, err := a.first.listen(ctx, jitter(again))
 		if err != nil {
-			return nil, err
+			return false, err
 		}
 		if !told {
 			again = min(2*again, lastAgain)
@@ -167,7 +169,7 @@ func (a *attempt) getFirst(ctx context.Context) (young []byte, err error) {
 		again = firstAgain
 		if late > 0 {
 			if err := sleep(ctx, rand.N(min(time.Duration(late)*herd, maxHerd))); err != nil {
-				return nil, err
+				return false, err
 			}
 		}
 		late++
@@ -182,7 +184,7 @@ func (a *attempt) listen(ctx context.Context) error {
 
 // examine finds out whether we talk to the one server that we mean to.
 func (a *attempt) examine(row [][]byte) error {
-	if len(row) != 7 {
+	if len(row) != 8 {
 		return a.failed(errors.New("the server does not answer what it was asked"))
 	}
 	if err := a.direct(a.first, row[0]); err != nil {
@@ -218,17 +220,20 @@ func (a *attempt) getSecond(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	sql := a.trySecond(a.request.Mode, a.first.pg.PID())
+	sql := a.trySecond(a.request.Mode)
 	for again := firstAfter; ; again = min(2*again, lastAfter) {
 		row, err := a.second.ask(ctx, sql)
 		if err != nil {
 			return err
 		}
-		if len(row) != 4 || string(row[1]) != "t" {
-			return a.elsewhere(ctx)
+		if len(row) != 4 {
+			return a.failed(errors.New("the server does not answer what it was asked"))
 		}
 		if err := a.direct(a.second, row[0]); err != nil {
 			return err
+		}
+		if row[2] == nil || string(row[1]) != a.start {
+			return a.elsewhere(ctx)
 		}
 		a.acquired = number(row[3])
 		if string(row[2]) == "t" {
@@ -253,7 +258,7 @@ func (a *attempt) pause(ctx context.Context, d time.Duration) error {
 	return err
 }
 
-// elsewhere explains why the second session does not see the first one's lock.
+// elsewhere explains why the second session could have had the first one's lock.
 func (a *attempt) elsewhere(ctx context.Context) error {
 	row, err := a.first.ask(ctx, beat(a.key))
 	if err != nil {
@@ -266,15 +271,8 @@ func (a *attempt) elsewhere(ctx context.Context) error {
 }
 
 // outlast waits until all have ended who had the lock when the server was another one.
-func (a *attempt) outlast(ctx context.Context, young []byte) error {
+func (a *attempt) outlast(ctx context.Context) error {
 	for {
-		left := remaining(young, a.request.Grace)
-		if left <= 0 || now()-a.met >= afterlife(a.request.Grace) {
-			return nil
-		}
-		if err := a.pause(ctx, min(left, lastAgain)); err != nil {
-			return err
-		}
 		row, err := a.first.ask(ctx, "SELECT "+youth()+", "+clock)
 		if err != nil {
 			return err
@@ -282,7 +280,14 @@ func (a *attempt) outlast(ctx context.Context, young []byte) error {
 		if len(row) != 2 {
 			return a.failed(errors.New("the server does not answer what it was asked"))
 		}
-		young, a.acquired = row[0], number(row[1])
+		a.acquired = number(row[1])
+		left := remaining(row[0], a.request.Grace)
+		if left <= 0 || now()-a.met >= afterlife(a.request.Grace) {
+			return nil
+		}
+		if err := a.pause(ctx, min(left, lastAgain)); err != nil {
+			return err
+		}
 	}
 }
 

@@ -313,6 +313,7 @@ func TestWaiterOutlivesRestarts(t *testing.T) {
 	s := newServer(t)
 	url := s.url("waiter")
 	h := get(t, asking(url))
+	old(t) // so that nobody gets it between one and the next
 	p := s.waiting(t, within(t, limit), asking(url))
 	for range 2 {
 		s.stop("fast")
@@ -322,4 +323,43 @@ func TestWaiterOutlivesRestarts(t *testing.T) {
 	require.NoError(t, p.err)
 	require.Error(t, h.Release())
 	require.NoError(t, p.h.Release())
+}
+
+// Behind one name there may be two servers. A lock of both is none.
+func TestTwoServers(t *testing.T) {
+	here, there := shared(t), newServer(t)
+	for _, taken := range []bool{false, true} {
+		a := &attempt{target: must(parse(here.url("two"))), request: asking(here.url("two"))}
+		if taken {
+			get(t, asking(there.url("two")))
+		}
+		a.first = must(a.connect(within(t, limit), "first", grace))
+		a.second = must(must(parse(there.url("two"))).connect(within(t, limit), "second", grace))
+		_, err := a.getFirst(within(t, limit))
+		require.NoError(t, err)
+		require.ErrorContains(t, a.getSecond(within(t, limit)), "two connections have led to two servers")
+		a.end()
+	}
+}
+
+// A server that gives everybody every lock.
+func TestNoLocks(t *testing.T) {
+	s := shared(t)
+	a := &attempt{target: must(parse(s.url("none"))), request: asking(s.url("none"))}
+	a.first = must(a.connect(within(t, limit), "first", grace))
+	_, err := a.getFirst(within(t, limit))
+	require.NoError(t, err)
+	_, err = a.first.row(within(t, limit), "SELECT pg_advisory_unlock_all()")
+	require.NoError(t, err)
+	var failed *lock.EngineError
+	require.ErrorAs(t, a.getSecond(within(t, limit)), &failed)
+	require.True(t, failed.Misuse)
+	a.end()
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
 }

@@ -2,7 +2,7 @@ package postgres
 
 import (
 	"fmt"
-	"strconv"
+	"time"
 
 	"github.com/dblock-dev/dblock/lock"
 )
@@ -30,19 +30,20 @@ func unlock(key int64, mode lock.Mode) string {
 }
 
 // tryFirst is the statement of one who wants the key: the session's process, whether the server is a standby, whether
-// the key was got, and then a token and youth. The token is drawn in the same transaction, which the server flushes: whoever
+// the key was got, since when the server runs, whether that is so short, or so much has happened since, that youth is to be asked for, and
+// then of what a token is made. That is drawn in the same transaction, which the server flushes: whoever
 // had the key before has drawn its own by then.
-func (t *target) tryFirst(mode lock.Mode) string {
-	return "SELECT pid, standby, got, CASE WHEN got THEN " + youth() + " END, CASE WHEN got THEN txid_current() END, CASE WHEN got THEN " + timeline +
-		" END, CASE WHEN got THEN pg_logical_emit_message(true, 'dblock', " + quote(t.hex()) + ") END " +
+func (t *target) tryFirst(mode lock.Mode, grace time.Duration) string {
+	return fmt.Sprintf("SELECT pid, standby, got, pg_postmaster_start_time(), pg_last_wal_replay_lsn() IS NOT NULL OR clock_timestamp() - pg_postmaster_start_time() < '%g s', ", afterlife(grace).Seconds()) +
+		"CASE WHEN got THEN txid_current() END, CASE WHEN got THEN " + timeline + " END, CASE WHEN got THEN pg_logical_emit_message(true, 'dblock', " + quote(t.hex()) + ") END " +
 		"FROM (SELECT pg_backend_pid() AS pid, pg_is_in_recovery() AS standby, CASE WHEN NOT pg_is_in_recovery() THEN " + try(t.key, mode) + " END AS got OFFSET 0) AS tried"
 }
 
-// trySecond is that of one who has the key, in the first session, and wants that of the aftermath: the session's process, whether this
-// is the server that has the first session, whether the key was got, and when.
-func (t *target) trySecond(mode lock.Mode, first uint32) string {
-	return "SELECT pg_backend_pid(), same, CASE WHEN same THEN " + try(t.after, mode) + " END, " + clock + " FROM (SELECT EXISTS (SELECT FROM pg_locks WHERE pid = " +
-		strconv.FormatUint(uint64(first), 10) + " AND " + inLocks(t.key) + ") AS same OFFSET 0) AS looked"
+// trySecond is that of one who has the key, in the first session, and wants that of the aftermath: the session's process, since when the
+// server runs, whether the key was got, and the time. It is NULL if the other one could be had as well: then
+// this is not the server of the first session, or has no locks that work.
+func (t *target) trySecond(mode lock.Mode) string {
+	return "SELECT pg_backend_pid(), pg_postmaster_start_time(), CASE WHEN NOT " + try(t.key, lock.Exclusive) + " THEN " + try(t.after, mode) + " END, " + clock
 }
 
 // clock is the server's, in milliseconds.
