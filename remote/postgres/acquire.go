@@ -1,0 +1,328 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	"github.com/dblock-dev/dblock/lock"
+)
+
+const (
+	// A waiter tries again after the first of these, and then less often until it is the last, for nobody tells
+	// of a holder that was killed.
+	firstAgain, lastAgain = 50 * time.Millisecond, time.Second
+	// The same for the aftermath: mostly it is over at once.
+	firstAfter, lastAfter = 5 * time.Millisecond, 500 * time.Millisecond
+	// herd is how long those who were told of a release, and came too late, hold back the next time.
+	herd, maxHerd = 500 * time.Microsecond, 20 * time.Millisecond
+	// showAfter is when a holder shows all that is known of it.
+	showAfter = 2 * time.Millisecond
+)
+
+// Acquire gets the lock.
+func (engine) Acquire(ctx context.Context, ask lock.EngineRequest) (lock.EngineHold, error) {
+	t, err := parse(ask.URL)
+	if err != nil {
+		return nil, err
+	}
+	known := false // there was a server to have locks from
+	for again := firstAgain; ; again = min(2*again, lastAgain) {
+		a := &attempt{target: t, request: ask}
+		h, err := a.acquire(ctx)
+		if err == nil {
+			return h, nil
+		}
+		a.end()
+		known = known || a.met != 0
+		if a.waited {
+			again = firstAgain
+		}
+		var away *awayError
+		switch ended := ctx.Err(); {
+		case err == ended && ended != nil, !errors.As(err, &away):
+			return nil, err
+		case ended != nil && ended != context.DeadlineExceeded:
+			return nil, ended
+		case ended != nil, ask.NoWait, !known && !away.soon:
+			return nil, away.failed
+		}
+		if sleep(ctx, jitter(again)) != nil && ctx.Err() == context.DeadlineExceeded {
+			return nil, away.failed
+		}
+	}
+}
+
+// attempt is one that ends with the lock, or with a connection that was lost.
+type attempt struct {
+	*target
+	request       lock.EngineRequest
+	first, second *session
+	coming        chan struct{} // is closed when the second one is there, or will not be; nil if it is not on its way
+
+	met       time.Duration // when the server answered as a primary
+	waited    bool          // the server has told that the lock is held
+	listening bool
+
+	start    string // since when the server runs
+	token    int64
+	acquired int64 // when, by the server's clock, in milliseconds
+}
+
+// end ends the sessions of one who did not get the lock.
+func (a *attempt) end() {
+	a.first.close()
+	a.dropSecond()
+}
+
+func (a *attempt) dropSecond() {
+	if a.coming != nil {
+		<-a.coming
+		a.coming = nil
+	}
+	a.second.close()
+	a.second = nil
+}
+
+func (a *attempt) acquire(ctx context.Context) (*hold, error) {
+	// Mostly the lock is free: both sessions are opened at once.
+	a.expectSecond(ctx)
+	var err error
+	if a.first, err = a.connect(ctx, appName(waits+a.hex()+" ", a.request.Holder), a.request.Grace); err != nil {
+		return nil, err
+	}
+	young, err := a.getFirst(ctx)
+	if err == nil {
+		err = a.getSecond(ctx)
+	}
+	if err == nil && young {
+		err = a.outlast(ctx)
+	}
+	if err == nil {
+		var h *hold
+		if h, err = a.hold(); err == nil {
+			return h, nil
+		}
+	}
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	return nil, a.explained(err)
+}
+
+// expectSecond opens the second session while something else is done. An error comes again when it is needed.
+func (a *attempt) expectSecond(ctx context.Context) {
+	coming := make(chan struct{})
+	a.coming = coming
+	go func() {
+		defer close(coming)
+		a.second, _ = a.connectSecond(ctx)
+	}()
+}
+
+// connectSecond opens the session that is seen when the first one has ended only.
+func (a *attempt) connectSecond(ctx context.Context) (*session, error) {
+	return a.connect(ctx, appName(holds, a.request.Holder), a.request.Grace)
+}
+
+// getFirst gets the key, or waits for it. It reports whether the server may be so young that old holders still work.
+func (a *attempt) getFirst(ctx context.Context) (young bool, err error) {
+	d := detailsOf(a.request.Holder)
+	d.Mode = a.request.Mode.String()
+	sql := d.comment() + a.tryFirst(a.request.Mode, a.request.Grace)
+	for again, late := firstAgain, 0; ; {
+		row, err := a.first.ask(ctx, sql)
+		if err != nil {
+			return false, err
+		}
+		if err := a.examine(row); err != nil {
+			return false, err
+		}
+		if string(row[2]) == "t" {
+			a.token, err = a.target.token(row[5], row[6])
+			a.start = string(row[3])
+			return string(row[4]) == "t", err
+		}
+		a.waited = true
+		if a.request.NoWait {
+			return false, lock.ErrHeld
+		}
+		a.dropSecond()
+		if !a.listening {
+			// A release before this would not be told of.
+			if err := a.listen(ctx); err != nil {
+				return false, err
+			}
+			continue
+		}
+		told, err := a.first.listen(ctx, jitter(again))
+		if err != nil {
+			return false, err
+		}
+		if !told {
+			again = min(2*again, lastAgain)
+			continue
+		}
+		again = firstAgain
+		if late > 0 {
+			if err := sleep(ctx, rand.N(min(time.Duration(late)*herd, maxHerd))); err != nil {
+				return false, err
+			}
+		}
+		late++
+	}
+}
+
+func (a *attempt) listen(ctx context.Context) error {
+	_, err := a.first.ask(ctx, "LISTEN "+a.channel())
+	a.listening = err == nil
+	return err
+}
+
+// examine finds out whether we talk to the one server that we mean to.
+func (a *attempt) examine(row [][]byte) error {
+	if len(row) != 8 {
+		return a.failed(errors.New("the server does not answer what it was asked"))
+	}
+	if err := a.direct(a.first, row[0]); err != nil {
+		return err
+	}
+	if string(row[1]) != "f" {
+		failed := a.failed(errors.New("the server is a standby"))
+		failed.Hint = "name the primary; of several hosts it is found"
+		return &awayError{failed: failed}
+	}
+	if a.met == 0 {
+		a.met = now()
+	}
+	return nil
+}
+
+// direct refuses poolers: behind them a session is anybody's.
+func (t *target) direct(s *session, pid []byte) error {
+	if string(pid) == strconv.FormatUint(uint64(s.pg.PID()), 10) {
+		return nil
+	}
+	return t.misused("there is a pooler before the server, which gives a session to others", "name the server itself")
+}
+
+// getSecond gets the key of the aftermath: whoever had the lock has ended then all that worked under it.
+func (a *attempt) getSecond(ctx context.Context) (err error) {
+	if a.coming != nil {
+		<-a.coming
+		a.coming = nil
+	}
+	if a.second == nil {
+		if a.second, err = a.connectSecond(ctx); err != nil {
+			return err
+		}
+	}
+	sql := a.trySecond(a.request.Mode)
+	for again := firstAfter; ; again = min(2*again, lastAfter) {
+		row, err := a.second.ask(ctx, sql)
+		if err != nil {
+			return err
+		}
+		if len(row) != 4 {
+			return a.failed(errors.New("the server does not answer what it was asked"))
+		}
+		if err := a.direct(a.second, row[0]); err != nil {
+			return err
+		}
+		if row[2] == nil || string(row[1]) != a.start {
+			return a.elsewhere(ctx)
+		}
+		a.acquired = number(row[3])
+		if string(row[2]) == "t" {
+			return nil
+		}
+		if err := a.pause(ctx, again); err != nil {
+			return err
+		}
+	}
+}
+
+// pause waits while the key is ours, unless there is no waiting.
+func (a *attempt) pause(ctx context.Context, d time.Duration) error {
+	a.waited = true
+	if a.request.NoWait {
+		return lock.ErrHeld
+	}
+	if !a.listening {
+		return a.listen(ctx)
+	}
+	_, err := a.first.listen(ctx, jitter(d))
+	return err
+}
+
+// elsewhere explains why the second session could have had the first one's lock.
+func (a *attempt) elsewhere(ctx context.Context) error {
+	row, err := a.first.ask(ctx, beat(a.key))
+	if err != nil {
+		return err
+	}
+	if len(row) == 3 && string(row[2]) == "t" {
+		return &awayError{failed: a.failed(errors.New("two connections have led to two servers"))}
+	}
+	return a.misused("the server says that it gave a lock, and does not have it", "this is no PostgreSQL, or there is a pooler before it")
+}
+
+// outlast waits until all have ended who had the lock when the server was another one.
+func (a *attempt) outlast(ctx context.Context) error {
+	for {
+		row, err := a.first.ask(ctx, "SELECT "+youth()+", "+clock)
+		if err != nil {
+			return err
+		}
+		if len(row) != 2 {
+			return a.failed(errors.New("the server does not answer what it was asked"))
+		}
+		a.acquired = number(row[1])
+		left := remaining(row[0], a.request.Grace)
+		if left <= 0 || now()-a.met >= afterlife(a.request.Grace) {
+			return nil
+		}
+		if err := a.pause(ctx, min(left, lastAgain)); err != nil {
+			return err
+		}
+	}
+}
+
+// remaining is how long those may still work who had locks before the server was what it is now.
+func remaining(young []byte, grace time.Duration) time.Duration {
+	age, err := strconv.ParseFloat(string(young), 64)
+	if err != nil {
+		return 0
+	}
+	return afterlife(grace) - time.Duration(age*float64(time.Second))
+}
+
+// hold begins the hold. The second session has just seen the first one's key.
+func (a *attempt) hold() (*hold, error) {
+	fd, err := a.second.descriptor()
+	if err != nil {
+		return nil, a.failed(fmt.Errorf("its socket cannot be inherited: %w", err))
+	}
+	shown := detailsOf(a.request.Holder)
+	shown.Mode, shown.Token, shown.Acquired = a.request.Mode.String(), a.token, a.acquired
+	comment := shown.comment()
+	opening := "SET application_name = " + quote(appName(holds, a.request.Holder)) + "; "
+	if a.listening {
+		opening += "UNLISTEN *; "
+	}
+	// Others see more than that there is a holder when the first question was put, for which short holds do not wait.
+	begun := now() - beatEvery + showAfter
+	h := &hold{
+		target: a.target, mode: a.request.Mode, token: a.token, fd: fd, lost: make(chan struct{}),
+		first:  &kept{session: a.first, opening: comment + opening + beat(a.key), sql: comment + beat(a.key), confirmed: begun},
+		second: &kept{session: a.second, sql: comment + beat(a.after), confirmed: begun},
+	}
+	h.begin()
+	return h, nil
+}
+
+// jitter makes those come at different times who would come at once.
+func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d) }
