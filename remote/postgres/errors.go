@@ -68,6 +68,8 @@ func (t *target) explain(err error) error {
 		e.Hint = "the password comes from PGPASSWORD, ~/.pgpass, or the URL"
 	case insufficientRight:
 		e.Denied = true
+	case unknownSetting:
+		e.Misuse = true
 	case noSuchDatabase:
 		e.Hint = "the database is named after the last / of the URL"
 	case startingUp:

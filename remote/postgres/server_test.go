@@ -18,8 +18,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// programs is where Debian has the server.
-const programs = "/usr/lib/postgresql/15/bin"
+// programs is where Debian has the server, which is in no PATH.
+var programs = func() string {
+	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
+	if len(found) == 0 {
+		return ""
+	}
+	return filepath.Dir(found[len(found)-1])
+}()
 
 // need skips a test where a program is missing, but for CI.
 func need(t testing.TB, program string) string {

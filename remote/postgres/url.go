@@ -37,6 +37,9 @@ func parse(raw string) (*target, error) {
 	if err != nil {
 		return nil, misuse(explainParse(err))
 	}
+	if err := libpqOnly(config.RuntimeParams); err != nil {
+		return nil, misuse(err)
+	}
 	t := &target{key: keyOf("dblock/" + name), after: keyOf("dblock-after/" + name), config: config}
 	hosts := []string{address(config.Host, config.Port)}
 	for _, f := range config.Fallbacks {
@@ -59,6 +62,26 @@ func parse(raw string) (*target, error) {
 	t.identity = "postgres://" + where
 	t.shown = "postgres://" + escape(config.User) + "@" + where
 	return t, nil
+}
+
+// libpqOnly takes out what is libpq's own, which would be settings of the server here. What would make the
+// connection another one is refused.
+func libpqOnly(params map[string]string) error {
+	if params["gssencmode"] == "require" {
+		return errors.New("gssencmode=require cannot be had here")
+	}
+	for _, name := range []string{
+		"keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout", "gssencmode", "gsslib", "gssdelegation",
+		"sslcompression", "fallback_application_name", "load_balance_hosts",
+	} {
+		delete(params, name)
+	}
+	for _, name := range []string{"hostaddr", "requirepeer", "ssl_min_protocol_version", "ssl_max_protocol_version", "sslcrl", "sslcrldir", "replication"} {
+		if _, given := params[name]; given {
+			return fmt.Errorf("%s= cannot be had here", name)
+		}
+	}
+	return nil
 }
 
 // keyOf makes a key for an advisory lock of a name.
@@ -97,7 +120,7 @@ func cutLock(raw string) (rest, name string, err error) {
 		return raw, defaultLock, nil
 	}
 	start += from
-	name = defaultLock
+	name = ""
 	var kept []string
 	for pair := range strings.SplitSeq(raw[start+1:], "&") {
 		key, value, _ := strings.Cut(pair, "=")
@@ -105,9 +128,15 @@ func cutLock(raw string) (rest, name string, err error) {
 			kept = append(kept, pair)
 			continue
 		}
+		if name != "" {
+			return "", "", errors.New("lock= is given twice, and a URL names one lock")
+		}
 		if name, err = url.PathUnescape(value); err != nil || name == "" || strings.ContainsRune(name, 0) {
 			return "", "", errors.New("lock= does not name a lock")
 		}
+	}
+	if name == "" {
+		name = defaultLock
 	}
 	rest = raw[:start]
 	if len(kept) > 0 {

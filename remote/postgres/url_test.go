@@ -14,11 +14,12 @@ import (
 func TestName(t *testing.T) {
 	t.Setenv("PGUSER", "me")
 	for url, want := range map[string]string{
-		"postgres://app:secret@db.internal/shop":                           "postgres://app@db.internal:5432/shop",
-		"postgresql://app:secret@db.internal:5433/shop?sslmode=disable":    "postgres://app@db.internal:5433/shop",
-		"postgres://db/shop?lock=nightly%20job":                            "postgres://me@db:5432/shop?lock=nightly%20job",
-		"postgres://db/shop?sslmode=disable&lock=a&connect_timeout=3":      "postgres://me@db:5432/shop?lock=a",
-		"postgres://db/shop?lock=dblock":                                   "postgres://me@db:5432/shop",
+		"postgres://app:secret@db.internal/shop":                        "postgres://app@db.internal:5432/shop",
+		"postgresql://app:secret@db.internal:5433/shop?sslmode=disable": "postgres://app@db.internal:5433/shop",
+		"postgres://db/shop?lock=nightly%20job":                         "postgres://me@db:5432/shop?lock=nightly%20job",
+		"postgres://db/shop?sslmode=disable&lock=a&connect_timeout=3":   "postgres://me@db:5432/shop?lock=a",
+		"postgres://db/shop?lock=dblock":                                "postgres://me@db:5432/shop",
+		"postgres://db/shop?gssencmode=prefer&keepalives=1":             "postgres://me@db:5432/shop",
 		"postgres://db":                                                    "postgres://me@db:5432/me",
 		"postgres://[::1]:5433/shop":                                       "postgres://me@[::1]:5433/shop",
 		"postgres://a,b:5433/shop":                                         "postgres://me@a:5432,b:5433/shop",
@@ -56,6 +57,9 @@ func TestNameOfEnvironment(t *testing.T) {
 func TestMisunderstood(t *testing.T) {
 	for _, url := range []string{
 		"postgres://app:s3cr3t/x@db/shop",
+		"postgres://app:s3cr3t@db/shop?lock=a&lock=b",
+		"postgres://app:s3cr3t@db/shop?hostaddr=10.0.0.1",
+		"postgres://app:s3cr3t@db/shop?gssencmode=require",
 		"postgres://app:s3cr3t%zz@db/shop",
 		"postgres://app:x@db:s3cr3t/shop",
 		"postgres://app:s3cr3t x@db/shop",
