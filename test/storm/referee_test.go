@@ -14,6 +14,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dblock-dev/dblock/history"
+	"github.com/dblock-dev/dblock/lock"
 	"github.com/dblock-dev/dblock/signals"
 )
 
@@ -184,9 +186,19 @@ func (w *world) judge() verdict {
 	late := map[int64]bool{}   // turns that worked on beside others
 	var last, lastExclusive int64
 	var unexpected []string
+	names, err := lock.Resolve(w.db, "")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	state := names.State
 	blame := func(who place, line string) {
 		tr, _ := w.trials.Load(who.turn)
 		done, _ := tr.(*trial)
+		if done != nil && done.signaled {
+			// Its line is written before the lock is released.
+			e := history.Find(state, who.token, done.pid)
+			done.released = e != nil && e.Ended == history.Exited && e.Signal == 0
+		}
 		why := done.excuse(who.closed)
 		if why == "" {
 			unexpected = append(unexpected, fmt.Sprintf("%s: turn %d, %+v", line, who.turn, done))
