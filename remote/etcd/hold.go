@@ -1,0 +1,114 @@
+package etcd
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+const (
+	// guardAfter is when a hold is watched, and told to those who look. Shorter ones do not pay for it.
+	guardAfter = 20 * time.Millisecond
+	// releaseTime is how long it may take to give the lock back.
+	releaseTime = 4 * time.Second
+	// revokeTime is how long it may take to end the lease after that.
+	revokeTime = time.Second
+)
+
+// Token is the fencing number: the revision of etcd at which the lock was held first. Whoever had it before
+// has gone, or has written that he holds it together with this one, at a smaller revision.
+func (m *member) Token() int64 { return m.token }
+
+// Descriptor is none: a lease outlives its holder whatever happens, but not for long.
+func (m *member) Descriptor() int { return -1 }
+
+// Check tells whether the lock is still held.
+func (m *member) Check() error { return m.check() }
+
+// Lost is closed when the lock is lost.
+func (m *member) Lost() <-chan struct{} { return m.lostc }
+
+// Err says why.
+func (m *member) Err() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.lost
+}
+
+// guardFrom watches the own key from revision rev on, so that a hold that is ended at the server is known to be
+// at once, even if the lease is still there.
+func (m *member) guardFrom(rev int64) {
+	ctx, stop := context.WithCancel(context.Background())
+	stopKeep := m.stop
+	m.stop = func() { stop(); stopKeep() }
+	m.run(ctx, func(ctx context.Context) {
+		if idle(ctx, guardAfter) == nil && m.guard(ctx, rev) == errAnew {
+			m.leave()
+		}
+	})
+}
+
+func (m *member) guard(ctx context.Context, rev int64) error {
+	if !m.marked {
+		if _, err := m.mark(ctx, m.token); err != nil {
+			return err
+		}
+	}
+	for {
+		if m.c.deletion(ctx, m.entry.key, rev) == nil {
+			return errAnew
+		}
+		if err := idle(ctx, jitter(watchPause)); err != nil {
+			return err
+		}
+		r, err := m.c.get(ctx, m.entry.key, clientv3.WithKeysOnly())
+		if err != nil {
+			return err
+		}
+		if len(r.Kvs) == 0 || r.Kvs[0].CreateRevision != m.entry.create {
+			return errAnew
+		}
+		rev = r.Header.Revision
+	}
+}
+
+// Release gives the lock back. Only the own entry is deleted, and etcd tells whether it was there.
+func (m *member) Release() error {
+	m.releasing.Do(func() { m.released = m.release() })
+	return m.released
+}
+
+func (m *member) release() error {
+	defer m.c.close()
+	lost := m.check()
+	m.end()
+	ctx, stop := context.WithTimeout(context.Background(), releaseTime)
+	defer stop()
+	tries := 0
+	var r *clientv3.TxnResponse
+	err := m.c.do(ctx, func(ctx context.Context) (err error) {
+		tries++
+		r, err = m.c.etcd.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(m.entry.key), "=", m.entry.create)).
+			Then(clientv3.OpDelete(m.entry.key)).Commit()
+		return err
+	})
+	switch {
+	case lost != nil:
+	case err != nil:
+		m.mu.Lock()
+		left := m.until - now()
+		m.mu.Unlock()
+		lost = fmt.Errorf("it could not be given back, and is free in %.0f s at the latest: %w", max(0, left.Seconds()), m.c.noAnswer(context.Background(), err, nil))
+	case !r.Succeeded && tries == 1:
+		// With more tries it may be an earlier one that did it.
+		lost = errGone
+	}
+	if err == nil {
+		ctx, stop := context.WithTimeout(context.Background(), revokeTime)
+		defer stop()
+		m.revoke(ctx)
+	}
+	return lost
+}
