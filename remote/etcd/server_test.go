@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -149,9 +150,48 @@ func keys(t testing.TB, c *clientv3.Client, lock string) []string {
 	return k
 }
 
-// proxy passes connections on to a server, until it is told to swallow all that is sent, both ways.
+// proxy passes connections on to a server, unless it swallows all that is sent, both ways.
 type proxy struct {
-	at   string
-	cut  chan struct{}
-	heal chan struct{}
+	at       string
+	swallows atomic.Bool
 }
+
+func passOn(t testing.TB, to string) *proxy {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	p := &proxy{at: l.Addr().String()}
+	go func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return
+			}
+			out, err := net.Dial("tcp", to)
+			if err != nil {
+				_ = in.Close()
+				continue
+			}
+			go p.copy(in, out)
+			go p.copy(out, in)
+		}
+	}()
+	return p
+}
+
+func (p *proxy) copy(to, from net.Conn) {
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(buf)
+		if err != nil {
+			_ = to.Close()
+			return
+		}
+		if !p.swallows.Load() {
+			_, _ = to.Write(buf[:n])
+		}
+	}
+}
+
+func (p *proxy) url(rest string) string { return "etcd://" + p.at + "/" + rest }
