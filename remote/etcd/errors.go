@@ -2,10 +2,13 @@ package etcd
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"strconv"
 	"strings"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc/codes"
@@ -72,26 +75,50 @@ func (c *client) explain(err error) error {
 // explainTransport says why the connection failed.
 func (c *client) explainTransport(e *lock.EngineError, why string) {
 	const handshake, preface = "authentication handshake failed: ", "error reading server preface: "
-	if _, tls, ok := strings.Cut(why, handshake); ok {
-		e.Err = fmt.Errorf("TLS with %s fails: %s", c.where(), strings.TrimPrefix(tls, "tls: "))
-		if strings.Contains(tls, "first record does not look like a TLS handshake") {
-			e.Hint = "The server has no TLS: write etcd:// instead of etcds://."
+	if _, failed, ok := strings.Cut(why, handshake); ok {
+		e.Err = fmt.Errorf("TLS with %s fails: %s", c.where(), strings.TrimPrefix(failed, "tls: "))
+		if failed == "EOF" || strings.Contains(failed, "first record does not look like a TLS handshake") {
+			e.Hint = "If the server has no TLS, write etcd:// instead of etcds://."
 		}
 		return
 	}
+	if alert := c.alert(); alert != "" {
+		e.Denied, e.Err = true, fmt.Errorf("TLS with %s fails: the server says: %s", c.where(), alert)
+		e.Hint = "Give a certificate that it accepts: ETCDCTL_CERT and ETCDCTL_KEY, or cert= and key= in the URL."
+		return
+	}
 	if _, rest, ok := strings.Cut(why, preface); ok {
-		switch _, remote, told := strings.Cut(rest, "remote error: tls: "); {
-		case told:
-			e.Denied, e.Err = true, fmt.Errorf("TLS with %s fails: the server says: %s", c.where(), remote)
-			e.Hint = "Give a certificate that it accepts: ETCDCTL_CERT and ETCDCTL_KEY, or cert= and key= in the URL."
-			return
-		case !c.place.secure:
+		if !c.place.secure {
 			e.Hint = "If it has TLS, write etcds://."
 		}
 		e.Err = fmt.Errorf("what answers at %s is no etcd: %s", c.where(), rest)
 		return
 	}
 	e.Err = fmt.Errorf("no etcd answers at %s: %s", c.where(), why)
+}
+
+// alert is what the first server says to a client that it refuses by TLS. It does that when the client has
+// begun to talk already, which as a rule only learns that the connection was closed.
+func (c *client) alert() string {
+	if !c.place.secure {
+		return ""
+	}
+	cfg, err := c.place.tls()
+	if err != nil {
+		return ""
+	}
+	cfg.NextProtos = []string{"h2"}
+	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: time.Second}, "tcp", c.place.hosts[0], cfg)
+	if err == nil {
+		defer func() { _ = conn.Close() }()
+		_ = conn.SetReadDeadline(time.Now().Add(time.Second))
+		_, err = conn.Read(make([]byte, 1))
+	}
+	if err == nil {
+		return ""
+	}
+	_, alert, _ := strings.Cut(err.Error(), "remote error: tls: ")
+	return alert
 }
 
 // cause is the innermost of what grpc says of a connection.
@@ -113,6 +140,7 @@ func cause(err error) string {
 	for _, prefix := range []string{"connection error: desc = ", "transport: ", "Error while dialing: "} {
 		s = strings.TrimPrefix(s, prefix)
 	}
+	s = strings.TrimPrefix(s, "dial tcp: ")
 	// "dial tcp 127.0.0.1:1: connect: connection refused"
 	if rest, ok := strings.CutPrefix(s, "dial tcp "); ok {
 		if _, why, ok := strings.Cut(rest, ": "); ok {

@@ -10,6 +10,8 @@ import (
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // margin is how much earlier than its end a lease is given up: for clocks of different speed, and for
@@ -231,9 +233,9 @@ func (m *member) renew(ctx context.Context) error {
 	return nil
 }
 
-// troubled says why a renewal failed.
+// troubled says why a renewal failed. One that was cancelled took too long.
 func (m *member) troubled(err error) error {
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+	if code := status.Code(err); errors.Is(err, context.DeadlineExceeded) || code == codes.DeadlineExceeded || code == codes.Canceled {
 		return errors.New("the connection to the server was lost: it does not answer")
 	}
 	if answers(err) {

@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dblock-dev/dblock/lock"
-	_ "github.com/dblock-dev/dblock/remote/etcd"
+	"github.com/dblock-dev/dblock/remote/etcd"
 )
 
 const envRole, envConfig = "ETCD_TEST_ROLE", "ETCD_TEST_CONFIG"
@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 		if err := json.Unmarshal([]byte(os.Getenv(envConfig)), &c); err != nil {
 			panic(err)
 		}
-		os.Exit(map[string]func(config) int{"hold": childHold, "storm": childStorm}[role](c))
+		os.Exit(map[string]func(config) int{"hold": childHold, "check": childCheck, "storm": childStorm}[role](c))
 	}
 	for _, name := range os.Environ() {
 		if name, _, _ = strings.Cut(name, "="); strings.HasPrefix(name, "ETCDCTL_") || strings.HasPrefix(name, "DBLOCK_") {
@@ -84,6 +84,23 @@ func childHold(c config) int {
 	}
 	fmt.Println("released", l.Release())
 	return 0
+}
+
+// childCheck holds a lock and asks nobody but Check whether it still does, busily.
+func childCheck(c config) int {
+	h, err := etcd.Engine.Acquire(context.Background(), request(c.URL))
+	if err != nil {
+		fmt.Println("error", err)
+		return 1
+	}
+	fmt.Println("held")
+	for last := time.Now(); ; {
+		was := last
+		if last = time.Now(); last.Sub(was) > time.Second {
+			fmt.Println("check", h.Check())
+			return 0
+		}
+	}
 }
 
 // child is a process on a machine of its own.

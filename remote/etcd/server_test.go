@@ -40,6 +40,7 @@ type server struct {
 	name         string
 	client, peer string // host:port
 	args         []string
+	user, secret string // who may look directly
 	log          bytes.Buffer
 	cmd          *exec.Cmd
 	ended        chan struct{}
@@ -130,7 +131,7 @@ func (s *server) url(rest string) string { return "etcd://" + s.client + "/" + r
 // direct is a client of etcd beside the engine.
 func (s *server) direct(t testing.TB) *clientv3.Client {
 	t.Helper()
-	c, err := clientv3.New(clientv3.Config{Endpoints: []string{s.client}, Logger: zap.NewNop()})
+	c, err := clientv3.New(clientv3.Config{Endpoints: []string{s.client}, Username: s.user, Password: s.secret, Logger: zap.NewNop()})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = c.Close() })
 	return c

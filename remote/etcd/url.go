@@ -92,6 +92,10 @@ func (p *place) read(raw string) error {
 		return err
 	}
 	if err := p.readHosts(authority); err != nil {
+		if strings.Contains(path, "@") {
+			// It may be a part of a password, which has a slash in it.
+			return errors.New("what is before the first / is not HOST:PORT; in a password it is written as %2F")
+		}
 		return err
 	}
 	if err := p.readEnvironment(); err != nil {
