@@ -93,8 +93,9 @@ func childCheck(c config) int {
 		fmt.Println("error", err)
 		return 1
 	}
+	last := time.Now() // it may be stopped before Println returns
 	fmt.Println("held")
-	for last := time.Now(); ; {
+	for {
 		was := last
 		if last = time.Now(); last.Sub(was) > time.Second {
 			fmt.Println("check", h.Check())
