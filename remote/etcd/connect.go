@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/grpclog"
 
 	"github.com/dblock-dev/dblock/lock"
@@ -25,6 +26,8 @@ import (
 const (
 	// The pause before a request is repeated grows from the first to the last of these.
 	firstPause, lastPause = 50 * time.Millisecond, 2 * time.Second
+	// electionTime is how long members that can be reached may take to agree on something.
+	electionTime = 10 * time.Second
 	// reconnectPause is the longest between two attempts to reach a member.
 	reconnectPause = time.Second
 	// A connection on which nothing has come for pingAfter is asked for a sign of life, and is given up after
@@ -115,16 +118,18 @@ func (p *place) tls() (*tls.Config, error) {
 func (c *client) close() { _ = c.etcd.Close() }
 
 // do makes a request, and repeats it for as long as its failure may pass. What it does may happen more
-// than once. The first request of a client is not repeated when no server answers. The error is
+// than once. A client whose servers have never answered waits for that no longer than is due. The error is
 // ctx's or an *EngineError, or one of those that the caller expects.
 func (c *client) do(ctx context.Context, request func(ctx context.Context) error, expected ...error) error {
+	begun := time.Now()
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		limit := c.place.requestTime
-		if !c.answered.Load() {
-			limit = c.place.dialTime
+		if !c.answered.Load() && !c.reached() {
+			limit = min(limit, c.place.dialTime-time.Since(begun))
 		}
 		limited, stop := context.WithTimeout(ctx, limit)
 		err := request(limited)
+		late := limited.Err() != nil
 		stop()
 		if err == nil || answers(err) {
 			c.answered.Store(true)
@@ -141,14 +146,29 @@ func (c *client) do(ctx context.Context, request func(ctx context.Context) error
 		switch {
 		case ctx.Err() != nil && (known || ctx.Err() == context.Canceled):
 			return ctx.Err()
-		case !known || !passes(err):
+		case ctx.Err() != nil, known && !passes(err), !known && !late:
 			return c.explain(err)
+		case !known && time.Since(begun) >= c.patience():
+			return c.explain(context.DeadlineExceeded)
 		}
 		c.trouble.Store(&err)
-		if err := idle(ctx, jitter(pause)); err != nil {
+		if err := idle(ctx, jitter(pause)); err != nil && known {
 			return err
 		}
 	}
+}
+
+// reached reports whether there is a connection to a member.
+func (c *client) reached() bool {
+	return c.etcd != nil && c.etcd.ActiveConnection().GetState() == connectivity.Ready
+}
+
+// patience is how long the first answer may take: longer than an election, when there is somebody.
+func (c *client) patience() time.Duration {
+	if c.reached() {
+		return max(c.place.dialTime, electionTime)
+	}
+	return c.place.dialTime
 }
 
 // idle waits.

@@ -64,6 +64,8 @@ func (c *client) explain(err error) error {
 		e.Hint = fmt.Sprintf("etcdctl role grant-permission ROLE readwrite --prefix=true '%s'", p.prefix())
 	case errors.As(err, &said):
 		e.Err = fmt.Errorf("etcd says: %s", strings.TrimPrefix(said.Error(), "etcdserver: "))
+	case errors.Is(err, context.DeadlineExceeded) && c.reached():
+		e.Err = fmt.Errorf("etcd at %s does not answer: most of its members may be away", c.where())
 	case errors.Is(err, context.DeadlineExceeded):
 		e.Err = fmt.Errorf("no etcd answers at %s", c.where())
 	default:
