@@ -29,8 +29,8 @@ type config struct {
 	TTL   time.Duration
 	Grace time.Duration
 	// For a storm:
-	Oracle, Count string
-	For           time.Duration
+	Dir string
+	For time.Duration
 }
 
 func (c config) options() lock.Options {
@@ -173,7 +173,3 @@ func (k *child) release(t testing.TB) {
 
 // machine has what follows in the test on a machine of its own.
 func machine(t testing.TB) { t.Helper(); t.Setenv("XDG_STATE_HOME", t.TempDir()) }
-
-func must(t testing.TB, err error) { t.Helper(); require.NoError(t, err) }
-
-func childStorm(config) int { return 0 }
