@@ -101,7 +101,7 @@ func (c *client) busy(ctx context.Context, mode lock.Mode) (bool, error) {
 
 // queue enters the queue and waits in it.
 func (m *member) queue(ctx context.Context, ask lock.EngineRequest) error {
-	rev, first, err := m.enter(ctx, describe(ask.Holder, ask.Mode))
+	rev, first, err := m.enter(ctx, describe(ask))
 	if err != nil {
 		return err
 	}
@@ -120,6 +120,7 @@ func (m *member) queue(ctx context.Context, ask lock.EngineRequest) error {
 			if rev, err = m.mark(ctx, 0); err != nil {
 				return err
 			}
+			m.marked = true
 			fallthrough
 		case rival == nil:
 			return m.take(ctx, rev)
@@ -152,14 +153,14 @@ func (m *member) enter(ctx context.Context, v value) (rev int64, first bool, err
 	case err != nil:
 		return 0, false, err
 	case r.Succeeded:
-		m.entry.create = r.Header.Revision
+		m.entry.create, m.entry.mod = r.Header.Revision, r.Header.Revision
 		return r.Header.Revision, true, nil
 	}
 	kvs := r.Responses[1].GetResponseRange().Kvs
 	if len(kvs) == 0 {
 		return 0, false, errAnew
 	}
-	m.entry.create = kvs[0].CreateRevision
+	m.entry.create, m.entry.mod = kvs[0].CreateRevision, kvs[0].ModRevision
 	return r.Header.Revision, false, nil
 }
 
@@ -203,28 +204,40 @@ func (m *member) await(ctx context.Context, key string, rev int64) error {
 		case <-limited.Done():
 		}
 	}()
-	err := m.c.deletion(limited, key, rev)
+	err := m.c.deletion(limited, key, rev, nil)
 	if err == nil || limited.Err() != nil {
 		return ctx.Err()
 	}
 	return idle(ctx, jitter(watchPause))
 }
 
-// mark writes that it holds the lock into the own key, and tells the revision of that.
+// mark writes that it holds the lock into the own key, unless somebody else has written there, and tells the
+// revision of that.
 func (m *member) mark(ctx context.Context, token int64) (rev int64, err error) {
 	e := m.entry
+	text := e.value.holding(token).text()
 	r, err := m.c.txn(ctx,
-		[]clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(e.key), "=", e.create)},
-		[]clientv3.Op{clientv3.OpPut(e.key, e.value.holding(token).text(), clientv3.WithLease(m.lease))},
-		nil, rpctypes.ErrLeaseNotFound)
+		[]clientv3.Cmp{
+			clientv3.Compare(clientv3.CreateRevision(e.key), "=", e.create),
+			clientv3.Compare(clientv3.ModRevision(e.key), "=", e.mod),
+		},
+		[]clientv3.Op{clientv3.OpPut(e.key, text, clientv3.WithLease(m.lease))},
+		[]clientv3.Op{clientv3.OpGet(e.key)}, rpctypes.ErrLeaseNotFound)
 	switch {
-	case err == rpctypes.ErrLeaseNotFound, err == nil && !r.Succeeded:
+	case err == rpctypes.ErrLeaseNotFound:
 		return 0, errAnew
 	case err != nil:
 		return 0, err
+	case r.Succeeded:
+		return r.Header.Revision, nil
 	}
-	m.marked = true
-	return r.Header.Revision, nil
+	// It may have been done by a request whose answer did not come.
+	for _, kv := range r.Responses[0].GetResponseRange().Kvs {
+		if kv.CreateRevision == e.create && string(kv.Value) == text {
+			return kv.ModRevision, nil
+		}
+	}
+	return 0, errAnew
 }
 
 // take makes a hold of it, as of revision rev, when the lease lasts for long enough.

@@ -36,15 +36,18 @@ type value struct {
 	Asked    int64  `json:"asked"`              // ms since 1970
 	Acquired int64  `json:"acquired,omitempty"` // the same; 0 while it waits, and for a moment after
 	Token    int64  `json:"token,omitempty"`    // with Acquired, unless it is the revision of this very value
+	Grace    int64  `json:"grace"`              // ms that a command under it may take to end
+	Broken   int64  `json:"broken,omitempty"`   // ms since 1970: somebody wants the holder to end by force
 }
 
 const version = 1
 
 // describe is the value for one who asks.
-func describe(h lock.Holder, mode lock.Mode) value {
+func describe(ask lock.EngineRequest) value {
+	h := ask.Holder
 	return value{
 		Version: version, PID: h.PID, Host: h.Host, Process: h.Process, Command: h.Command, Info: h.Info, UID: h.UID,
-		Mode: mode.String(), Asked: time.Now().UnixMilli(),
+		Mode: ask.Mode.String(), Asked: time.Now().UnixMilli(), Grace: max(0, ask.Grace).Milliseconds(),
 	}
 }
 

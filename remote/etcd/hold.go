@@ -52,25 +52,34 @@ func (m *member) guardFrom(rev int64) {
 
 func (m *member) guard(ctx context.Context, rev int64) error {
 	if !m.marked {
-		if _, err := m.mark(ctx, m.token); err != nil {
+		if _, err := m.mark(ctx, m.token); err != nil && err != errAnew {
 			return err
 		}
+		// That it has gone, or what somebody else has written, is what the watch tells.
 	}
 	for {
-		if m.c.deletion(ctx, m.entry.key, rev) == nil {
+		if m.c.deletion(ctx, m.entry.key, rev, m.heed) == nil {
 			return errAnew
 		}
 		if err := idle(ctx, jitter(watchPause)); err != nil {
 			return err
 		}
-		r, err := m.c.get(ctx, m.entry.key, clientv3.WithKeysOnly())
+		r, err := m.c.get(ctx, m.entry.key)
 		if err != nil {
 			return err
 		}
 		if len(r.Kvs) == 0 || r.Kvs[0].CreateRevision != m.entry.create {
 			return errAnew
 		}
+		m.heed(read(r.Kvs[0]))
 		rev = r.Header.Revision
+	}
+}
+
+// heed ends the hold if the key says so. The lease is kept until the command has ended.
+func (m *member) heed(e entry) {
+	if e.value.Broken != 0 {
+		m.lose(errBroken.Error())
 	}
 }
 

@@ -33,6 +33,9 @@ func (engine) Inspect(ctx context.Context, url string) (*lock.Report, error) {
 		if t, err := c.etcd.TimeToLive(ctx, queue[0].lease); err == nil && t.TTL >= 0 {
 			report.Evidence += fmt.Sprintf(", whose lease runs out in %d s unless it is renewed", t.TTL)
 		}
+		if queue[0].value.Broken != 0 {
+			report.Evidence += "; its holder was told to end"
+		}
 	}
 	return report, nil
 }
@@ -69,7 +72,12 @@ func reportOf(queue []entry) *lock.Report {
 	return r
 }
 
-// Break deletes the key of the holder, who watches it, if it is still that one.
+// beyondGrace is how much longer than its command may take to end a holder has to obey.
+const beyondGrace = 2 * time.Second
+
+// Break has the hold ended, if it is still that one. The holder is told by its key, and deletes that when its
+// command has ended, so that nobody else works at the same time. If he does not do so in time, or
+// ctx is about to end, the key is deleted here.
 func (engine) Break(ctx context.Context, url, id string) error {
 	c, err := open(ctx, url)
 	if err != nil {
@@ -81,6 +89,39 @@ func (engine) Break(ctx context.Context, url, id string) error {
 		return &lock.EngineError{Name: c.place.shown(), Err: errors.New("this is no identity of a hold: " + id), Misuse: true}
 	}
 	key := c.place.keyOf(lease)
+	e, rev, err := c.tellToEnd(ctx, key, create)
+	if err != nil || e == nil {
+		return c.noAnswer(context.Background(), err, nil)
+	}
+	patience := time.Duration(e.value.Grace)*time.Millisecond + beyondGrace
+	if end, ok := ctx.Deadline(); ok {
+		patience = min(patience, time.Until(end)-time.Second)
+	}
+	limited, stop := context.WithTimeout(ctx, patience)
+	defer stop()
+	for c.deletion(limited, key, rev, nil) != nil && idle(limited, jitter(watchPause)) == nil {
+	}
 	_, err = c.txn(ctx, []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(key), "=", create)}, []clientv3.Op{clientv3.OpDelete(key)}, nil)
 	return c.noAnswer(context.Background(), err, nil)
+}
+
+// tellToEnd writes into a key that its holder is to end. There is none if the key was created at another
+// revision.
+func (c *client) tellToEnd(ctx context.Context, key string, create int64) (*entry, int64, error) {
+	for {
+		r, err := c.get(ctx, key)
+		if err != nil || len(r.Kvs) == 0 || r.Kvs[0].CreateRevision != create {
+			return nil, 0, err
+		}
+		e := read(r.Kvs[0])
+		e.value.Broken = time.Now().UnixMilli()
+		t, err := c.txn(ctx, []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(key), "=", e.mod)},
+			[]clientv3.Op{clientv3.OpPut(key, e.value.text(), clientv3.WithIgnoreLease())}, nil)
+		if err != nil {
+			return nil, 0, err
+		}
+		if t.Succeeded {
+			return &e, t.Header.Revision, nil
+		}
+	}
 }

@@ -50,6 +50,9 @@ type member struct {
 	released  error // what that has found
 }
 
+// errBroken: somebody has asked for the holder to end.
+var errBroken = errors.New("somebody took it away by force")
+
 // errGone: somebody else has deleted the key.
 var errGone = errors.New("its key in etcd has gone: somebody took the lock away by force, or revoked its lease")
 
@@ -208,7 +211,7 @@ func (m *member) renew(ctx context.Context) error {
 	var r *clientv3.GetResponse
 	if err == nil {
 		limited, stop := context.WithTimeout(ctx, try)
-		r, err = m.c.etcd.Get(limited, m.entry.key, clientv3.WithKeysOnly())
+		r, err = m.c.etcd.Get(limited, m.entry.key)
 		stop()
 	}
 	m.mu.Lock()
@@ -221,6 +224,10 @@ func (m *member) renew(ctx context.Context) error {
 		return err
 	case len(r.Kvs) == 0 || r.Kvs[0].CreateRevision != m.entry.create:
 		return errAnew
+	case read(r.Kvs[0]).value.Broken != 0:
+		m.loseLocked(errBroken.Error())
+	}
+	switch {
 	case b.ttl <= 0:
 		// It may come from one that has just become the leader and does not know all yet.
 		m.trouble = errors.New("a server does not know the lease")

@@ -204,37 +204,66 @@ func TestInspect(t *testing.T) {
 	}, patience, 10*time.Millisecond)
 }
 
+// A lock that is broken passes on when what has worked under it has ended, and its holder has given it back.
 func TestBreak(t *testing.T) {
 	s := serve(t)
 	url := s.url("b")
-	h := get(t, request(url))
-	w := wait(t, s, "b", request(url))
-	r, err := etcd.Engine.Inspect(bounded(t), url)
-	require.NoError(t, err)
-	require.NoError(t, etcd.Engine.Break(bounded(t), url, r.ID))
-	begun := time.Now()
-	why, _ := loses(t, h)
-	require.Less(t, time.Since(begun), 2*time.Second)
-	require.Contains(t, why, "by force")
-	require.Error(t, h.Release())
-	next := w.gets(t)
-	// It is somebody else's by now.
-	require.NoError(t, etcd.Engine.Break(bounded(t), url, r.ID))
-	time.Sleep(100 * time.Millisecond)
-	keeps(t, next)
-	require.NoError(t, next.Release())
+	for _, pause := range []time.Duration{0, 100 * time.Millisecond} { // before and after the hold is told and watched
+		h := get(t, request(url))
+		w := wait(t, s, "b", request(url))
+		time.Sleep(pause)
+		r, err := etcd.Engine.Inspect(bounded(t), url)
+		require.NoError(t, err)
+		done := make(chan error)
+		begun := time.Now()
+		go func() { done <- etcd.Engine.Break(context.Background(), url, r.ID) }()
+		why, at := loses(t, h)
+		require.Less(t, at.Sub(begun), 500*time.Millisecond)
+		require.Equal(t, "somebody took it away by force", why)
+		w.waits(t, grace)
+		require.ErrorContains(t, h.Release(), "by force")
+		next := w.gets(t)
+		require.NoError(t, <-done)
+		require.Less(t, time.Since(begun), grace+time.Second)
+		// It is somebody else's by now.
+		require.NoError(t, etcd.Engine.Break(bounded(t), url, r.ID))
+		time.Sleep(100 * time.Millisecond)
+		keeps(t, next)
+		require.NoError(t, next.Release())
+	}
 	var misuse *lock.EngineError
 	require.ErrorAs(t, etcd.Engine.Break(bounded(t), url, "x"), &misuse)
 }
 
+// One who does not obey is not waited for.
+func TestBreakOfADeafHolder(t *testing.T) {
+	s := serve(t)
+	url := s.url("b")
+	for _, ctx := range []time.Duration{patience, 2 * time.Second} {
+		h := get(t, request(url))
+		w := wait(t, s, "b", request(url))
+		r, err := etcd.Engine.Inspect(bounded(t), url)
+		require.NoError(t, err)
+		limited, stop := context.WithTimeout(context.Background(), ctx)
+		begun := time.Now()
+		require.NoError(t, etcd.Engine.Break(limited, url, r.ID))
+		stop()
+		require.InDelta(t, min(grace+2*time.Second, ctx-time.Second).Seconds(), time.Since(begun).Seconds(), 0.7)
+		next := w.gets(t)
+		require.Error(t, h.Release())
+		keeps(t, next)
+		require.NoError(t, next.Release())
+	}
+}
+
 // The second of two who delete one key has deleted nothing of a successor's.
-func TestReleaseAfterBreakTakesNothing(t *testing.T) {
+func TestReleaseTakesNothingOfASuccessor(t *testing.T) {
 	s := serve(t)
 	url := s.url("c")
 	h := get(t, request(url))
-	r, err := etcd.Engine.Inspect(bounded(t), url)
+	c := s.direct(t)
+	_, err := c.Delete(context.Background(), keys(t, c, "c")[0])
 	require.NoError(t, err)
-	require.NoError(t, etcd.Engine.Break(bounded(t), url, r.ID))
 	next := get(t, request(url))
 	require.Error(t, h.Release())
 	require.Error(t, h.Release(), "the same again")
