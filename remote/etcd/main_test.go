@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -118,7 +117,7 @@ func spawn(t testing.TB, role string, c config) *child {
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), envRole+"="+role, envConfig+"="+string(text), "XDG_STATE_HOME="+t.TempDir())
 	cmd.Stderr = os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = endsWithUs()
 	in, err := cmd.StdinPipe()
 	require.NoError(t, err)
 	out, err := cmd.StdoutPipe()
@@ -153,22 +152,6 @@ func (k *child) says(t testing.TB, begin string) string {
 		t.Fatalf("it does not say %q", begin)
 	}
 	return ""
-}
-
-// silent requires that it says nothing for a while.
-func (k *child) silent(t testing.TB, d time.Duration) {
-	t.Helper()
-	select {
-	case line := <-k.lines:
-		t.Fatalf("it says %q", line)
-	case <-time.After(d):
-	}
-}
-
-func (k *child) release(t testing.TB) {
-	t.Helper()
-	require.NoError(t, k.in.Close())
-	require.Equal(t, "<nil>", k.says(t, "released"))
 }
 
 // machine has what follows in the test on a machine of its own.

@@ -57,10 +57,14 @@ func childStorm(c config) int {
 		if last := counted(c.Dir, "token"); how == unix.LOCK_EX && int(g.Holder.Token) <= last {
 			fmt.Println("overlap", g.Holder.Token, "after", last)
 		}
+		stay := 3 * time.Millisecond
+		if rand.N(10) == 0 {
+			stay = 3 * time.Second // it may be lost meanwhile
+		}
 		select {
 		case <-l.Lost():
 			fmt.Println("lost")
-		case <-time.After(rand.N(3 * time.Millisecond)):
+		case <-time.After(rand.N(stay)):
 			if how == unix.LOCK_EX {
 				count(c.Dir, "token", int(g.Holder.Token))
 				count(c.Dir, "count", was+1)
