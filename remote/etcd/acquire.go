@@ -274,14 +274,19 @@ func (m *member) withdraw() {
 	m.end()
 	ctx, stop := context.WithTimeout(context.Background(), leaveTime)
 	defer stop()
-	m.revoke(ctx)
+	_ = m.revoke(ctx)
 }
 
-func (m *member) revoke(ctx context.Context) {
-	_ = m.c.do(ctx, func(ctx context.Context) error {
+// revoke ends the lease, and with it the key. That it has ended already is as good.
+func (m *member) revoke(ctx context.Context) error {
+	err := m.c.do(ctx, func(ctx context.Context) error {
 		_, err := m.c.etcd.Revoke(ctx, m.lease)
 		return err
 	}, rpctypes.ErrLeaseNotFound)
+	if err == rpctypes.ErrLeaseNotFound {
+		return nil
+	}
+	return err
 }
 
 // end stops all that goes on.

@@ -12,9 +12,7 @@ const (
 	// guardAfter is when a hold is watched, and told to those who look. Shorter ones do not pay for it.
 	guardAfter = 20 * time.Millisecond
 	// releaseTime is how long it may take to give the lock back.
-	releaseTime = 4 * time.Second
-	// revokeTime is how long it may take to end the lease after that.
-	revokeTime = time.Second
+	releaseTime = 5 * time.Second
 )
 
 // Token is the fencing number: the revision of etcd at which the lock was held first. Whoever had it before
@@ -83,7 +81,8 @@ func (m *member) heed(e entry) {
 	}
 }
 
-// Release gives the lock back. Only the own entry is deleted, and etcd tells whether it was there.
+// Release gives the lock back. Whether it was held until now is what the last look at the own key tells. The key
+// goes with the lease, and nothing that is somebody else's can: no other key is bound to it.
 func (m *member) Release() error {
 	m.releasing.Do(func() { m.released = m.release() })
 	return m.released
@@ -95,29 +94,21 @@ func (m *member) release() error {
 	m.end()
 	ctx, stop := context.WithTimeout(context.Background(), releaseTime)
 	defer stop()
-	tries := 0
-	var r *clientv3.TxnResponse
-	err := m.c.do(ctx, func(ctx context.Context) (err error) {
-		tries++
-		r, err = m.c.etcd.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(m.entry.key), "=", m.entry.create)).
-			Then(clientv3.OpDelete(m.entry.key)).Commit()
-		return err
-	})
+	r, err := m.c.get(ctx, m.entry.key, clientv3.WithKeysOnly())
+	there := err == nil && len(r.Kvs) > 0 && r.Kvs[0].CreateRevision == m.entry.create
+	if err == nil {
+		err = m.revoke(ctx)
+	}
 	switch {
 	case lost != nil:
+		return lost
 	case err != nil:
 		m.mu.Lock()
 		left := m.until - now()
 		m.mu.Unlock()
-		lost = fmt.Errorf("it could not be given back, and is free in %.0f s at the latest: %w", max(0, left.Seconds()), m.c.noAnswer(context.Background(), err, nil))
-	case !r.Succeeded && tries == 1:
-		// With more tries it may be an earlier one that did it.
-		lost = errGone
+		return fmt.Errorf("it could not be given back, and is free in %.0f s at the latest: %w", max(0, left.Seconds()), m.c.noAnswer(context.Background(), err, nil))
+	case !there:
+		return errGone
 	}
-	if err == nil {
-		ctx, stop := context.WithTimeout(context.Background(), revokeTime)
-		defer stop()
-		m.revoke(ctx)
-	}
-	return lost
+	return nil
 }
