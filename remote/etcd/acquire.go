@@ -1,0 +1,302 @@
+package etcd
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/dblock-dev/dblock/lock"
+)
+
+const (
+	// answerTime is how long one who does not wait gives the servers to agree.
+	answerTime = 5 * time.Second
+	// leaveTime is how long it may take to take back what was asked for.
+	leaveTime = 3 * time.Second
+	// lookAgain is when a waiter looks whether a watch still tells.
+	lookAgain = 30 * time.Second
+	// watchPause is how long it takes to watch again after a watch has failed.
+	watchPause = 200 * time.Millisecond
+)
+
+// Acquire gets the lock.
+func (engine) Acquire(ctx context.Context, ask lock.EngineRequest) (lock.EngineHold, error) {
+	p, err := parse(ask.URL)
+	if err != nil {
+		return nil, err
+	}
+	ttl, err := p.length(ask)
+	if err != nil {
+		return nil, err
+	}
+	c, err := connect(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	m, err := c.acquire(ctx, ask, ttl)
+	if err != nil {
+		c.close()
+		return nil, err
+	}
+	return m, nil
+}
+
+func (c *client) acquire(ctx context.Context, ask lock.EngineRequest, ttl time.Duration) (*member, error) {
+	limited := ctx
+	if ask.NoWait {
+		var stop context.CancelFunc
+		limited, stop = context.WithTimeout(ctx, answerTime)
+		defer stop()
+		if busy, err := c.busy(limited, ask.Mode); busy || err != nil {
+			return nil, c.noAnswer(ctx, err, lock.ErrHeld)
+		}
+	}
+	for {
+		m, err := c.join(limited, ttl, ask.Grace)
+		if err == nil {
+			if err = m.queue(limited, ask); err == nil {
+				return m, nil
+			}
+			m.withdraw()
+		}
+		if err == errAnew {
+			if err = idle(limited, jitter(firstPause)); err == nil {
+				continue
+			}
+		}
+		return nil, c.noAnswer(ctx, err, nil)
+	}
+}
+
+// noAnswer is the error for one who does not wait: the time was over, but not that of ctx.
+func (c *client) noAnswer(ctx context.Context, err, otherwise error) error {
+	if err == nil {
+		return otherwise
+	}
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		if t := c.trouble.Load(); t != nil {
+			err = *t
+		}
+		return c.explain(err)
+	}
+	return err
+}
+
+// busy reports whether somebody is in the way, before anything is written.
+func (c *client) busy(ctx context.Context, mode lock.Mode) (bool, error) {
+	r, err := c.get(ctx, c.place.prefix(), clientv3.WithPrefix())
+	if err != nil {
+		return false, err
+	}
+	for _, kv := range r.Kvs {
+		if mode == lock.Exclusive || !read(kv).value.shared() {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// queue enters the queue and waits in it.
+func (m *member) queue(ctx context.Context, ask lock.EngineRequest) error {
+	rev, first, err := m.enter(ctx, describe(ask))
+	if err != nil {
+		return err
+	}
+	m.start()
+	if first {
+		m.marked = true
+		return m.take(ctx, rev)
+	}
+	for {
+		rival, rev, err := m.rival(ctx)
+		switch {
+		case err != nil:
+			return err
+		case rival == nil && ask.Mode == lock.Shared:
+			// Several readers may find that at the same revision: the number is that of a write.
+			if rev, err = m.mark(ctx, 0); err != nil {
+				return err
+			}
+			m.marked = true
+			fallthrough
+		case rival == nil:
+			return m.take(ctx, rev)
+		case ask.NoWait:
+			return lock.ErrHeld
+		}
+		if err := m.await(ctx, rival.key, rev); err != nil {
+			return err
+		}
+	}
+}
+
+// enter puts the own key into the queue. It is the first one, and holds the lock by that, if the queue is
+// empty: etcd does both at once.
+func (m *member) enter(ctx context.Context, v value) (rev int64, first bool, err error) {
+	p, key := m.c.place, m.c.place.keyOf(m.lease)
+	m.entry = entry{key: key, lease: m.lease, value: v}
+	mine := clientv3.WithLease(m.lease)
+	absent := clientv3.Compare(clientv3.CreateRevision(key), "=", 0) // it may be done twice
+	r, err := m.c.txn(ctx,
+		[]clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(p.prefix()).WithPrefix(), "=", 0)},
+		[]clientv3.Op{clientv3.OpPut(key, v.holding(0).text(), mine)},
+		[]clientv3.Op{
+			clientv3.OpTxn([]clientv3.Cmp{absent}, []clientv3.Op{clientv3.OpPut(key, v.text(), mine)}, nil),
+			clientv3.OpGet(key),
+		}, rpctypes.ErrLeaseNotFound)
+	switch {
+	case err == rpctypes.ErrLeaseNotFound:
+		return 0, false, errAnew
+	case err != nil:
+		return 0, false, err
+	case r.Succeeded:
+		m.entry.create, m.entry.mod = r.Header.Revision, r.Header.Revision
+		return r.Header.Revision, true, nil
+	}
+	kvs := r.Responses[1].GetResponseRange().Kvs
+	if len(kvs) == 0 {
+		return 0, false, errAnew
+	}
+	m.entry.create, m.entry.mod = kvs[0].CreateRevision, kvs[0].ModRevision
+	return r.Header.Revision, false, nil
+}
+
+// rival finds who is to be waited for: the nearest one before the own key that does not go together with
+// it. If there is nobody, and since none can come before, the lock is held, as of revision rev, which is greater
+// than those at which all who were in the way have gone.
+func (m *member) rival(ctx context.Context) (rival *entry, rev int64, err error) {
+	before := []clientv3.OpOption{clientv3.WithPrefix(), clientv3.WithMaxCreateRev(m.entry.create - 1),
+		clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend)}
+	shared := m.entry.value.shared()
+	if !shared {
+		before = append(before, clientv3.WithLimit(1), clientv3.WithKeysOnly())
+	}
+	r, err := m.c.txn(ctx, nil, []clientv3.Op{
+		clientv3.OpGet(m.entry.key, clientv3.WithKeysOnly()),
+		clientv3.OpGet(m.c.place.prefix(), before...),
+	}, nil)
+	if err != nil {
+		return nil, 0, err
+	}
+	own := r.Responses[0].GetResponseRange().Kvs
+	if len(own) == 0 || own[0].CreateRevision != m.entry.create {
+		return nil, 0, errAnew
+	}
+	for _, kv := range r.Responses[1].GetResponseRange().Kvs {
+		if e := read(kv); !shared || !e.value.shared() {
+			return &e, r.Header.Revision, nil
+		}
+	}
+	return nil, r.Header.Revision, nil
+}
+
+// await waits until a key that was there at rev has gone, or is to be looked for again.
+func (m *member) await(ctx context.Context, key string, rev int64) error {
+	limited, stop := context.WithTimeout(ctx, jitter(lookAgain))
+	defer stop()
+	go func() {
+		select {
+		case <-m.gone:
+			stop()
+		case <-limited.Done():
+		}
+	}()
+	err := m.c.deletion(limited, key, rev, nil)
+	if err == nil || limited.Err() != nil {
+		return ctx.Err()
+	}
+	return idle(ctx, jitter(watchPause))
+}
+
+// mark writes that it holds the lock into the own key, unless somebody else has written there, and tells the
+// revision of that.
+func (m *member) mark(ctx context.Context, token int64) (rev int64, err error) {
+	e := m.entry
+	text := e.value.holding(token).text()
+	r, err := m.c.txn(ctx,
+		[]clientv3.Cmp{
+			clientv3.Compare(clientv3.CreateRevision(e.key), "=", e.create),
+			clientv3.Compare(clientv3.ModRevision(e.key), "=", e.mod),
+		},
+		[]clientv3.Op{clientv3.OpPut(e.key, text, clientv3.WithLease(m.lease))},
+		[]clientv3.Op{clientv3.OpGet(e.key)}, rpctypes.ErrLeaseNotFound)
+	switch {
+	case err == rpctypes.ErrLeaseNotFound:
+		return 0, errAnew
+	case err != nil:
+		return 0, err
+	case r.Succeeded:
+		return r.Header.Revision, nil
+	}
+	// It may have been done by a request whose answer did not come.
+	for _, kv := range r.Responses[0].GetResponseRange().Kvs {
+		if kv.CreateRevision == e.create && string(kv.Value) == text {
+			return kv.ModRevision, nil
+		}
+	}
+	return 0, errAnew
+}
+
+// take makes a hold of it, as of revision rev, when the lease lasts for long enough.
+func (m *member) take(ctx context.Context, rev int64) error {
+	for {
+		m.mu.Lock()
+		enough := m.limit()-now() >= m.slack()/2
+		m.mu.Unlock()
+		if enough {
+			break
+		}
+		if err := m.renew(ctx); err == errAnew {
+			return err
+		} else if err != nil {
+			if err := idle(ctx, jitter(firstPause)); err != nil {
+				return err
+			}
+		}
+	}
+	m.mu.Lock()
+	m.token, m.held = rev, true
+	m.arm()
+	m.mu.Unlock()
+	select {
+	case m.changed <- struct{}{}:
+	default:
+	}
+	m.guardFrom(rev)
+	return nil
+}
+
+// withdraw takes back what was asked for. The key goes with the lease.
+func (m *member) withdraw() {
+	m.end()
+	ctx, stop := context.WithTimeout(context.Background(), leaveTime)
+	defer stop()
+	_ = m.revoke(ctx)
+}
+
+// revoke ends the lease, and with it the key. That it has ended already is as good.
+func (m *member) revoke(ctx context.Context) error {
+	err := m.c.do(ctx, func(ctx context.Context) error {
+		_, err := m.c.etcd.Revoke(ctx, m.lease)
+		return err
+	}, rpctypes.ErrLeaseNotFound)
+	if err == rpctypes.ErrLeaseNotFound {
+		return nil
+	}
+	return err
+}
+
+// end stops all that goes on.
+func (m *member) end() {
+	m.mu.Lock()
+	m.ended = true
+	if m.alarm != nil {
+		m.alarm.Stop()
+	}
+	m.mu.Unlock()
+	m.stop()
+	m.done.Wait()
+}

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package etcd_test
+
+import "syscall"
+
+func endsWithUs() *syscall.SysProcAttr { return nil }

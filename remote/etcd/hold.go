@@ -1,0 +1,114 @@
+package etcd
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+const (
+	// guardAfter is when a hold is watched, and told to those who look. Shorter ones do not pay for it.
+	guardAfter = 20 * time.Millisecond
+	// releaseTime is how long it may take to give the lock back.
+	releaseTime = 5 * time.Second
+)
+
+// Token is the fencing number: the revision of etcd at which the lock was held first. Whoever had it before
+// has gone, or has written that he holds it together with this one, at a smaller revision.
+func (m *member) Token() int64 { return m.token }
+
+// Descriptor is none: a lease outlives its holder whatever happens, but not for long.
+func (m *member) Descriptor() int { return -1 }
+
+// Check tells whether the lock is still held.
+func (m *member) Check() error { return m.check() }
+
+// Lost is closed when the lock is lost.
+func (m *member) Lost() <-chan struct{} { return m.lostc }
+
+// Err says why.
+func (m *member) Err() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.lost
+}
+
+// guardFrom watches the own key from revision rev on, so that a hold that is ended at the server is known to be
+// at once, even if the lease is still there.
+func (m *member) guardFrom(rev int64) {
+	ctx, stop := context.WithCancel(context.Background())
+	stopKeep := m.stop
+	m.stop = func() { stop(); stopKeep() }
+	m.run(ctx, func(ctx context.Context) {
+		if idle(ctx, guardAfter) == nil && m.guard(ctx, rev) == errAnew {
+			m.leave()
+		}
+	})
+}
+
+func (m *member) guard(ctx context.Context, rev int64) error {
+	if !m.marked {
+		if _, err := m.mark(ctx, m.token); err != nil && err != errAnew {
+			return err
+		}
+		// That it has gone, or what somebody else has written, is what the watch tells.
+	}
+	for {
+		if m.c.deletion(ctx, m.entry.key, rev, m.heed) == nil {
+			return errAnew
+		}
+		if err := idle(ctx, jitter(watchPause)); err != nil {
+			return err
+		}
+		r, err := m.c.get(ctx, m.entry.key)
+		if err != nil {
+			return err
+		}
+		if len(r.Kvs) == 0 || r.Kvs[0].CreateRevision != m.entry.create {
+			return errAnew
+		}
+		m.heed(read(r.Kvs[0]))
+		rev = r.Header.Revision
+	}
+}
+
+// heed ends the hold if the key says so. The lease is kept until the command has ended.
+func (m *member) heed(e entry) {
+	if e.value.Broken != 0 {
+		m.lose(errBroken.Error())
+	}
+}
+
+// Release gives the lock back. Whether it was held until now is what the last look at the own key tells. The key
+// goes with the lease, and nothing that is somebody else's can: no other key is bound to it.
+func (m *member) Release() error {
+	m.releasing.Do(func() { m.released = m.release() })
+	return m.released
+}
+
+func (m *member) release() error {
+	defer m.c.close()
+	lost := m.check()
+	m.end()
+	ctx, stop := context.WithTimeout(context.Background(), releaseTime)
+	defer stop()
+	r, err := m.c.get(ctx, m.entry.key, clientv3.WithKeysOnly())
+	there := err == nil && len(r.Kvs) > 0 && r.Kvs[0].CreateRevision == m.entry.create
+	if err == nil {
+		err = m.revoke(ctx)
+	}
+	switch {
+	case lost != nil:
+		return lost
+	case err != nil:
+		m.mu.Lock()
+		left := m.until - now()
+		m.mu.Unlock()
+		return fmt.Errorf("it could not be given back, and is free in %.0f s at the latest: %w", max(0, left.Seconds()), m.c.noAnswer(context.Background(), err, nil))
+	case !there:
+		return errGone
+	}
+	return nil
+}
