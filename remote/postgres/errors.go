@@ -108,7 +108,7 @@ func cause(err error) error {
 		return errors.New("the server does not answer")
 	}
 	for {
-		switch inner := err.(type) {
+		switch inner := err.(type) { //nolint:errorlint // one step further is what is wanted
 		case interface{ Unwrap() error }:
 			if inner.Unwrap() == nil {
 				return err
