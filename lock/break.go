@@ -146,8 +146,8 @@ func (r *Report) sameHolder(s *Report) bool {
 	return a != nil && b != nil && a.PID == b.PID && a.Host == b.Host && (a.Acquired.IsZero() || b.Acquired.IsZero() || a.Acquired.Equal(b.Acquired))
 }
 
-// breakTime is how long it may take until a holder elsewhere has let go.
-const breakTime = 30 * time.Second
+// breakTime is how long it may take until a holder elsewhere has ended its command, for which it has as long as it says.
+const breakTime = 5 * time.Minute
 
 // breakBy breaks the lock that was found.
 func (r *Report) breakBy(ctx context.Context, db string, opts BreakOptions) (*Broken, error) {

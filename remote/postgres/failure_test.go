@@ -55,7 +55,7 @@ func TestNotLetIn(t *testing.T) {
 			for _, r := range []lock.EngineRequest{asking(c.url), noWait(c.url)} {
 				failed := refused(t, r)
 				require.Equal(t, c.denied, failed.Denied)
-				require.False(t, failed.Misuse)
+				require.Equal(t, name == "no parameter", failed.Misuse)
 				require.Contains(t, failed.Error(), c.says)
 			}
 			_, err := engine{}.Inspect(within(t, limit), c.url)
