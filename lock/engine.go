@@ -35,8 +35,8 @@ type Engine interface {
 	// ID, Age, Evidence, Readers and Waiters of the Report. The error is ctx's or an *EngineError.
 	Inspect(ctx context.Context, url string) (*Report, error)
 	// Break takes the lock from the holder with that Report.ID, who is told: its command is ended
-	// where it runs. It returns when the server has done so. Nothing is done if the
-	// holder is another one by now.
+	// where it runs, and the lock is not given to others before, if it answers. It returns when the
+	// server has done so. Nothing is done if the holder is another one by now.
 	Break(ctx context.Context, url, id string) error
 }
 
@@ -61,7 +61,8 @@ type EngineHold interface {
 	// Descriptor is an open file that keeps the lock for as long as any process has it; -1 if there
 	// is none.
 	Descriptor() int
-	// Check tells whether the lock is still held, from what is known: it asks nobody.
+	// Check tells whether the lock is still held, from what is known. It asks the server only where
+	// that is too old, after a stop of this process, and for a few seconds at most.
 	Check() error
 	// Lost is closed when the lock is lost, or is about to be, Grace before that; Err says why.
 	Lost() <-chan struct{}

@@ -3,8 +3,7 @@ package run
 import "github.com/dblock-dev/dblock/lock"
 
 // Holder is whatever holds the lock while a command lives: a local lock, be it its own or
-// the one of an enclosing dblock that it leans on. Another engine that is to guard
-// commands plugs in here, and in Asking.describe, which makes one.
+// the one of an enclosing dblock that it leans on; be there a server behind it (lock.Engine) or not.
 //
 // All of it is about one hold that has been acquired. The methods may be called by several
 // goroutines, and none of them blocks for longer than a look at the lock takes; what they
