@@ -64,9 +64,7 @@ func Die(sig syscall.Signal) {
 func Stop(sig syscall.Signal, continued func() bool) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	var ours action
 	block(sig)
-	setAction(sig, &action{}, &ours)
 	// A signal that stops takes away a SIGCONT that no thread has met yet: then it is sent
 	// again. Nothing comes between the look and the stop.
 	var status [4096]byte
@@ -80,6 +78,10 @@ func Stop(sig syscall.Signal, continued func() bool) {
 	if pending(status[:max(n, 0)], unix.SIGCONT) {
 		_ = unix.Kill(unix.Getpid(), unix.SIGCONT)
 	}
+	// Only now that it is pending. The terminal may have sent the same to the whole process group, and it
+	// stops us here already: whoever continues us then takes ours away, and we do not stop twice.
+	var ours action
+	setAction(sig, &action{}, &ours)
 	// And one that a thread is just about to tell of is not on the wire yet.
 	if continued() || later() && continued() {
 		setAction(sig, &action{sigIgn}, nil)
