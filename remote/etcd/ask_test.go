@@ -118,6 +118,15 @@ func loses(t testing.TB, h lock.EngineHold) (string, time.Time) {
 	return h.Err().Error(), at
 }
 
+// renews waits until the lease of a hold was renewed so often from now on.
+func renews(t testing.TB, h lock.EngineHold, times int) {
+	t.Helper()
+	for range times {
+		have := etcd.Until(h)
+		require.Eventually(t, func() bool { return etcd.Until(h) > have }, patience, 5*time.Millisecond)
+	}
+}
+
 func keeps(t testing.TB, h lock.EngineHold) {
 	t.Helper()
 	require.NoError(t, h.Check())

@@ -55,7 +55,7 @@ func TestOneOfThreeIsAway(t *testing.T) {
 			}
 			s.signal(syscall.SIGCONT)
 			leader(t, all)
-			time.Sleep(2 * time.Second)
+			renews(t, h, 2)
 			keeps(t, h)
 		}
 	}
@@ -67,13 +67,13 @@ func TestAnswerOfAFormerLeader(t *testing.T) {
 	all := cluster(t, 3)
 	old := leader(t, all)
 	h := get(t, request(all[old].url("former"))) // it knows no other
-	time.Sleep(1500 * time.Millisecond)
+	renews(t, h, 1)
 	all[old].signal(syscall.SIGSTOP)
 	_, _ = loses(t, h)
 	others := append(append([]*server(nil), all[:old]...), all[old+1:]...)
 	next := get(t, request(clusterURL(others, "former")))
 	all[old].signal(syscall.SIGCONT)
-	time.Sleep(time.Second)
+	renews(t, next, 2) // as often h has asked by then
 	keeps(t, next)
 	require.Error(t, h.Check())
 	require.Error(t, h.Release())
@@ -142,7 +142,7 @@ func TestMemberIsReplaced(t *testing.T) {
 	}
 	gone.start(t)
 	gone.await(t)
-	time.Sleep(ttl / 2)
+	renews(t, h, 3)
 	keeps(t, h)
 	w.waits(t, 0)
 	// The new one takes part.

@@ -25,7 +25,7 @@ func TestKilledHolder(t *testing.T) {
 	token, err := strconv.ParseInt(k.says(t, "held"), 10, 64)
 	require.NoError(t, err)
 	w := wait(t, s, "killed", request(url))
-	time.Sleep(3 * time.Second) // renewed by now
+	w.waits(t, ttl+time.Second) // it was renewed
 	killed := time.Now()
 	k.kill()
 	w.waits(t, ttl-2*time.Second)
@@ -81,7 +81,7 @@ func whenLost(t *testing.T, h lock.EngineHold, says string) {
 func TestStoppedServer(t *testing.T) {
 	s := serve(t)
 	h := get(t, request(s.url("z")))
-	time.Sleep(1500 * time.Millisecond)
+	renews(t, h, 1)
 	s.signal(syscall.SIGSTOP)
 	whenLost(t, h, "does not answer")
 }
@@ -89,7 +89,7 @@ func TestStoppedServer(t *testing.T) {
 func TestDeadServer(t *testing.T) {
 	s := serve(t)
 	h := get(t, request(s.url("z")))
-	time.Sleep(1500 * time.Millisecond)
+	renews(t, h, 1)
 	s.kill()
 	whenLost(t, h, "connection refused")
 }
@@ -99,7 +99,7 @@ func TestSwallowedPackets(t *testing.T) {
 	p := passOn(t, s.client)
 	h := get(t, request(p.url("z")))
 	w := wait(t, s, "z", request(s.url("z")))
-	time.Sleep(1500 * time.Millisecond)
+	renews(t, h, 1)
 	p.swallows.Store(true)
 	// The other one gets it when the command had the time to end, not before.
 	why, at := loses(t, h)
@@ -119,7 +119,7 @@ func TestRestartedServer(t *testing.T) {
 		s.kill()
 		s.start(t)
 		s.await(t)
-		time.Sleep(ttl / 2)
+		renews(t, h, 3)
 		keeps(t, h)
 	}
 	w.waits(t, 0)

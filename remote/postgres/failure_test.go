@@ -111,7 +111,7 @@ func TestTLS(t *testing.T) {
 	h := get(t, asking(at("localhost", "verify-full")))
 	held(t, at("127.0.0.1", "verify-ca"))
 	require.ErrorContains(t, refused(t, asking(at("127.0.0.1", "verify-full"))), "x509: ")
-	time.Sleep(beatEvery + beatEvery/2) // an answer by then
+	answered(t, h)
 	require.NoError(t, h.Check())
 	s.sql(t, fmt.Sprintf("SELECT pg_terminate_backend(%d)", h.first.pg.PID()))
 	lostIn(t, h, time.Second)

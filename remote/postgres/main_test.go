@@ -152,6 +152,19 @@ func (s *server) waiters(t testing.TB, url string) int {
 	return n
 }
 
+// answered waits until the server has said on both sessions that the lock is held, to questions from now on.
+func answered(t testing.TB, h *hold) {
+	t.Helper()
+	asked := now()
+	for _, k := range []*kept{h.first, h.second} {
+		require.Eventually(t, func() bool {
+			k.mu.Lock()
+			defer k.mu.Unlock()
+			return k.confirmed > asked
+		}, limit, 5*time.Millisecond)
+	}
+}
+
 func lostIn(t testing.TB, h lock.EngineHold, d time.Duration) error {
 	t.Helper()
 	select {

@@ -123,7 +123,7 @@ func TestShortGap(t *testing.T) {
 	w.cut(t)
 	time.Sleep(time.Second)
 	w.mend(t)
-	time.Sleep(reach)
+	answered(t, h)
 	require.NoError(t, h.Check())
 	require.NoError(t, h.Release())
 }
