@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -190,7 +191,7 @@ func TestEngineKeepsOtherMachinesOut(t *testing.T) {
 		require.ErrorIs(t, err, ErrHeld)
 	}
 	next := make(chan error)
-	second := New(engineURL, Options{Wait: Forever})
+	second := New(engineURL, Options{Wait: patience})
 	go func() { next <- second.Acquire(context.Background()) }()
 	require.NoError(t, l.Release())
 	require.NoError(t, <-next)
@@ -297,4 +298,15 @@ func TestInspectAndBreakOfAnEngine(t *testing.T) {
 	b, err = Break(context.Background(), engineURL, BreakOptions{})
 	require.NoError(t, err)
 	require.False(t, b.Removed)
+}
+
+// Whoever got the engine's lock and cannot announce it here gives it back.
+func TestEngineIsGivenBack(t *testing.T) {
+	s := serve(t)
+	n, err := Resolve(engineURL, "")
+	require.NoError(t, err)
+	require.NoError(t, os.MkdirAll(n.Notice, 0o755))
+	require.ErrorIs(t, New(engineURL, Options{}).Acquire(context.Background()), ErrNotRegular)
+	require.Equal(t, 1, s.asked)
+	require.Nil(t, s.some())
 }

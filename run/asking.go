@@ -80,13 +80,15 @@ func (a *Asking) Request(v *cli.Voice, given func(string) bool) (lock.Options, e
 
 // fits refuses what the place of a lock cannot do.
 func (a *Asking) fits() error {
+	leased := false
 	for _, db := range append([]string{a.DB}, a.More...) {
-		switch url := lock.IsURL(db); {
-		case url && lock.Priority(a.Priority) != lock.Normal:
+		if lock.IsURL(db) && lock.Priority(a.Priority) != lock.Normal {
 			return cli.Usage("a server knows no priorities among those who wait for its lock", "leave out --priority")
-		case a.TTL != 0 && !strings.HasPrefix(db, "etcd"):
-			return cli.Usage("--ttl is for locks in etcd", "elsewhere a lock ends with whoever holds it")
 		}
+		leased = leased || lock.IsURL(db) && strings.HasPrefix(db, "etcd")
+	}
+	if a.TTL != 0 && !leased {
+		return cli.Usage("--ttl is for locks in etcd", "elsewhere a lock ends with whoever holds it")
 	}
 	return nil
 }

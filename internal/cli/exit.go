@@ -1,7 +1,5 @@
 package cli
 
-import "github.com/dblock-dev/dblock/lock"
-
 // The exit codes of dblock's own, those of sysexits(3) and of shells. All others are the
 // command's. A script can rely on them.
 const (
@@ -15,14 +13,3 @@ const (
 	ExitNotExecutable = 126 // the command cannot be executed
 	ExitNotFound      = 127 // there is no such command
 )
-
-// ExitOf is the exit code for an engine that could not be asked.
-func ExitOf(e *lock.EngineError) int {
-	switch {
-	case e.Misuse:
-		return ExitUsage
-	case e.Denied:
-		return ExitDenied
-	}
-	return ExitLost
-}

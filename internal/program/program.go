@@ -4,11 +4,8 @@ package program
 
 import (
 	"errors"
-	"fmt"
-	"io/fs"
 	"os"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -19,8 +16,6 @@ import (
 	"github.com/dblock-dev/dblock/internal/cli"
 	"github.com/dblock-dev/dblock/internal/entry"
 	"github.com/dblock-dev/dblock/internal/say"
-	"github.com/dblock-dev/dblock/internal/term"
-	"github.com/dblock-dev/dblock/lock"
 	"github.com/dblock-dev/dblock/run"
 	"github.com/dblock-dev/dblock/session"
 	"github.com/dblock-dev/dblock/signals"
@@ -73,52 +68,9 @@ const patience = 2 * time.Second
 
 // report tells the user about an error and returns the exit code for it.
 func report(err error) int {
-	var (
-		exit     *cli.ExitError
-		usage    *cli.UsageError
-		conflict *cli.ConflictError
-		start    *run.StartError
-		engine   *lock.EngineError
-		lost     *lock.LostError
-		path     *fs.PathError
-	)
-	switch {
-	case err == nil:
-		return 0
-	case errors.As(err, &exit):
-		return exit.Code
-	case errors.As(err, &usage):
-		return tell(cli.ExitUsage, usage.Problem, usage.Hint)
-	case errors.Is(err, lock.ErrName):
-		return tell(cli.ExitUsage, err.Error(), "name the lock file with --lock-file")
-	case errors.As(err, &conflict):
-		return conflict.Tell(tell)
-	case errors.As(err, &engine):
-		return tell(cli.ExitOf(engine), engine.Error(), engine.Hint)
-	case errors.As(err, &lost):
-		return cli.ExitLost // told when it happened
-	case errors.As(err, &start):
-		return tell(start.Code, err.Error(), "")
-	case errors.Is(err, fs.ErrPermission):
-		return tell(cli.ExitDenied, err.Error(), cli.WhyDenied(err))
-	case errors.Is(err, syscall.EROFS):
-		return tell(cli.ExitCannotCreate, err.Error(), "the filesystem is read-only; the lock file must be beside the database, or elsewhere with --lock-file")
-	case errors.Is(err, lock.ErrNotRegular), errors.Is(err, lock.ErrNotLockFile):
-		return tell(cli.ExitCannotCreate, err.Error(), "move it away, or name another lock file with --lock-file")
-	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ENOTDIR):
-		problem, hint := cli.WhyMissing(err)
-		return tell(cli.ExitCannotCreate, problem, hint)
-	case errors.As(err, &path):
-		return tell(cli.ExitCannotCreate, err.Error(), "")
+	var start *run.StartError
+	if errors.As(err, &start) {
+		return cli.Tell(say.Stderr, start.Code, err.Error(), "")
 	}
-	return tell(cli.ExitFault, err.Error(), "this is a fault in dblock; please report it")
-}
-
-func tell(code int, problem, hint string) int {
-	problem, hint = cli.Redact(problem), cli.Redact(hint)
-	fmt.Fprintf(say.Stderr, "dblock: %s\n", term.Path(problem))
-	if hint != "" {
-		fmt.Fprintf(say.Stderr, "hint: %s\n", term.Path(hint))
-	}
-	return code
+	return cli.Report(say.Stderr, err)
 }

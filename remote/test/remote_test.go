@@ -181,6 +181,12 @@ func TestMistakes(t *testing.T) {
 		require.Equal(t, 69, r.code, r.stderr)
 		require.Less(t, time.Since(start), 15*time.Second)
 		require.LessOrEqual(t, strings.Count(r.stderr, "\n"), 2, r.stderr)
+		r = m.run("-d", s.url, "--ttl", "5", "--", "true")
+		require.Equal(t, 64, r.code, "no time to end a command in etcd, and no lease in PostgreSQL: %s", r.stderr)
+		require.LessOrEqual(t, strings.Count(r.stderr, "\n"), 2, r.stderr)
+		if s.name == "etcd" {
+			require.Zero(t, m.run("-d", s.url, "-d", "x.db", "--ttl", "20", "--", "true").code)
+		}
 		r = m.run("-d", s.url, "--priority", "high", "--", "true")
 		require.Equal(t, 64, r.code, r.stderr)
 		r = m.run("-d", "postgres://app:secret@127.0.0.1:bad/x", "--", "true")
