@@ -77,6 +77,7 @@ type attempt struct {
 	me    proc.Me
 	start time.Time
 	step  func(name string) // is called between two steps
+	ready Prepared          // an engine that is prepared; nil if none is
 
 	// The peers that had the lock while we waited. Of dblocks the history tells.
 	peers    []history.Blocker
@@ -128,9 +129,13 @@ func (a *attempt) ask(ctx context.Context, patience *queue.Patience) (EngineHold
 		limited, stop = context.WithTimeout(ctx, engineTime)
 		defer stop()
 	}
-	h, err := e.Acquire(limited, EngineRequest{
-		URL: a.url, Mode: a.opts.Mode, NoWait: patience.None, TTL: a.opts.TTL, Grace: max(0, a.opts.Grace), Holder: a.self(),
-	})
+	var h EngineHold
+	if ready := a.ready; ready != nil {
+		a.ready = nil
+		h, err = ready.Acquire(limited)
+	} else {
+		h, err = e.Acquire(limited, a.request(patience.None))
+	}
 	if errors.Is(err, ErrHeld) || err != nil && limited.Err() == context.DeadlineExceeded && ctx.Err() == nil {
 		var failed *EngineError
 		if !errors.As(err, &failed) {
@@ -138,6 +143,31 @@ func (a *attempt) ask(ctx context.Context, patience *queue.Patience) (EngineHold
 		}
 	}
 	return h, err
+}
+
+// request is what the engine is asked.
+func (a *attempt) request(noWait bool) EngineRequest {
+	return EngineRequest{URL: a.url, Mode: a.opts.Mode, NoWait: noWait, TTL: a.opts.TTL, Grace: max(0, a.opts.Grace), Holder: a.self()}
+}
+
+// prepare has the engine get ready, for one who is the next of this machine.
+func (a *attempt) prepare() {
+	if !a.names.shared() || a.ready != nil {
+		return
+	}
+	if e, err := EngineFor(a.url); err == nil {
+		if p, ok := e.(Preparer); ok {
+			a.ready = p.Prepare(a.request(false))
+		}
+	}
+}
+
+// unprepare gives up what is ready and was not needed.
+func (a *attempt) unprepare() {
+	if a.ready != nil {
+		a.ready.Drop()
+		a.ready = nil
+	}
 }
 
 // engineTime is how long an engine may take to answer one who does not wait.
@@ -182,6 +212,7 @@ func (a *attempt) take(ctx context.Context, room *queue.File) (h *held, waited b
 	defer func() {
 		patience.Stop()
 		c.StopWatching()
+		a.unprepare()
 	}()
 	for again := 0; ; again++ {
 		p, err := queue.Enter(ctx, a.wants(patience, room))
@@ -238,6 +269,7 @@ func (a *attempt) wants(patience *queue.Patience, room *queue.File) queue.Reques
 	r := queue.Request{
 		State: a.names.State, How: queue.Exclusive, Class: queue.Class(a.opts.Priority), Patience: patience, Interrupt: a.opts.Interrupt,
 		Inherited: room, Discard: func(room *queue.File) { claim.RemoveLeft(a.names.Notice, room) }, Step: a.step, Delay: a.opts.OnDelay,
+		Next: a.prepare,
 	}
 	if a.opts.Mode == Shared {
 		r.How = queue.Shared

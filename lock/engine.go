@@ -40,6 +40,21 @@ type Engine interface {
 	Break(ctx context.Context, url, id string) error
 }
 
+// Preparer is an Engine that can get ready for somebody who will ask it soon: who waits for this machine's
+// lock and is the next one. So the server is not to be reached first when the turn has come.
+type Preparer interface {
+	// Prepare begins to get ready and returns at once. Nobody is kept out by it.
+	Prepare(ask EngineRequest) Prepared
+}
+
+// Prepared is an engine that is ready, or about to be. Once, one of the two is called.
+type Prepared interface {
+	// Acquire is the engine's, for what it was prepared for.
+	Acquire(ctx context.Context) (EngineHold, error)
+	// Drop gives up what was prepared. It returns at once.
+	Drop()
+}
+
 // EngineRequest is what is asked of an engine.
 type EngineRequest struct {
 	URL    string

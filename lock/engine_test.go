@@ -22,6 +22,7 @@ type server struct {
 	before func(*tenure) // is called before a release
 	asked  int
 	down   error
+	queue  []Process // who waits, as it tells
 }
 
 // tenure is a hold of it.
@@ -79,7 +80,7 @@ func (s *server) try(ask EngineRequest) (EngineHold, error) {
 func (s *server) Inspect(context.Context, string) (*Report, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r := &Report{State: StateFree}
+	r := &Report{State: StateFree, Waiters: s.queue}
 	for h := range s.holds {
 		holder := h.ask.Holder
 		holder.Token, holder.Dblock = h.token, true
@@ -300,6 +301,40 @@ func TestInspectAndBreakOfAnEngine(t *testing.T) {
 	require.False(t, b.Removed)
 }
 
+// One queue is shown: that of the server, and those of this machine who do not ask it yet.
+func TestQueueOfAllMachines(t *testing.T) {
+	s := serve(t)
+	l := take(t, Options{})
+	next := New(engineURL, Options{Wait: time.Minute, Process: "next"})
+	got := make(chan error, 1)
+	go func() { got <- next.Acquire(context.Background()) }()
+	var r *Report
+	require.Eventually(t, func() (ok bool) {
+		var err error
+		r, err = Inspect(engineURL, Options{})
+		return err == nil && len(r.Waiters) == 1
+	}, 10*time.Second, time.Millisecond)
+	here, err := os.Hostname()
+	require.NoError(t, err)
+	own := r.Waiters[0]
+	far := Process{PID: own.PID, Host: "elsewhere"}
+	s.queue = []Process{far, {PID: own.PID, Host: here}, {PID: 1, Host: here, Process: "another user's"}}
+	r, err = Inspect(engineURL, Options{})
+	require.NoError(t, err)
+	require.Len(t, r.Waiters, 3, "nobody twice")
+	require.Equal(t, far, r.Waiters[0])
+	require.Equal(t, own.Priority, r.Waiters[1].Priority)
+	require.NotZero(t, r.Waiters[1].Age, "more is known here")
+	require.Equal(t, Process{PID: 1, Process: "another user's"}, r.Waiters[2])
+	s.queue = []Process{far}
+	r, err = Inspect(engineURL, Options{})
+	require.NoError(t, err)
+	require.Equal(t, []string{"elsewhere", ""}, []string{r.Waiters[0].Host, r.Waiters[1].Host})
+	require.NoError(t, l.Release())
+	require.NoError(t, <-got)
+	require.NoError(t, next.Release())
+}
+
 // Whoever got the engine's lock and cannot announce it here gives it back.
 func TestEngineIsGivenBack(t *testing.T) {
 	s := serve(t)
@@ -309,4 +344,60 @@ func TestEngineIsGivenBack(t *testing.T) {
 	require.ErrorIs(t, New(engineURL, Options{}).Acquire(context.Background()), ErrNotRegular)
 	require.Equal(t, 1, s.asked)
 	require.Nil(t, s.some())
+}
+
+// preparing is a server that can get ready.
+type preparing struct {
+	*server
+	begun chan *readiness
+}
+
+type readiness struct {
+	*server
+	ask     EngineRequest
+	outcome chan string
+}
+
+func (p *preparing) Prepare(ask EngineRequest) Prepared {
+	r := &readiness{p.server, ask, make(chan string, 2)}
+	p.begun <- r
+	return r
+}
+
+func (r *readiness) Acquire(ctx context.Context) (EngineHold, error) {
+	r.outcome <- "asked"
+	return r.server.Acquire(ctx, r.ask)
+}
+
+func (r *readiness) Drop() { r.outcome <- "dropped" }
+
+// Who is the next of this machine has the engine get ready, and either asks then or drops that.
+func TestEngineIsPreparedForTheNext(t *testing.T) {
+	s := &preparing{serve(t), make(chan *readiness, 10)}
+	Register("etcd", s)
+	holder := take(t, Options{})
+	require.Empty(t, s.begun, "nobody was before it")
+	require.ErrorIs(t, New(engineURL, Options{Wait: NoWait}).Acquire(context.Background()), ErrHeld)
+	require.Empty(t, s.begun, "it did not wait")
+
+	require.ErrorIs(t, New(engineURL, Options{Wait: 20 * time.Millisecond}).Acquire(context.Background()), ErrHeld)
+	r := <-s.begun
+	require.Equal(t, "dropped", <-r.outcome)
+	require.Empty(t, r.outcome)
+
+	next := New(engineURL, Options{Mode: Shared, Wait: time.Minute})
+	got := make(chan error, 1)
+	go func() { got <- next.Acquire(context.Background()) }()
+	r = <-s.begun
+	require.False(t, r.ask.NoWait)
+	require.Equal(t, Shared, r.ask.Mode)
+	require.ErrorIs(t, New(engineURL, Options{Wait: 20 * time.Millisecond}).Acquire(context.Background()), ErrHeld)
+	require.Empty(t, s.begun, "another one is before that one")
+	asked := s.asked
+	require.NoError(t, holder.Release())
+	require.NoError(t, <-got)
+	require.Equal(t, "asked", <-r.outcome)
+	require.Empty(t, r.outcome)
+	require.Equal(t, asked+1, s.asked)
+	require.NoError(t, next.Release())
 }

@@ -91,7 +91,9 @@ func (r *Report) facts(mapped bool) *Facts {
 func (r *Report) holders() (pids []int, sure bool) {
 	add := func(ps ...Process) {
 		for _, p := range ps {
-			pids = append(pids, p.PID)
+			if p.Host == "" {
+				pids = append(pids, p.PID)
+			}
 		}
 	}
 	switch {
@@ -153,7 +155,7 @@ func (r *Report) Inside() bool {
 	}
 	return slices.ContainsFunc(outers(), func(o outer) bool {
 		ours := o.token == r.Holder.Token && o.pid == r.Holder.PID ||
-			slices.ContainsFunc(r.Readers, func(p Process) bool { return p.PID == o.pid })
+			slices.ContainsFunc(r.Readers, func(p Process) bool { return p.PID == o.pid && p.Host == "" })
 		around, known := enclosed(os.Getppid(), o.pid)
 		return ours && o.about(r.Names) && (around || !known)
 	})

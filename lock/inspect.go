@@ -58,6 +58,7 @@ type Holder struct {
 // Process is a process that holds or waits.
 type Process struct {
 	PID      int
+	Host     string // machine, if it is another one
 	Process  string // label, if it is known
 	Command  string // base name, if it is known
 	Mode     Mode
@@ -187,25 +188,52 @@ func inspectURL(url string, n Names, opts Options) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	here := local.Holder != nil && local.State != StateStale
+	mine := local.Holder != nil && local.State != StateStale
 	switch {
-	case here && r.State == StateFree:
+	case mine && r.State == StateFree:
 		local.Evidence = "it works, or ends, here, though the server has the lock no more: " + local.Evidence
 		return local, nil
-	case here && r.State == StateHeld && r.Holder != nil && r.Holder.PID == local.Holder.PID && r.Holder.Host == local.Holder.Host:
-		id, evidence := r.ID, r.Evidence
-		local.Waiters = append(local.Waiters, r.Waiters...)
+	case mine && r.State == StateHeld && r.Holder != nil && r.Holder.PID == local.Holder.PID && r.Holder.Host == local.Holder.Host:
+		local.ID, local.Evidence = r.ID, r.Evidence
+		local.Readers, local.Waiters = r.Readers, queueOf(r.Waiters, local.Waiters)
 		r = local
-		r.ID, r.Evidence = id, evidence
 	default:
 		r.Names, r.KeptBy, r.table = n, -1, local.table
 		if r.Holder != nil && r.Holder.Timestamp.IsZero() {
 			r.Holder.Timestamp = r.Holder.Acquired
 		}
-		r.Waiters = append(r.Waiters, local.Waiters...)
+		r.Waiters = queueOf(r.Waiters, local.Waiters)
 	}
 	r.WaitersKnown = true
+	here, _ := os.Hostname()
+	for _, ps := range [][]Process{r.Readers, r.Waiters} {
+		for i := range ps {
+			if ps[i].Host == here {
+				ps[i].Host = ""
+			}
+		}
+	}
 	return r, nil
+}
+
+// queueOf is the queue of all machines: those whom the server knows, and behind them those of this machine who
+// are yet to ask it. Of those that are in both more is known here.
+func queueOf(server, local []Process) (all []Process) {
+	host, _ := os.Hostname()
+	known := map[int]bool{}
+	for _, p := range server {
+		at := slices.IndexFunc(local, func(q Process) bool { return p.PID == q.PID && p.Host == host })
+		if at >= 0 {
+			p, known[p.PID] = local[at], true
+		}
+		all = append(all, p)
+	}
+	for _, p := range local {
+		if !known[p.PID] {
+			all = append(all, p)
+		}
+	}
+	return all
 }
 
 // lookTime is how long a server may take to tell who holds a lock.

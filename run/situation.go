@@ -57,7 +57,7 @@ func situationOf(r *lock.Report, self int) situation {
 			s.what += fmt.Sprintf("; stopped: %s", cli.NamesOf(r.Stopped))
 		}
 	}
-	at := slices.IndexFunc(r.Waiters, func(w lock.Process) bool { return w.PID == self })
+	at := slices.IndexFunc(r.Waiters, func(w lock.Process) bool { return w.PID == self && w.Host == "" })
 	switch n := len(r.Waiters); {
 	case at > 0:
 		s.queue = fmt.Sprintf(", %d ahead", at)

@@ -73,7 +73,7 @@ func (s *session) watch(id string, a asked, begin time.Time) *watching {
 
 // ahead is how many processes wait before this one.
 func (s *session) ahead(r *lock.Report) int {
-	if at := slices.IndexFunc(r.Waiters, func(p lock.Process) bool { return p.PID == os.Getpid() }); at >= 0 {
+	if at := slices.IndexFunc(r.Waiters, func(p lock.Process) bool { return p.PID == os.Getpid() && p.Host == "" }); at >= 0 {
 		return at
 	}
 	return len(r.Waiters)

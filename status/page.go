@@ -328,7 +328,7 @@ func (p *page) waiters() {
 	}
 	for i, w := range r.Waiters {
 		until := ""
-		if left := time.Until(p.facts.Deadlines[w.PID]); left > 0 {
+		if left := time.Until(p.facts.Deadlines[w.PID]); left > 0 && w.Host == "" {
 			until = ", gives up in " + term.Ago(left)
 		}
 		p.line("Waiting "+strconv.Itoa(i+1), "%s%s, %s, %s priority", process(w), until, w.Mode, w.Priority)
@@ -382,7 +382,7 @@ func (p *page) openers() {
 
 // process describes one that reads or waits.
 func process(p lock.Process) string {
-	s := "pid " + strconv.Itoa(p.PID)
+	s := cli.PID(p)
 	if p.Process != "" {
 		s += ", " + term.Clean(p.Process)
 	}

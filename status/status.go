@@ -148,6 +148,7 @@ type holderJSON struct {
 
 type processJSON struct {
 	PID      int    `json:"pid"`
+	Host     string `json:"host,omitempty"`
 	Process  string `json:"process,omitempty"`
 	Command  string `json:"command,omitempty"`
 	Mode     string `json:"mode"`
@@ -272,8 +273,8 @@ func briefs(ps []lock.Process) []briefJSON {
 func processes(ps []lock.Process, deadlines map[int]time.Time) []processJSON {
 	out := []processJSON{}
 	for _, p := range ps {
-		j := processJSON{PID: p.PID, Process: p.Process, Command: p.Command, Mode: p.Mode.String(), Priority: p.Priority.String(), ForMS: p.Age.Milliseconds(), Info: p.Info}
-		if at := deadlines[p.PID]; !at.IsZero() {
+		j := processJSON{PID: p.PID, Host: p.Host, Process: p.Process, Command: p.Command, Mode: p.Mode.String(), Priority: p.Priority.String(), ForMS: p.Age.Milliseconds(), Info: p.Info}
+		if at := deadlines[p.PID]; !at.IsZero() && p.Host == "" {
 			j.Deadline = at.UnixMilli()
 		}
 		out = append(out, j)

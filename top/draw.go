@@ -429,10 +429,10 @@ func (s *sheet) waiters(v *view) (all []line) {
 		return nil
 	}
 	all = append(all, text(bold, "Waiting: ", strconv.Itoa(len(r.Waiters))))
-	ends := slices.ContainsFunc(r.Waiters, func(p lock.Process) bool { return !v.deadlines[p.PID].IsZero() })
+	ends := slices.ContainsFunc(r.Waiters, func(p lock.Process) bool { return p.Host == "" && !v.deadlines[p.PID].IsZero() })
 	for i, p := range r.Waiters {
 		l := text(plain, s.right(strconv.Itoa(i+1), 3), s.right(term.Ago(v.since(p.Age, s.now)), 7), "  ")
-		if at := v.deadlines[p.PID]; !at.IsZero() {
+		if at := v.deadlines[p.PID]; p.Host == "" && !at.IsZero() {
 			l = l.and(dim, s.right(term.Ago(max(0, at.Sub(s.now)))+" left", 11), "  ")
 		} else if ends {
 			l = l.and(dim, s.right("for ever", 11), "  ")
@@ -446,9 +446,9 @@ func (s *sheet) waiters(v *view) (all []line) {
 func process(p lock.Process, waits bool) string {
 	var parts []string
 	if p.Process != "" {
-		parts = append(parts, term.Clean(p.Process)+" (pid "+strconv.Itoa(p.PID)+")")
+		parts = append(parts, term.Clean(p.Process)+" ("+cli.PID(p)+")")
 	} else {
-		parts = append(parts, cli.Name(lock.Process{PID: p.PID, Command: p.Command}))
+		parts = append(parts, cli.Name(lock.Process{PID: p.PID, Host: p.Host, Command: p.Command}))
 	}
 	if p.Process != "" && p.Command != "" {
 		parts = append(parts, term.Clean(p.Command))

@@ -46,13 +46,23 @@ func Who(h *lock.Holder) string {
 // Name is a process as a message names it: its program, and its number. A dblock is told from
 // the command that it runs or waits to run.
 func Name(p lock.Process) string {
+	pid := PID(p)
 	switch {
 	case p.Command == "":
-		return fmt.Sprintf("pid %d", p.PID)
+		return pid
 	case p.Dblock && p.Command != "dblock":
-		return fmt.Sprintf("dblock for %s (pid %d)", term.Clean(p.Command), p.PID)
+		return fmt.Sprintf("dblock for %s (%s)", term.Clean(p.Command), pid)
 	}
-	return fmt.Sprintf("%s (pid %d)", term.Clean(p.Command), p.PID)
+	return fmt.Sprintf("%s (%s)", term.Clean(p.Command), pid)
+}
+
+// PID is a process's number, and its machine if that is another one.
+func PID(p lock.Process) string {
+	s := "pid " + strconv.Itoa(p.PID)
+	if p.Host != "" {
+		s += " on " + term.Clean(p.Host)
+	}
+	return s
 }
 
 // Deadlock says who waits for whom, and what prevents that.

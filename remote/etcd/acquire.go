@@ -28,12 +28,21 @@ func (engine) Acquire(ctx context.Context, ask lock.EngineRequest) (lock.EngineH
 	if err != nil {
 		return nil, err
 	}
-	ttl, err := p.length(ask)
-	if err != nil {
+	if _, err := p.length(ask); err != nil {
 		return nil, err
 	}
 	c, err := connect(ctx, p)
 	if err != nil {
+		return nil, err
+	}
+	return c.hold(ctx, ask)
+}
+
+// hold gets the lock by a connection, which is its own from then on.
+func (c *client) hold(ctx context.Context, ask lock.EngineRequest) (lock.EngineHold, error) {
+	ttl, err := c.place.length(ask)
+	if err != nil {
+		c.close()
 		return nil, err
 	}
 	m, err := c.acquire(ctx, ask, ttl)

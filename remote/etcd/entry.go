@@ -118,7 +118,7 @@ func (e entry) holder() *lock.Holder {
 // process is the same for a list. since is when it came, or has the lock.
 func (e entry) process(since int64) lock.Process {
 	v := e.value
-	p := lock.Process{PID: v.PID, Process: v.Process, Command: v.Command, Info: v.Info, UID: v.UID, Mode: e.mode(), Dblock: v.Version > 0}
+	p := lock.Process{PID: v.PID, Host: v.Host, Process: v.Process, Command: v.Command, Info: v.Info, UID: v.UID, Mode: e.mode(), Dblock: v.Version > 0}
 	if since > 0 {
 		p.Age = max(0, time.Since(time.UnixMilli(since)))
 	}

@@ -17,6 +17,7 @@
 //	entry.go    the keys of the queue, and what is in them
 //	lease.go    the lease: how long it lasts for certain
 //	acquire.go  queueing and waiting
+//	prepare.go  being connected before one may ask
 //	watch.go    to be told that a key has gone
 //	hold.go     a lock that is held
 //	inspect.go  who holds and who waits; taking a lock away

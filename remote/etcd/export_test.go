@@ -7,7 +7,7 @@ import (
 )
 
 // Engine is asked directly where several machines are in one process.
-var Engine lock.Engine = engine{}
+var Engine = engine{}
 
 // Until is how long the lease of a hold lasts for certain, on a clock of its own: it grows with each renewal.
 func Until(h lock.EngineHold) time.Duration {

@@ -292,3 +292,32 @@ func TestNothingIsLeft(t *testing.T) {
 		require.True(t, time.Now().Before(end), "goroutines are left")
 	}
 }
+
+// What is prepared keeps nobody out, and is no lease yet.
+func TestPrepared(t *testing.T) {
+	s := serve(t)
+	url := s.url("prepared")
+	h := get(t, request(url))
+	p := etcd.Engine.Prepare(request(url))
+	require.Never(t, func() bool { return leases(t, s) > 1 }, 100*time.Millisecond, 10*time.Millisecond)
+	require.NoError(t, h.Release())
+	require.NoError(t, get(t, request(url)).Release())
+	next, err := p.Acquire(bounded(t))
+	require.NoError(t, err)
+	_, err = etcd.Engine.Acquire(bounded(t), noWait(url))
+	require.ErrorIs(t, err, lock.ErrHeld)
+	require.NoError(t, next.Release())
+
+	before := runtime.NumGoroutine()
+	etcd.Engine.Prepare(request(url)).Drop()
+	require.Eventually(t, func() bool { return runtime.NumGoroutine() <= before+1 }, time.Minute, time.Millisecond) // and that of Eventually
+
+	ctx, stop := context.WithCancel(context.Background())
+	stop()
+	_, err = etcd.Engine.Prepare(request("etcd://127.0.0.1:1/nobody")).Acquire(ctx)
+	require.Equal(t, context.Canceled, err)
+	var failed *lock.EngineError
+	_, err = etcd.Engine.Prepare(request("etcd://127.0.0.1:1/nobody")).Acquire(bounded(t))
+	require.ErrorAs(t, err, &failed)
+	require.Zero(t, leases(t, s))
+}

@@ -17,7 +17,9 @@ const (
 	firstAgain, lastAgain = 50 * time.Millisecond, time.Second
 	// The same for the aftermath: mostly it is over at once.
 	firstAfter, lastAfter = 5 * time.Millisecond, 500 * time.Millisecond
-	// herd is how long those who were told of a release, and came too late, hold back the next time.
+	// heirTime is how long those who were told of a release leave to the heir. They come one after the other, the more
+	// so the more often they came too late.
+	heirTime      = 5 * time.Millisecond
 	herd, maxHerd = 500 * time.Microsecond, 20 * time.Millisecond
 	// showAfter is when a holder shows all that is known of it.
 	showAfter = 2 * time.Millisecond
@@ -29,14 +31,26 @@ func (engine) Acquire(ctx context.Context, ask lock.EngineRequest) (lock.EngineH
 	if err != nil {
 		return nil, err
 	}
+	return t.acquire(ctx, ask, nil)
+}
+
+// acquire gets the lock. ready has sessions to begin with, or is nil.
+func (t *target) acquire(ctx context.Context, ask lock.EngineRequest, ready *attempt) (lock.EngineHold, error) {
 	known := false // there was a server to have locks from
 	for again := firstAgain; ; again = min(2*again, lastAgain) {
-		a := &attempt{target: t, request: ask}
+		a := ready
+		if ready = nil; a == nil {
+			a = &attempt{target: t, request: ask}
+		}
+		prepared := a.first != nil
 		h, err := a.acquire(ctx)
 		if err == nil {
 			return h, nil
 		}
 		a.end()
+		if prepared && a.met == 0 && ctx.Err() == nil {
+			continue // they were of no use any more
+		}
 		known = known || a.met != 0
 		if a.waited {
 			again = firstAgain
@@ -66,6 +80,8 @@ type attempt struct {
 	met       time.Duration // when the server answered as a primary
 	waited    bool          // the server has told that the lock is held
 	listening bool
+	heir      bool          // it is the one of those who wait that keeps its second session
+	tended    time.Duration // when that was looked after
 
 	start    string // since when the server runs
 	token    int64
@@ -88,11 +104,10 @@ func (a *attempt) dropSecond() {
 }
 
 func (a *attempt) acquire(ctx context.Context) (*hold, error) {
-	// Mostly the lock is free: both sessions are opened at once.
-	a.expectSecond(ctx)
-	var err error
-	if a.first, err = a.connect(ctx, appName(waits+a.hex()+" ", a.request.Holder), a.request.Grace); err != nil {
-		return nil, err
+	if a.first == nil {
+		if err := a.open(ctx); err != nil {
+			return nil, err
+		}
 	}
 	young, err := a.getFirst(ctx)
 	if err == nil {
@@ -111,6 +126,13 @@ func (a *attempt) acquire(ctx context.Context) (*hold, error) {
 		return nil, ctx.Err()
 	}
 	return nil, a.explained(err)
+}
+
+// open opens both sessions at once: mostly the lock is free.
+func (a *attempt) open(ctx context.Context) (err error) {
+	a.expectSecond(ctx)
+	a.first, err = a.connect(ctx, appName(waits+a.hex()+" ", a.request.Holder), a.request.Grace)
+	return err
 }
 
 // expectSecond opens the second session while something else is done. An error comes again when it is needed.
@@ -132,9 +154,8 @@ func (a *attempt) connectSecond(ctx context.Context) (*session, error) {
 func (a *attempt) getFirst(ctx context.Context) (young bool, err error) {
 	d := detailsOf(a.request.Holder)
 	d.Mode = a.request.Mode.String()
-	sql := d.comment() + a.tryFirst(a.request.Mode, a.request.Grace)
 	for again, late := firstAgain, 0; ; {
-		row, err := a.first.ask(ctx, sql)
+		row, err := a.first.ask(ctx, d.comment()+a.tryFirst(a.request.Mode, a.request.Grace, !a.heir && !a.request.NoWait))
 		if err != nil {
 			return false, err
 		}
@@ -150,7 +171,9 @@ func (a *attempt) getFirst(ctx context.Context) (young bool, err error) {
 		if a.request.NoWait {
 			return false, lock.ErrHeld
 		}
-		a.dropSecond()
+		if err := a.inherit(ctx, string(row[8]) == "t"); err != nil {
+			return false, err
+		}
 		if !a.listening {
 			// A release before this would not be told of.
 			if err := a.listen(ctx); err != nil {
@@ -167,13 +190,30 @@ func (a *attempt) getFirst(ctx context.Context) (young bool, err error) {
 			continue
 		}
 		again = firstAgain
-		if late > 0 {
-			if err := sleep(ctx, rand.N(min(time.Duration(late)*herd, maxHerd))); err != nil {
+		if !a.heir {
+			late++
+			if err := sleep(ctx, heirTime+rand.N(min(time.Duration(late)*herd, maxHerd))); err != nil {
 				return false, err
 			}
 		}
-		late++
 	}
+}
+
+// inherit keeps the second session if this is the heir, by now or for long, and drops it if it is not.
+func (a *attempt) inherit(ctx context.Context, chosen bool) error {
+	switch {
+	case chosen:
+		a.heir, a.tended = true, now()
+		if a.coming == nil && a.second == nil {
+			a.expectSecond(ctx)
+		}
+	case !a.heir:
+		a.dropSecond()
+	case now()-a.tended > tendEvery:
+		a.tended = now()
+		return a.alive(ctx)
+	}
+	return nil
 }
 
 func (a *attempt) listen(ctx context.Context) error {
@@ -184,7 +224,7 @@ func (a *attempt) listen(ctx context.Context) error {
 
 // examine finds out whether we talk to the one server that we mean to.
 func (a *attempt) examine(row [][]byte) error {
-	if len(row) != 8 {
+	if len(row) != 9 {
 		return a.failed(errors.New("the server does not answer what it was asked"))
 	}
 	if err := a.direct(a.first, row[0]); err != nil {
@@ -312,6 +352,9 @@ func (a *attempt) hold() (*hold, error) {
 	opening := "SET application_name = " + quote(appName(holds, a.request.Holder)) + "; "
 	if a.listening {
 		opening += "UNLISTEN *; "
+	}
+	if a.heir {
+		opening += "SELECT " + unlock(a.next, lock.Exclusive) + "; "
 	}
 	// Others see more than that there is a holder when the first question was put, for which short holds do not wait.
 	begun := now() - beatEvery + showAfter

@@ -385,3 +385,95 @@ func shown(t testing.TB, url string, token int64) *lock.Report {
 		require.True(t, time.Now().Before(end))
 	}
 }
+
+// Of those who wait one is the heir, and another one when it has got the lock, or has gone.
+func TestHeir(t *testing.T) {
+	s := shared(t)
+	url := s.url("heir")
+	target, err := parse(url)
+	require.NoError(t, err)
+	heir := func() string { return s.sql(t, "SELECT coalesce(max(pid), 0) FROM pg_locks WHERE "+inLocks(target.next)) }
+	sessions := func() string {
+		return s.sql(t, "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'dblock %' AND "+
+			"(application_name LIKE '%"+target.hex()+"%' OR application_name NOT LIKE 'dblock waits%') AND application_name NOT LIKE 'dblock looks%'")
+	}
+	h := get(t, asking(url))
+	require.Equal(t, "0", heir())
+	ctx, stop := context.WithCancel(within(t, limit))
+	first := s.waiting(t, ctx, asking(url))
+	chosen := heir()
+	require.NotEqual(t, "0", chosen)
+	second := s.waiting(t, within(t, limit), asking(url))
+	require.Equal(t, chosen, heir())
+	require.Eventually(t, func() bool { return sessions() == "5" }, limit, 5*time.Millisecond, "two of the holder, two of the heir, one of the other")
+	stop()
+	<-first.done
+	require.Eventually(t, func() bool { return heir() != "0" && heir() != chosen }, limit, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return sessions() == "4" }, limit, 5*time.Millisecond)
+	require.NoError(t, h.Release())
+	<-second.done
+	require.NoError(t, second.err)
+	require.Eventually(t, func() bool { return heir() == "0" }, limit, 5*time.Millisecond)
+	require.NoError(t, second.h.Check())
+}
+
+// An heir that does not run is passed.
+func TestStoppedHeir(t *testing.T) {
+	s := shared(t)
+	url := s.url("stopped-heir")
+	h := get(t, asking(url))
+	before := s.waiters(t, url)
+	o := elsewhere(t, url)
+	require.Eventually(t, func() bool { return s.waiters(t, url) > before }, limit, 5*time.Millisecond)
+	require.NoError(t, o.Process.Signal(unix.SIGSTOP))
+	next := s.waiting(t, within(t, limit), asking(url))
+	require.NoError(t, h.Release())
+	<-next.done
+	require.NoError(t, next.err)
+	require.NoError(t, o.Process.Signal(unix.SIGCONT))
+	require.NoError(t, next.h.Release())
+	o.says(t, "held")
+}
+
+func TestPrepared(t *testing.T) {
+	s := shared(t)
+	url := s.url("prepared")
+	count := func() string {
+		return s.sql(t, "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'dblock waits "+keyHex(t, url)+"%'")
+	}
+	h := get(t, asking(url))
+	p := engine{}.Prepare(asking(url))
+	require.Eventually(t, func() bool { return count() == "1" }, limit, 5*time.Millisecond)
+	require.NoError(t, h.Release())
+	require.True(t, free(t, url), "it keeps nobody out")
+	next, err := p.Acquire(within(t, limit))
+	require.NoError(t, err)
+	held(t, url)
+	require.NoError(t, next.Release())
+
+	p = engine{}.Prepare(asking(url))
+	require.Eventually(t, func() bool { return count() == "1" }, limit, 5*time.Millisecond)
+	p.Drop()
+	require.Eventually(t, func() bool { return count() == "0" }, limit, 5*time.Millisecond)
+
+	// What was prepared is of no use any more.
+	p = engine{}.Prepare(asking(url))
+	require.Eventually(t, func() bool { return count() == "1" }, limit, 5*time.Millisecond)
+	s.sql(t, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'dblock waits "+keyHex(t, url)+"%'")
+	next, err = p.Acquire(within(t, limit))
+	require.NoError(t, err)
+	require.NoError(t, next.Release())
+
+	p = engine{}.Prepare(asking(strings.Replace(url, "@", "@nowhere.invalid:1,", 1)))
+	ctx, stop := context.WithCancel(context.Background())
+	stop()
+	_, err = p.Acquire(ctx)
+	require.Equal(t, context.Canceled, err)
+}
+
+func keyHex(t testing.TB, url string) string {
+	t.Helper()
+	target, err := parse(url)
+	require.NoError(t, err)
+	return target.hex()
+}

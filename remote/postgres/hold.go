@@ -243,7 +243,8 @@ func (h *hold) release() error {
 		defer close(unlocked)
 		h.unlock(h.second, "SELECT "+unlock(h.after, h.mode))
 	}()
-	h.unlock(h.first, "SELECT "+unlock(h.key, h.mode)+"; NOTIFY "+h.channel())
+	// A notification is a transaction, of which nobody needs to know that it is on the disk.
+	h.unlock(h.first, "SELECT "+unlock(h.key, h.mode)+"; SET synchronous_commit = off; NOTIFY "+h.channel())
 	<-unlocked
 	h.first.close()
 	h.second.close()

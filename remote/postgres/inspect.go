@@ -201,7 +201,7 @@ func (p party) who() string {
 // process is for whom a session is, as a process.
 func (p party) process() lock.Process {
 	h := p.holder()
-	q := lock.Process{PID: h.PID, Process: h.Process, Command: h.Command, Info: h.Info, UID: h.UID, Mode: h.Mode, Dblock: h.Dblock}
+	q := lock.Process{PID: h.PID, Host: h.Host, Process: h.Process, Command: h.Command, Info: h.Info, UID: h.UID, Mode: h.Mode, Dblock: h.Dblock}
 	if p.started > 0 {
 		q.Age = time.Duration(p.now-p.started/1000) * time.Millisecond
 	}

@@ -32,6 +32,10 @@
 // listens on a channel, on which a release is told, and tries in between for the sake of holders
 // that were killed. So there is no order among those who wait, and a stream of readers keeps writers waiting.
 //
+// One of those who wait is the heir: who has got the key that "dblock-next/NAME" makes. It keeps a second
+// session open, which the others open when they need it, and tries at once when a release is told, while the others
+// leave it a few milliseconds. Nothing depends on it: an heir that does not move is passed.
+//
 // # Cut off
 //
 // A holder asks the server for an answer on both sessions every two seconds, and has lost the lock when there was

@@ -23,6 +23,7 @@ const defaultLock = "dblock"
 type target struct {
 	shown, identity string
 	key, after      int64
+	next            int64 // the heir's
 	config          *pgconn.Config
 	hosts           int
 }
@@ -40,7 +41,7 @@ func parse(raw string) (*target, error) {
 	if err := libpqOnly(config.RuntimeParams); err != nil {
 		return nil, misuse(err)
 	}
-	t := &target{key: keyOf("dblock/" + name), after: keyOf("dblock-after/" + name), config: config}
+	t := &target{key: keyOf("dblock/" + name), after: keyOf("dblock-after/" + name), next: keyOf("dblock-next/" + name), config: config}
 	hosts := []string{address(config.Host, config.Port)}
 	for _, f := range config.Fallbacks {
 		if h := address(f.Host, f.Port); h != hosts[len(hosts)-1] {

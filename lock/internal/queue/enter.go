@@ -36,6 +36,8 @@ type Request struct {
 	// Discard is called with the room when we have it and cannot use it, before it is
 	// unlocked.
 	Discard func(room *File)
+	// Next is called when only those are before us who have the room, and we wait for them.
+	Next func()
 	// Step is called between two steps.
 	Step func(name string)
 	// Delay is called before leaving the place takes longer than a moment.
@@ -119,6 +121,9 @@ func (p *Place) lockFile(ctx context.Context, name string, how How) (*File, erro
 		f.Interruptible(p.wants.Interrupt)
 		if name == Room {
 			f.Discarded = p.wants.Discard
+			if p.wants.Next != nil {
+				p.wants.Next()
+			}
 		}
 		p.showDeadline(ctx, f)
 		limited := p.wants.Patience.Limit(ctx)
