@@ -36,13 +36,12 @@ var script string
 //go:embed page.css
 var style string
 
-var page = template.Must(template.New("page").Funcs(template.FuncMap{"duration": duration, "count": count, "percent": percent, "moment": moment, "label": label, "bar": bar}).Parse(source))
-
 // Write writes the page. All texts in the events may come from strangers: none of them is
 // markup, nor does it command how the others are shown. The error is that of the writer.
 func Write(w io.Writer, databases []Database) error {
 	databases, left := latest(databases)
 	f := figures(databases)
+	page := template.Must(template.New("page").Funcs(template.FuncMap{"duration": duration, "count": count, "percent": percent, "moment": moment, "label": label, "bar": bar}).Parse(source))
 	return page.Execute(w, map[string]any{
 		"Policy": "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; script-src " + digest(script) + "; style-src " + digest(style),
 		"Title":  title(databases),
