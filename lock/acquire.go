@@ -245,6 +245,7 @@ func (a *attempt) take(ctx context.Context, room *queue.File) (h *held, waited b
 		}
 		if engine != nil {
 			_ = engine.Release()
+			engine.Settle()
 		}
 		c.Withdraw()
 		p.Abandon()

@@ -82,8 +82,11 @@ type EngineHold interface {
 	// Lost is closed when the lock is lost, or is about to be, Grace before that; Err says why.
 	Lost() <-chan struct{}
 	Err() error
-	// Release gives the lock back. The error says that it was not held any more.
+	// Release gives the lock back: others may have it when it returns. The error says that it was not
+	// held any more.
 	Release() error
+	// Settle does what is left to be done at the server after that, for which nobody needs to wait.
+	Settle()
 }
 
 // EngineError says why an engine could not be asked.

@@ -23,6 +23,8 @@ type server struct {
 	asked  int
 	down   error
 	queue  []Process // who waits, as it tells
+
+	settled int
 }
 
 // tenure is a hold of it.
@@ -128,6 +130,12 @@ func (h *tenure) Release() error {
 	defer h.at.mu.Unlock()
 	delete(h.at.holds, h)
 	return h.why
+}
+
+func (h *tenure) Settle() {
+	h.at.mu.Lock()
+	defer h.at.mu.Unlock()
+	h.at.settled++
 }
 
 // some is a hold of it that there is.
@@ -255,6 +263,7 @@ func TestEngineIsReleasedBeforeThisMachine(t *testing.T) {
 	}
 	require.NoError(t, l.Release())
 	require.Nil(t, s.before)
+	require.Equal(t, 1, s.settled)
 	require.NoError(t, take(t, Options{Wait: NoWait}).Release())
 }
 
@@ -344,6 +353,7 @@ func TestEngineIsGivenBack(t *testing.T) {
 	require.ErrorIs(t, New(engineURL, Options{}).Acquire(context.Background()), ErrNotRegular)
 	require.Equal(t, 1, s.asked)
 	require.Nil(t, s.some())
+	require.Equal(t, 1, s.settled)
 }
 
 // preparing is a server that can get ready.

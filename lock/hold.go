@@ -182,6 +182,9 @@ func (h *held) countReads() {
 func (h *held) release() error {
 	k := h.keeper
 	leaves := h.leaves()
+	if h.engine != nil {
+		defer h.engine.Settle()
+	}
 	if h.engine != nil && !leaves {
 		// All that has worked under the lock has gone.
 		if err := h.engine.Release(); err != nil {

@@ -81,24 +81,27 @@ func (m *member) heed(e entry) {
 	}
 }
 
-// Release gives the lock back. Whether it was held until now is what the last look at the own key tells. The key
-// goes with the lease, and nothing that is somebody else's can: no other key is bound to it.
+// Release gives the lock back: it takes the own key out of the queue, if that is still the one that was put there, and
+// so learns whether it was held until now. The lease is ended after that.
 func (m *member) Release() error {
 	m.releasing.Do(func() { m.released = m.release() })
 	return m.released
 }
 
 func (m *member) release() error {
-	defer m.c.close()
 	lost := m.check()
 	m.end()
 	ctx, stop := context.WithTimeout(context.Background(), releaseTime)
-	defer stop()
-	r, err := m.c.get(ctx, m.entry.key, clientv3.WithKeysOnly())
-	there := err == nil && len(r.Kvs) > 0 && r.Kvs[0].CreateRevision == m.entry.create
-	if err == nil {
-		err = m.revoke(ctx)
-	}
+	there, err := m.remove(ctx)
+	m.settled = make(chan struct{})
+	go func() {
+		defer close(m.settled)
+		defer stop()
+		if err == nil {
+			_ = m.revoke(ctx) // nothing is bound to it any more
+		}
+		m.c.close()
+	}()
 	switch {
 	case lost != nil:
 		return lost
@@ -111,4 +114,24 @@ func (m *member) release() error {
 		return errGone
 	}
 	return nil
+}
+
+// remove deletes the own key, and reports whether it was there.
+func (m *member) remove(ctx context.Context) (there bool, err error) {
+	tries := 0
+	err = m.c.do(ctx, func(ctx context.Context) error {
+		tries++
+		r, err := m.c.etcd.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(m.entry.key), "=", m.entry.create)).Then(clientv3.OpDelete(m.entry.key)).Commit()
+		there = err == nil && r.Succeeded
+		return err
+	})
+	// A request whose answer did not come may have done it.
+	return there || tries > 1, err
+}
+
+// Settle waits until the lease has ended.
+func (m *member) Settle() {
+	if m.settled != nil {
+		<-m.settled
+	}
 }

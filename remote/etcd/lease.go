@@ -47,7 +47,8 @@ type member struct {
 	marked bool // the key tells that it holds
 
 	releasing sync.Once
-	released  error // what that has found
+	released  error         // what that has found
+	settled   chan struct{} // closed when nothing is left to be done after that
 }
 
 // errBroken: somebody has asked for the holder to end.

@@ -28,6 +28,7 @@ type hold struct {
 
 	once     sync.Once
 	released error
+	settled  chan struct{} // closed when nothing is left to be done after that
 }
 
 // kept is a session that has a key.
@@ -233,7 +234,6 @@ func (h *hold) release() error {
 		h.first.cut()
 		h.second.cut()
 	})
-	defer t.Stop()
 	h.stop()
 	<-h.first.done
 	<-h.second.done
@@ -246,10 +246,22 @@ func (h *hold) release() error {
 	// A notification is a transaction, of which nobody needs to know that it is on the disk.
 	h.unlock(h.first, "SELECT "+unlock(h.key, h.mode)+"; SET synchronous_commit = off; NOTIFY "+h.channel())
 	<-unlocked
-	h.first.close()
-	h.second.close()
 	_ = unix.Close(h.fd)
+	h.settled = make(chan struct{})
+	go func() {
+		defer close(h.settled)
+		defer t.Stop()
+		h.first.close()
+		h.second.close()
+	}()
 	return h.Err()
+}
+
+// Settle waits until the sessions have ended.
+func (h *hold) Settle() {
+	if h.settled != nil {
+		<-h.settled
+	}
 }
 
 // unlock gives a key back. If it was not ours any more, the lock was lost.
