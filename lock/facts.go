@@ -141,6 +141,9 @@ func (r *Report) running(holder int) []Running {
 			return nil
 		}
 	}
+	if argv := proc.Command(pid); pid != holder && len(argv) > 0 && slices.Equal(argv, proc.Command(holder)) {
+		return nil // it is about to become the command
+	}
 	w := Running{Process: describe(pid), Under: holder}
 	if me := os.Geteuid(); me == 0 || w.Process.UID == me {
 		w.Args, w.Dir = proc.Command(pid), proc.Dir(pid)

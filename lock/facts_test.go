@@ -249,3 +249,21 @@ func TestCondemned(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, ps, "it is not here")
 }
+
+// A child that has not become the command yet is none that runs.
+func TestRunningIsWhatWasBecome(t *testing.T) {
+	portable.Needs(t, portable.Processes)
+	c := exec.Command("sh", "-c", "(read x; exec sleep 60); true")
+	in, err := c.StdinPipe()
+	require.NoError(t, err)
+	c.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
+	require.NoError(t, c.Start())
+	t.Cleanup(func() { _ = unix.Kill(-c.Process.Pid, unix.SIGKILL); _ = c.Wait() })
+	pid := c.Process.Pid
+	r := &Report{State: StateHeld, Holder: &Holder{PID: pid, Dblock: true}}
+	require.Eventually(t, func() bool { return proc.FirstChild(pid) != 0 }, 10*time.Second, time.Millisecond)
+	require.Empty(t, r.running(pid))
+	_, err = in.Write([]byte("\n"))
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { w := r.running(pid); return len(w) == 1 && w[0].Process.Command == "sleep" }, 10*time.Second, time.Millisecond)
+}

@@ -197,6 +197,7 @@ func TestDeadlockOfASession(t *testing.T) {
 	program := exec.Command(binary, "-d", "a.db", "--", "sh", "-c", `exec 3<&0; "$0" session <&3 & wait`, binary)
 	program.Dir = dir
 	c := converseBy(t, program)
+	c.event("hello") // it has a.db
 	ended := make(chan result, 1)
 	go func() { ended <- finish(t, other) }()
 	await(t, "the other one waits", func() bool { return waiters(t, dir, "a.db") == 1 })
