@@ -35,17 +35,17 @@ func (engine) Acquire(ctx context.Context, ask lock.EngineRequest) (lock.EngineH
 	if err != nil {
 		return nil, err
 	}
-	return c.hold(ctx, ask)
+	return c.hold(ctx, ask, nil)
 }
 
-// hold gets the lock by a connection, which is its own from then on.
-func (c *client) hold(ctx context.Context, ask lock.EngineRequest) (lock.EngineHold, error) {
+// hold gets the lock by a connection, which is its own from then on. ready has a lease already, or is nil.
+func (c *client) hold(ctx context.Context, ask lock.EngineRequest, ready *member) (lock.EngineHold, error) {
 	ttl, err := c.place.length(ask)
 	if err != nil {
 		c.close()
 		return nil, err
 	}
-	m, err := c.acquire(ctx, ask, ttl)
+	m, err := c.acquire(ctx, ask, ttl, ready)
 	if err != nil {
 		c.close()
 		return nil, err
@@ -53,7 +53,7 @@ func (c *client) hold(ctx context.Context, ask lock.EngineRequest) (lock.EngineH
 	return m, nil
 }
 
-func (c *client) acquire(ctx context.Context, ask lock.EngineRequest, ttl time.Duration) (*member, error) {
+func (c *client) acquire(ctx context.Context, ask lock.EngineRequest, ttl time.Duration, ready *member) (*member, error) {
 	limited := ctx
 	if ask.NoWait {
 		var stop context.CancelFunc
@@ -64,7 +64,10 @@ func (c *client) acquire(ctx context.Context, ask lock.EngineRequest, ttl time.D
 		}
 	}
 	for {
-		m, err := c.join(limited, ttl, ask.Grace)
+		m, err := ready, error(nil)
+		if ready = nil; m == nil {
+			m, err = c.join(limited, ttl, ask.Grace)
+		}
 		if err == nil {
 			if err = m.queue(limited, ask); err == nil {
 				return m, nil
@@ -163,8 +166,10 @@ func (m *member) enter(ctx context.Context, v value) (rev int64, first bool, err
 		return 0, false, err
 	case r.Succeeded:
 		m.entry.create, m.entry.mod = r.Header.Revision, r.Header.Revision
+		m.confirm(r.Header.RaftTerm)
 		return r.Header.Revision, true, nil
 	}
+	m.confirm(r.Header.RaftTerm)
 	kvs := r.Responses[1].GetResponseRange().Kvs
 	if len(kvs) == 0 {
 		return 0, false, errAnew

@@ -37,6 +37,20 @@ func get(t testing.TB, r lock.EngineRequest) lock.EngineHold {
 	t.Helper()
 	h, err := etcd.Engine.Acquire(bounded(t), r)
 	require.NoError(t, err)
+	return tidied(t, h)
+}
+
+// tidy is a hold that leaves nothing behind when it is released.
+type tidy struct{ lock.EngineHold }
+
+func (h tidy) Release() error {
+	defer h.Settle()
+	return h.EngineHold.Release()
+}
+
+func tidied(t testing.TB, h lock.EngineHold) lock.EngineHold {
+	t.Helper()
+	h = tidy{h}
 	t.Cleanup(func() { _ = h.Release() })
 	return h
 }
@@ -70,7 +84,7 @@ func wait(t testing.TB, s *server, name string, r lock.EngineRequest) *waiter {
 		<-ended
 		select {
 		case h := <-w.got:
-			_ = h.Release()
+			_ = tidy{h}.Release()
 		default:
 		}
 	})
@@ -82,8 +96,7 @@ func (w *waiter) gets(t testing.TB) lock.EngineHold {
 	t.Helper()
 	select {
 	case h := <-w.got:
-		t.Cleanup(func() { _ = h.Release() })
-		return h
+		return tidied(t, h)
 	case err := <-w.err:
 		t.Fatal(err)
 	case <-time.After(patience):
@@ -109,6 +122,9 @@ func loses(t testing.TB, h lock.EngineHold) (string, time.Time) {
 	t.Helper()
 	select {
 	case <-h.Lost():
+		if w, ok := h.(tidy); ok {
+			h = w.EngineHold
+		}
 	case <-time.After(patience):
 		t.Fatal("the loss is not noticed")
 	}

@@ -17,7 +17,7 @@ func BenchmarkFree(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if err := h.Release(); err != nil {
+		if err := (tidy{h}).Release(); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -47,7 +47,7 @@ func BenchmarkHandOver(b *testing.B) {
 			}
 			for b.Loop() {
 				released := make(chan error)
-				go func() { released <- h.Release() }()
+				go func() { released <- tidy{h}.Release() }()
 				next := <-got
 				b.StopTimer() // the rest of the release, and a new waiter
 				if err := <-released; err != nil {

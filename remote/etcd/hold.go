@@ -92,16 +92,9 @@ func (m *member) release() error {
 	lost := m.check()
 	m.end()
 	ctx, stop := context.WithTimeout(context.Background(), releaseTime)
+	defer stop()
 	there, err := m.remove(ctx)
-	m.settled = make(chan struct{})
-	go func() {
-		defer close(m.settled)
-		defer stop()
-		if err == nil {
-			_ = m.revoke(ctx) // nothing is bound to it any more
-		}
-		m.c.close()
-	}()
+	m.removed = err == nil
 	switch {
 	case lost != nil:
 		return lost
@@ -129,9 +122,14 @@ func (m *member) remove(ctx context.Context) (there bool, err error) {
 	return there || tries > 1, err
 }
 
-// Settle waits until the lease has ended.
+// Settle ends the lease. Nothing is bound to it any more.
 func (m *member) Settle() {
-	if m.settled != nil {
-		<-m.settled
-	}
+	m.settling.Do(func() {
+		if m.removed {
+			ctx, stop := context.WithTimeout(context.Background(), leaveTime)
+			defer stop()
+			_ = m.revoke(ctx)
+		}
+		m.c.close()
+	})
 }

@@ -33,6 +33,7 @@ type member struct {
 
 	renewing sync.Mutex // guards beats
 	beats    *beats
+	asked    beat // the last renewal before there was a key
 
 	mu      sync.Mutex    // guards what follows
 	until   time.Duration // the lease lasts that long for certain, by now()
@@ -47,8 +48,9 @@ type member struct {
 	marked bool // the key tells that it holds
 
 	releasing sync.Once
-	released  error         // what that has found
-	settled   chan struct{} // closed when nothing is left to be done after that
+	released  error // what that has found
+	removed   bool  // the key has gone by that
+	settling  sync.Once
 }
 
 // errBroken: somebody has asked for the holder to end.
@@ -194,6 +196,13 @@ func (m *member) check() error {
 		}
 	}
 	return m.lost
+}
+
+// confirm counts the renewal before there was a key, if the servers have agreed on something after it in that term: see renew.
+func (m *member) confirm(term uint64) {
+	if m.asked.ttl > 0 && m.asked.term == term {
+		m.until = max(m.until, m.asked.sent+m.asked.ttl)
+	}
 }
 
 // renew renews the lease once. The error is errAnew if the key has gone for certain, otherwise it may

@@ -4,65 +4,98 @@ import (
 	"context"
 	"time"
 
-	clientv3 "go.etcd.io/etcd/client/v3"
-
 	"github.com/dblock-dev/dblock/lock"
 )
 
-// tendEvery is how often a connection is used that is kept for later, so that nobody forgets it.
-const tendEvery = time.Minute
-
-// prepared is a connection for one who will ask soon. There is no lease yet, and no key.
+// prepared is a connection for one who will ask soon, and a lease, to which no key is bound yet.
 type prepared struct {
 	request lock.EngineRequest
 	stop    context.CancelFunc
 	wanted  chan struct{}
-	ready   chan *client // what there is in the end; nil if no server is to be reached
+	ready   chan readiness // what there is in the end
 }
 
-// Prepare connects.
+type readiness struct {
+	c *client // nil if it could not be made
+	m *member // nil if there is no lease
+}
+
+// Prepare connects, and gets a lease.
 func (engine) Prepare(ask lock.EngineRequest) lock.Prepared {
 	ctx, stop := context.WithCancel(context.Background())
-	p := &prepared{request: ask, stop: stop, wanted: make(chan struct{}), ready: make(chan *client, 1)}
+	p := &prepared{request: ask, stop: stop, wanted: make(chan struct{}), ready: make(chan readiness, 1)}
 	go func() { p.ready <- p.keep(ctx) }()
 	return p
 }
 
-// keep keeps the connection until it is wanted.
-func (p *prepared) keep(ctx context.Context) *client {
+// keep keeps both until they are wanted.
+func (p *prepared) keep(ctx context.Context) (r readiness) {
 	at, err := parse(p.request.URL)
 	if err != nil {
-		return nil
+		return r
 	}
-	c, err := connect(ctx, at)
+	ttl, err := at.length(p.request)
 	if err != nil {
-		return nil
+		return r
+	}
+	if r.c, err = connect(ctx, at); err != nil {
+		return readiness{}
 	}
 	for {
-		limited, stop := context.WithTimeout(ctx, at.dialTime)
-		_, _ = c.etcd.Get(limited, at.prefix(), clientv3.WithPrefix(), clientv3.WithLimit(1), clientv3.WithKeysOnly(), clientv3.WithSerializable())
-		stop()
+		if r.m != nil && !r.m.alive(ctx) {
+			r.m = nil
+		}
+		if r.m == nil {
+			r.m, _ = r.c.join(ctx, ttl, p.request.Grace)
+		}
 		select {
 		case <-p.wanted:
-			return c
-		case <-time.After(tendEvery):
+			return r
+		case <-time.After(ttl / 5):
 			continue
 		case <-ctx.Done():
 		}
-		c.close()
-		return nil
+		r.end()
+		return readiness{}
 	}
 }
 
-// Acquire gets the lock by it.
+// alive renews a lease to which no key is bound, and reports whether there still is one.
+func (m *member) alive(ctx context.Context) bool {
+	m.renewing.Lock()
+	defer m.renewing.Unlock()
+	b, err := m.beat(ctx, min(m.ttl/5, m.c.place.requestTime))
+	if err != nil || b.ttl <= 0 {
+		m.dropBeats()
+		return false
+	}
+	m.asked = b
+	return true
+}
+
+// end gives both up. The lease ends by itself if the servers are away.
+func (r readiness) end() {
+	if r.m != nil {
+		r.m.dropBeats()
+		r.m.withdraw()
+	}
+	if r.c != nil {
+		r.c.close()
+	}
+}
+
+// Acquire gets the lock by them.
 func (p *prepared) Acquire(ctx context.Context) (lock.EngineHold, error) {
 	close(p.wanted)
 	select {
-	case c := <-p.ready:
-		if c == nil {
+	case r := <-p.ready:
+		switch {
+		case r.c == nil:
 			return engine{}.Acquire(ctx, p.request)
+		case r.m != nil && !r.m.alive(ctx):
+			r.m = nil
 		}
-		return c.hold(ctx, p.request)
+		return r.c.hold(ctx, p.request, r.m)
 	case <-ctx.Done():
 		p.Drop()
 		return nil, ctx.Err()
@@ -72,9 +105,5 @@ func (p *prepared) Acquire(ctx context.Context) (lock.EngineHold, error) {
 // Drop ends it.
 func (p *prepared) Drop() {
 	p.stop()
-	go func() {
-		if c := <-p.ready; c != nil {
-			c.close()
-		}
-	}()
+	go func() { (<-p.ready).end() }()
 }

@@ -21,12 +21,6 @@ func leases(t testing.TB, s *server) int {
 	return len(r.Leases)
 }
 
-// settled waits until there are so many leases: a release returns before its lease has ended.
-func settled(t testing.TB, s *server, n int) {
-	t.Helper()
-	require.Eventually(t, func() bool { return leases(t, s) == n }, time.Minute, 20*time.Millisecond)
-}
-
 // Whoever came first goes first, and each has a greater number than the one before.
 func TestOrder(t *testing.T) {
 	s := serve(t)
@@ -44,7 +38,7 @@ func TestOrder(t *testing.T) {
 	}
 	require.NoError(t, h.Release())
 	require.Empty(t, keys(t, s.direct(t), "order"))
-	settled(t, s, 0)
+	require.Zero(t, leases(t, s))
 }
 
 // Readers are together, but none overtakes a writer who waits; all numbers are different, and grow.
@@ -85,7 +79,7 @@ func TestNoWaitLeavesNoTrace(t *testing.T) {
 		_, err := etcd.Engine.Acquire(bounded(t), r)
 		require.ErrorIs(t, err, lock.ErrHeld)
 		require.Len(t, keys(t, s.direct(t), "n"), 1)
-		settled(t, s, 1)
+		require.Equal(t, 1, leases(t, s))
 	}
 	require.NoError(t, h.Release())
 	require.NoError(t, get(t, noWait(s.url("n"))).Release())
@@ -99,7 +93,7 @@ func TestGivingUpLeavesNoTrace(t *testing.T) {
 	w.stop()
 	require.ErrorIs(t, <-w.err, context.Canceled)
 	require.Len(t, keys(t, s.direct(t), "k"), 2)
-	settled(t, s, 2)
+	require.Equal(t, 2, leases(t, s))
 	behind.waits(t, 50*time.Millisecond)
 	require.NoError(t, h.Release())
 	behind.gets(t)
@@ -299,17 +293,20 @@ func TestNothingIsLeft(t *testing.T) {
 	}
 }
 
-// What is prepared keeps nobody out, and is no lease yet.
+// What is prepared keeps nobody out.
 func TestPrepared(t *testing.T) {
 	s := serve(t)
 	url := s.url("prepared")
 	h := get(t, request(url))
 	p := etcd.Engine.Prepare(request(url))
-	require.Never(t, func() bool { return leases(t, s) > 1 }, 100*time.Millisecond, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return leases(t, s) == 2 }, patience, 10*time.Millisecond)
+	require.Len(t, keys(t, s.direct(t), "prepared"), 1)
 	require.NoError(t, h.Release())
 	require.NoError(t, get(t, request(url)).Release())
 	next, err := p.Acquire(bounded(t))
 	require.NoError(t, err)
+	next = tidied(t, next)
+	require.Equal(t, 1, leases(t, s), "it is that one")
 	_, err = etcd.Engine.Acquire(bounded(t), noWait(url))
 	require.ErrorIs(t, err, lock.ErrHeld)
 	require.NoError(t, next.Release())
@@ -325,5 +322,18 @@ func TestPrepared(t *testing.T) {
 	var failed *lock.EngineError
 	_, err = etcd.Engine.Prepare(request("etcd://127.0.0.1:1/nobody")).Acquire(bounded(t))
 	require.ErrorAs(t, err, &failed)
-	settled(t, s, 0)
+	require.Zero(t, leases(t, s))
+
+	// What was prepared is of no use any more.
+	p = etcd.Engine.Prepare(request(url))
+	require.Eventually(t, func() bool { return leases(t, s) == 1 }, patience, 10*time.Millisecond)
+	all, err := s.direct(t).Leases(context.Background())
+	require.NoError(t, err)
+	_, err = s.direct(t).Revoke(context.Background(), all.Leases[0].ID)
+	require.NoError(t, err)
+	next, err = p.Acquire(bounded(t))
+	require.NoError(t, err)
+	require.NoError(t, next.Check())
+	require.NoError(t, tidied(t, next).Release())
+	require.Zero(t, leases(t, s))
 }
