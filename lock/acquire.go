@@ -245,7 +245,7 @@ func (a *attempt) take(ctx context.Context, room *queue.File) (h *held, waited b
 		}
 		if engine != nil {
 			_ = engine.Release()
-			engine.Settle()
+			engine.Settle(false)
 		}
 		c.Withdraw()
 		p.Abandon()

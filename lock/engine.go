@@ -85,8 +85,9 @@ type EngineHold interface {
 	// Release gives the lock back: others may have it when it returns. The error says that it was not
 	// held any more.
 	Release() error
-	// Settle does what is left to be done at the server after that, for which nobody needs to wait.
-	Settle()
+	// Settle does what is left to be done at the server after that, for which nobody needs to wait. If it is awaited by
+	// somebody on this machine, who is about to ask, that may take a few milliseconds longer, not to be in the way.
+	Settle(awaited bool)
 }
 
 // EngineError says why an engine could not be asked.

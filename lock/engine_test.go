@@ -132,7 +132,7 @@ func (h *tenure) Release() error {
 	return h.why
 }
 
-func (h *tenure) Settle() {
+func (h *tenure) Settle(bool) {
 	h.at.mu.Lock()
 	defer h.at.mu.Unlock()
 	h.at.settled++

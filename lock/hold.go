@@ -182,8 +182,9 @@ func (h *held) countReads() {
 func (h *held) release() error {
 	k := h.keeper
 	leaves := h.leaves()
+	awaited := false
 	if h.engine != nil {
-		defer h.engine.Settle()
+		defer func() { h.engine.Settle(awaited) }()
 	}
 	if h.engine != nil && !leaves {
 		// All that has worked under the lock has gone.
@@ -192,6 +193,7 @@ func (h *held) release() error {
 		}
 	}
 	k.mu.Lock()
+	awaited = h.engine != nil && h.place.Awaited()
 	h.place.OpenLower()
 	if k.lost == nil {
 		// A lock that was lost just now was lost, too; healing it is not worth it.

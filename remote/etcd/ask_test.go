@@ -44,7 +44,7 @@ func get(t testing.TB, r lock.EngineRequest) lock.EngineHold {
 type tidy struct{ lock.EngineHold }
 
 func (h tidy) Release() error {
-	defer h.Settle()
+	defer h.Settle(false)
 	return h.EngineHold.Release()
 }
 

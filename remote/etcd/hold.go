@@ -13,6 +13,8 @@ const (
 	guardAfter = 20 * time.Millisecond
 	// releaseTime is how long it may take to give the lock back.
 	releaseTime = 5 * time.Second
+	// notInTheWay is how long one who has released the lock leaves servers and processors to the next one.
+	notInTheWay = 4 * time.Millisecond
 )
 
 // Token is the fencing number: the revision of etcd at which the lock was held first. Whoever had it before
@@ -114,8 +116,11 @@ func (m *member) remove(ctx context.Context) (there bool, err error) {
 	tries := 0
 	err = m.c.do(ctx, func(ctx context.Context) error {
 		tries++
-		r, err := m.c.etcd.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(m.entry.key), "=", m.entry.create)).Then(clientv3.OpDelete(m.entry.key)).Commit()
-		there = err == nil && r.Succeeded
+		r, err := m.c.etcd.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(m.entry.key), "=", m.entry.create)).
+			Then(clientv3.OpDelete(m.entry.key), clientv3.OpGet(m.c.place.prefix(), clientv3.WithPrefix(), clientv3.WithCountOnly())).Commit()
+		if there = err == nil && r.Succeeded; there {
+			m.others = r.Responses[1].GetResponseRange().Count > 0
+		}
 		return err
 	})
 	// A request whose answer did not come may have done it.
@@ -123,8 +128,11 @@ func (m *member) remove(ctx context.Context) (there bool, err error) {
 }
 
 // Settle ends the lease. Nothing is bound to it any more.
-func (m *member) Settle() {
+func (m *member) Settle(awaited bool) {
 	m.settling.Do(func() {
+		if awaited || m.others {
+			time.Sleep(notInTheWay)
+		}
 		if m.removed {
 			ctx, stop := context.WithTimeout(context.Background(), leaveTime)
 			defer stop()

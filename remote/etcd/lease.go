@@ -50,6 +50,7 @@ type member struct {
 	releasing sync.Once
 	released  error // what that has found
 	removed   bool  // the key has gone by that
+	others    bool  // there are others in the queue
 	settling  sync.Once
 }
 

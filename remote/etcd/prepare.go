@@ -41,17 +41,20 @@ func (p *prepared) keep(ctx context.Context) (r readiness) {
 	if r.c, err = connect(ctx, at); err != nil {
 		return readiness{}
 	}
+	every := ttl / 10
 	for {
 		if r.m != nil && !r.m.alive(ctx) {
 			r.m = nil
 		}
 		if r.m == nil {
-			r.m, _ = r.c.join(ctx, ttl, p.request.Grace)
+			if r.m, _ = r.c.join(ctx, ttl, p.request.Grace); r.m != nil {
+				every = min(every, r.m.slack()/4)
+			}
 		}
 		select {
 		case <-p.wanted:
 			return r
-		case <-time.After(ttl / 5):
+		case <-time.After(every):
 			continue
 		case <-ctx.Done():
 		}
@@ -73,6 +76,9 @@ func (m *member) alive(ctx context.Context) bool {
 	return true
 }
 
+// age is how long ago the lease was renewed.
+func (m *member) age() time.Duration { return now() + m.ttl - max(m.until, m.asked.sent+m.asked.ttl) }
+
 // end gives both up. The lease ends by itself if the servers are away.
 func (r readiness) end() {
 	if r.m != nil {
@@ -92,7 +98,7 @@ func (p *prepared) Acquire(ctx context.Context) (lock.EngineHold, error) {
 		switch {
 		case r.c == nil:
 			return engine{}.Acquire(ctx, p.request)
-		case r.m != nil && !r.m.alive(ctx):
+		case r.m != nil && r.m.age() > r.m.slack()/3 && !r.m.alive(ctx):
 			r.m = nil
 		}
 		return r.c.hold(ctx, p.request, r.m)

@@ -164,6 +164,7 @@ func TestNothingIsLeft(t *testing.T) {
 		h := get(t, asking(url))
 		held(t, url)
 		require.NoError(t, h.Release())
+		h.Settle(false)
 	}
 	for end := time.Now().Add(limit); ; time.Sleep(time.Millisecond) {
 		r, f := count()

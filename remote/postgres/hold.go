@@ -28,7 +28,9 @@ type hold struct {
 
 	once     sync.Once
 	released error
-	settled  chan struct{} // closed when nothing is left to be done after that
+	given    bool        // it was released
+	bound    *time.Timer // ends what does not end
+	settling sync.Once
 }
 
 // kept is a session that has a key.
@@ -230,7 +232,8 @@ func (h *hold) Release() error {
 }
 
 func (h *hold) release() error {
-	t := time.AfterFunc(releaseTime, func() {
+	h.given = true
+	h.bound = time.AfterFunc(releaseTime, func() {
 		h.first.cut()
 		h.second.cut()
 	})
@@ -247,21 +250,22 @@ func (h *hold) release() error {
 	h.unlock(h.first, "SELECT "+unlock(h.key, h.mode)+"; SET synchronous_commit = off; NOTIFY "+h.channel())
 	<-unlocked
 	_ = unix.Close(h.fd)
-	h.settled = make(chan struct{})
-	go func() {
-		defer close(h.settled)
-		defer t.Stop()
-		h.first.close()
-		h.second.close()
-	}()
 	return h.Err()
 }
 
-// Settle waits until the sessions have ended.
-func (h *hold) Settle() {
-	if h.settled != nil {
-		<-h.settled
-	}
+// Settle ends the sessions, whose keys are free by then.
+func (h *hold) Settle(awaited bool) {
+	h.settling.Do(func() {
+		if !h.given {
+			return // others keep the lock by the second one
+		}
+		if awaited {
+			time.Sleep(notInTheWay)
+		}
+		h.first.close()
+		h.second.close()
+		h.bound.Stop()
+	})
 }
 
 // unlock gives a key back. If it was not ours any more, the lock was lost.

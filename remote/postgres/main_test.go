@@ -80,8 +80,14 @@ func get(t testing.TB, r lock.EngineRequest) *hold {
 	t.Helper()
 	h, err := engine{}.Acquire(within(t, limit), r)
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = h.Release() })
+	t.Cleanup(func() { release(h) })
 	return h.(*hold)
+}
+
+// release leaves nothing behind.
+func release(h lock.EngineHold) {
+	_ = h.Release()
+	h.Settle(false)
 }
 
 // held requires that others cannot have it.
@@ -89,7 +95,7 @@ func held(t testing.TB, url string) {
 	t.Helper()
 	h, err := engine{}.Acquire(within(t, limit), noWait(url))
 	if err == nil {
-		_ = h.Release()
+		release(h)
 	}
 	require.ErrorIs(t, err, lock.ErrHeld)
 }
@@ -103,6 +109,7 @@ func free(t testing.TB, url string) bool {
 		return false
 	}
 	require.NoError(t, h.Release())
+	h.Settle(false)
 	return true
 }
 
@@ -124,7 +131,7 @@ func (s *server) waiting(t testing.TB, ctx context.Context, r lock.EngineRequest
 		stop()
 		<-p.done
 		if p.err == nil {
-			_ = p.h.Release()
+			release(p.h)
 		}
 	})
 	require.Eventually(t, func() bool { return s.waiters(t, r.URL) > before }, limit, 5*time.Millisecond)

@@ -73,6 +73,8 @@ const (
 	connectTime = 5 * time.Second
 	// releaseTime is how long a release may take.
 	releaseTime = 4500 * time.Millisecond
+	// notInTheWay is how long one who has released the lock leaves server and processors to the next one.
+	notInTheWay = 4 * time.Millisecond
 )
 
 // newFor is how long after its birth the first start of a cluster may be: nobody had locks in it before.
