@@ -182,24 +182,20 @@ func (m *member) enter(ctx context.Context, v value) (rev int64, first bool, err
 // it. If there is nobody, and since none can come before, the lock is held, as of revision rev, which is greater
 // than those at which all who were in the way have gone.
 func (m *member) rival(ctx context.Context) (rival *entry, rev int64, err error) {
-	before := []clientv3.OpOption{clientv3.WithPrefix(), clientv3.WithMaxCreateRev(m.entry.create - 1),
-		clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend)}
+	own := []clientv3.OpOption{clientv3.WithPrefix(), clientv3.WithMaxCreateRev(m.entry.create),
+		clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend)} // and those before
 	shared := m.entry.value.shared()
 	if !shared {
-		before = append(before, clientv3.WithLimit(1), clientv3.WithKeysOnly())
+		own = append(own, clientv3.WithLimit(2), clientv3.WithKeysOnly())
 	}
-	r, err := m.c.txn(ctx, nil, []clientv3.Op{
-		clientv3.OpGet(m.entry.key, clientv3.WithKeysOnly()),
-		clientv3.OpGet(m.c.place.prefix(), before...),
-	}, nil)
+	r, err := m.c.get(ctx, m.c.place.prefix(), own...)
 	if err != nil {
 		return nil, 0, err
 	}
-	own := r.Responses[0].GetResponseRange().Kvs
-	if len(own) == 0 || own[0].CreateRevision != m.entry.create {
+	if len(r.Kvs) == 0 || r.Kvs[0].CreateRevision != m.entry.create || string(r.Kvs[0].Key) != m.entry.key {
 		return nil, 0, errAnew
 	}
-	for _, kv := range r.Responses[1].GetResponseRange().Kvs {
+	for _, kv := range r.Kvs[1:] {
 		if e := read(kv); !shared || !e.value.shared() {
 			return &e, r.Header.Revision, nil
 		}
@@ -305,6 +301,12 @@ func (m *member) revoke(ctx context.Context) error {
 
 // end stops all that goes on.
 func (m *member) end() {
+	m.halt()
+	m.done.Wait()
+}
+
+// halt tells all that goes on to stop. Nothing is lost any more.
+func (m *member) halt() {
 	m.mu.Lock()
 	m.ended = true
 	if m.alarm != nil {
@@ -312,5 +314,4 @@ func (m *member) end() {
 	}
 	m.mu.Unlock()
 	m.stop()
-	m.done.Wait()
 }

@@ -92,10 +92,11 @@ func (m *member) Release() error {
 
 func (m *member) release() error {
 	lost := m.check()
-	m.end()
+	m.halt()
 	ctx, stop := context.WithTimeout(context.Background(), releaseTime)
 	defer stop()
 	there, err := m.remove(ctx)
+	m.done.Wait()
 	m.removed = err == nil
 	switch {
 	case lost != nil:

@@ -393,7 +393,9 @@ func TestHeir(t *testing.T) {
 	url := s.url("heir")
 	target, err := parse(url)
 	require.NoError(t, err)
-	heir := func() string { return s.sql(t, "SELECT coalesce(max(pid), 0) FROM pg_locks WHERE "+inLocks(target.next)) }
+	heir := func() string {
+		return s.sql(t, "SELECT coalesce(max(pid), 0) FROM pg_locks WHERE "+inLocks(target.next))
+	}
 	sessions := func() string {
 		return s.sql(t, "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'dblock %' AND "+
 			"(application_name LIKE '%"+target.hex()+"%' OR application_name NOT LIKE 'dblock waits%') AND application_name NOT LIKE 'dblock looks%'")

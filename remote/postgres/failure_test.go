@@ -3,17 +3,20 @@ package postgres
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/dblock-dev/dblock/lock"
 )
@@ -367,4 +370,44 @@ func must[T any](v T, err error) T {
 		panic(err)
 	}
 	return v
+}
+
+// A server without TLS is talked to on the connection on which it has said so.
+func TestRefusedTLS(t *testing.T) {
+	s := shared(t)
+	target, err := parse(strings.Replace(s.url("plain"), "sslmode=disable", "sslmode=prefer", 1))
+	require.NoError(t, err)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	target.config.Host, target.config.Port = "127.0.0.1", uint16(l.Addr().(*net.TCPAddr).Port)
+	for _, f := range target.config.Fallbacks {
+		f.Host, f.Port = target.config.Host, target.config.Port
+	}
+	var accepted atomic.Int32
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			accepted.Add(1)
+			up, err := net.Dial("tcp", net.JoinHostPort(s.address, strconv.Itoa(s.port)))
+			if err != nil {
+				_ = c.Close()
+				return
+			}
+			go func() { _, _ = io.Copy(up, c); _ = up.Close() }()
+			go func() { _, _ = io.Copy(c, up); _ = c.Close() }()
+		}
+	}()
+	c, err := target.connect(within(t, limit), "plain", grace)
+	require.NoError(t, err)
+	_, err = c.row(within(t, limit), "SELECT 1")
+	require.NoError(t, err)
+	require.EqualValues(t, 1, accepted.Load())
+	fd, err := c.descriptor()
+	require.NoError(t, err)
+	require.NoError(t, unix.Close(fd))
+	c.close()
 }

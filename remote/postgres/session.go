@@ -96,23 +96,78 @@ func (t *target) dial(ctx context.Context, name string, silence time.Duration, m
 	// Our kernel must not give up a connection before the server does: what that sends then
 	// would be answered with a reset, and the lock be free at once.
 	dialer := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: silence + time.Minute, Interval: 15 * time.Second, Count: 9}}
+	var plain withoutTLS
 	config.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
 		if s.over.Load() {
 			return nil, net.ErrClosed
 		}
-		c, err := dialer.DialContext(ctx, network, address)
+		c := plain.take(address)
+		if c == nil {
+			var err error
+			if c, err = dialer.DialContext(ctx, network, address); err != nil {
+				return nil, err
+			}
+		}
 		s.mu.Lock()
 		s.raw = c
 		s.mu.Unlock()
-		return c, err
+		return &offered{Conn: c, address: address, refused: &plain}, nil
 	}
 	pg, err := pgconn.ConnectConfig(ctx, config)
 	s.over.Store(true)
+	if c := plain.take(plain.address); c != nil {
+		_ = c.Close()
+	}
 	if err != nil {
 		return nil, err
 	}
 	s.pg = pg
 	return s, nil
+}
+
+// withoutTLS is a connection on which the server has said that it has no TLS. Where one may go on without (sslmode=prefer) libpq does so
+// on the same connection. pgconn closes it and dials again, and gets this one.
+type withoutTLS struct {
+	conn    net.Conn // nil if there is none
+	address string
+}
+
+func (r *withoutTLS) take(address string) (c net.Conn) {
+	if r.address == address {
+		c, r.conn = r.conn, nil
+	}
+	if c != nil {
+		_ = c.SetDeadline(time.Time{})
+	}
+	return c
+}
+
+// offered is a connection on which TLS may be asked for.
+type offered struct {
+	net.Conn
+	address string
+	refused *withoutTLS
+	begun   bool // something was read
+	no      bool // the server's answer was that it has none
+}
+
+func (o *offered) Read(b []byte) (int, error) {
+	n, err := o.Conn.Read(b)
+	if !o.begun && n > 0 {
+		// The answer is one byte, for which alone is asked.
+		o.begun, o.no = true, len(b) == 1 && b[0] == 'N'
+	}
+	return n, err
+}
+
+// Close keeps the connection if the answer was the last word.
+func (o *offered) Close() error {
+	if o.no && o.refused.conn == nil {
+		o.no = false
+		o.refused.conn, o.refused.address = o.Conn, o.address
+		return nil
+	}
+	return o.Conn.Close()
 }
 
 // query asks, in one round trip. A statement is a transaction of its own.
