@@ -122,9 +122,6 @@ func loses(t testing.TB, h lock.EngineHold) (string, time.Time) {
 	t.Helper()
 	select {
 	case <-h.Lost():
-		if w, ok := h.(tidy); ok {
-			h = w.EngineHold
-		}
 	case <-time.After(patience):
 		t.Fatal("the loss is not noticed")
 	}
@@ -137,6 +134,7 @@ func loses(t testing.TB, h lock.EngineHold) (string, time.Time) {
 // renews waits until the lease of a hold was renewed so often from now on.
 func renews(t testing.TB, h lock.EngineHold, times int) {
 	t.Helper()
+	h = h.(tidy).EngineHold
 	for range times {
 		have := etcd.Until(h)
 		require.Eventually(t, func() bool { return etcd.Until(h) > have }, patience, 5*time.Millisecond)
