@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/dblock-dev/dblock/internal/portable"
 )
 
 // server is an engine in memory, which all machines reach: a machine is a home for states.
@@ -312,6 +314,7 @@ func TestInspectAndBreakOfAnEngine(t *testing.T) {
 
 // One queue is shown: that of the server, and those of this machine who do not ask it yet.
 func TestQueueOfAllMachines(t *testing.T) {
+	portable.Needs(t, portable.Queue)
 	s := serve(t)
 	l := take(t, Options{})
 	next := New(engineURL, Options{Wait: time.Minute, Process: "next"})
