@@ -1,7 +1,6 @@
 package lock
 
 import (
-	"cmp"
 	"os"
 	"slices"
 	"time"
@@ -137,12 +136,12 @@ func (r *Report) Running() (all []Running) {
 func (r *Report) running(holder int) []Running {
 	pid := holder
 	if r.Holder != nil && r.Holder.Dblock && r.State != StateOrphaned || describe(holder).Dblock {
-		if pid = cmp.Or(proc.Serves(holder), proc.FirstChild(holder)); pid == 0 {
-			return nil
+		if pid = proc.Serves(holder); pid == 0 {
+			pid = proc.FirstChild(holder)
+			if st, _ := proc.Stat(pid); pid == 0 || st.Forked {
+				return nil // there is none, or it is about to become the command
+			}
 		}
-	}
-	if argv := proc.Command(pid); pid != holder && len(argv) > 0 && slices.Equal(argv, proc.Command(holder)) {
-		return nil // it is about to become the command
 	}
 	w := Running{Process: describe(pid), Under: holder}
 	if me := os.Geteuid(); me == 0 || w.Process.UID == me {

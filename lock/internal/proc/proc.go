@@ -82,6 +82,7 @@ type Status struct {
 	Threads int    // that have not ended, the first one included in any case
 	Parent  int    // pid
 	Started uint64 // clock ticks since boot
+	Forked  bool   // it has not become another program since it was forked
 }
 
 // ticks per second of the times in /proc, on every Linux that Go supports.

@@ -37,7 +37,9 @@ func Stat(pid int) (Status, bool) {
 	parent, _ := strconv.Atoi(f[1])
 	threads, _ := strconv.Atoi(f[17])
 	started, err := strconv.ParseUint(f[19], 10, 64)
-	return Status{State: f[0][0], Threads: threads, Parent: parent, Started: started}, err == nil
+	flags, _ := strconv.ParseUint(f[6], 10, 32)
+	const forkedOnly = 0x40 // PF_FORKNOEXEC of linux/sched.h
+	return Status{State: f[0][0], Threads: threads, Parent: parent, Started: started, Forked: flags&forkedOnly != 0}, err == nil
 }
 
 // ended reports whether there is no such process, or it is a zombie.
