@@ -38,11 +38,10 @@ func (p *prepared) keep(ctx context.Context) *attempt {
 		case <-p.wanted:
 			return a
 		case <-ctx.Done():
-			err = ctx.Err()
+			a.end()
+			return nil
 		case <-time.After(tendEvery):
-			continue
 		}
-		break
 	}
 	a.end()
 	return nil
