@@ -41,7 +41,7 @@ export interface Status {
     command?: string;
     info?: string;
   } | null;
-  waiting: { pid: number; process?: string; mode: string; priority: string; for_ms: number }[];
+  waiting: { pid: number; host?: string; process?: string; mode: string; priority: string; for_ms: number }[];
   [more: string]: unknown;
 }
 
