@@ -111,7 +111,11 @@ func (a *attempt) acquire(ctx context.Context) (*hold, error) {
 	}
 	young, err := a.getFirst(ctx)
 	if err == nil {
-		err = a.getSecond(ctx)
+		open := make(chan error, 1)
+		go func() { open <- a.first.proveOpen(ctx) }()
+		if err = a.getSecond(ctx); err == nil {
+			err = <-open
+		}
 	}
 	if err == nil && young {
 		err = a.outlast(ctx)

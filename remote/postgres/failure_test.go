@@ -411,3 +411,51 @@ func TestRefusedTLS(t *testing.T) {
 	require.NoError(t, unix.Close(fd))
 	c.close()
 }
+
+// A server that is being stopped ends the sessions of the holder before those of one who waits: that one does not get the lock.
+func TestServerIsBeingStopped(t *testing.T) {
+	for _, mode := range []string{"waits", "is ready"} {
+		t.Run(mode, func(t *testing.T) {
+			s := newServer(t)
+			old(t)
+			url := s.url("stopping")
+			h := get(t, asking(url))
+			acquire := func() (lock.EngineHold, error) { return engine{}.Acquire(within(t, limit), asking(url)) }
+			var next *pending
+			if mode == "waits" {
+				next = s.waiting(t, within(t, limit), asking(url))
+			} else {
+				p := engine{}.Prepare(asking(url))
+				require.Eventually(t, func() bool {
+					return s.sql(t, "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'dblock waits %'") == "1"
+				}, limit, 5*time.Millisecond)
+				acquire = func() (lock.EngineHold, error) { return p.Acquire(within(t, limit)) }
+			}
+			master := s.postmaster(t)
+			require.NoError(t, syscall.Kill(master, syscall.SIGSTOP))
+			t.Cleanup(func() { _ = syscall.Kill(master, syscall.SIGCONT) })
+			require.NoError(t, syscall.Kill(master, syscall.SIGINT))
+			require.NoError(t, syscall.Kill(int(h.first.pg.PID()), syscall.SIGTERM))
+			require.NoError(t, syscall.Kill(int(h.second.pg.PID()), syscall.SIGTERM))
+			lostIn(t, h, time.Second)
+			if next == nil {
+				next = &pending{done: make(chan struct{})}
+				go func() {
+					next.h, next.err = acquire()
+					close(next.done)
+				}()
+			}
+			select {
+			case <-next.done:
+				t.Fatal("it has got the lock: ", next.err)
+			case <-time.After(3 * time.Second): // it tries each second
+			}
+			require.NoError(t, syscall.Kill(master, syscall.SIGCONT))
+			require.Eventually(t, func() bool { return syscall.Kill(master, 0) != nil }, limit, 10*time.Millisecond)
+			s.start(t)
+			<-next.done
+			require.NoError(t, next.err)
+			release(next.h)
+		})
+	}
+}

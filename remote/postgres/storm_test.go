@@ -99,6 +99,9 @@ func stormHold(l *lock.Lock) {
 	case <-l.Lost():
 		_ = syscall.Kill(-c.Process.Pid, syscall.SIGKILL)
 		note("losses", l.Err())
+		for syscall.Kill(-c.Process.Pid, 0) == nil { // all that the command has started
+			time.Sleep(time.Millisecond)
+		}
 	case <-done:
 	}
 	<-done
