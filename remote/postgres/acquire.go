@@ -113,7 +113,10 @@ func (a *attempt) acquire(ctx context.Context) (*hold, error) {
 	if err == nil {
 		open := make(chan error, 1)
 		go func() { open <- a.first.proveOpen(ctx) }()
-		if err = a.getSecond(ctx); err == nil {
+		if err = a.drawToken(ctx); err == nil {
+			err = a.getSecond(ctx)
+		}
+		if err == nil {
 			err = <-open
 		}
 	}
@@ -167,15 +170,14 @@ func (a *attempt) getFirst(ctx context.Context) (young bool, err error) {
 			return false, err
 		}
 		if string(row[2]) == "t" {
-			a.token, err = a.target.token(row[5], row[6])
 			a.start = string(row[3])
-			return string(row[4]) == "t", err
+			return string(row[4]) == "t", nil
 		}
 		a.waited = true
 		if a.request.NoWait {
 			return false, lock.ErrHeld
 		}
-		if err := a.inherit(ctx, string(row[8]) == "t"); err != nil {
+		if err := a.inherit(ctx, string(row[5]) == "t"); err != nil {
 			return false, err
 		}
 		if !a.listening {
@@ -203,6 +205,19 @@ func (a *attempt) getFirst(ctx context.Context) (young bool, err error) {
 	}
 }
 
+// drawToken draws the fencing number, which the server flushes: whoever had the key before has drawn its own by then.
+func (a *attempt) drawToken(ctx context.Context) error {
+	row, err := a.first.ask(ctx, a.draw())
+	if err != nil {
+		return err
+	}
+	if len(row) != 3 {
+		return a.failed(errors.New("the server does not answer what it was asked"))
+	}
+	a.token, err = a.target.token(row[0], row[1])
+	return err
+}
+
 // inherit keeps the second session if this is the heir, by now or for long, and drops it if it is not.
 func (a *attempt) inherit(ctx context.Context, chosen bool) error {
 	switch {
@@ -228,7 +243,7 @@ func (a *attempt) listen(ctx context.Context) error {
 
 // examine finds out whether we talk to the one server that we mean to.
 func (a *attempt) examine(row [][]byte) error {
-	if len(row) != 9 {
+	if len(row) != 6 {
 		return a.failed(errors.New("the server does not answer what it was asked"))
 	}
 	if err := a.direct(a.first, row[0]); err != nil {

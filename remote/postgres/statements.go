@@ -30,17 +30,20 @@ func unlock(key int64, mode lock.Mode) string {
 }
 
 // tryFirst is the statement of one who wants the key: the session's process, whether the server is a standby, whether
-// the key was got, since when the server runs, whether that is so short, or so much has happened since, that youth is to be asked for, and
-// then of what a token is made, and whether this one is the heir, if it is to try for that. That is drawn in the same transaction, which the server flushes: whoever
-// had the key before has drawn its own by then.
+// the key was got, since when the server runs, whether that is so short, or so much has happened since, that youth is to be asked for,
+// and whether this one is the heir, if it is to try for that.
 func (t *target) tryFirst(mode lock.Mode, grace time.Duration, heir bool) string {
 	inherit := "NULL"
 	if heir {
 		inherit = "CASE WHEN NOT got THEN " + try(t.next, lock.Exclusive) + " END"
 	}
 	return fmt.Sprintf("SELECT pid, standby, got, pg_postmaster_start_time(), pg_last_wal_replay_lsn() IS NOT NULL OR clock_timestamp() - pg_postmaster_start_time() < '%g s', ", afterlife(grace).Seconds()) +
-		"CASE WHEN got THEN txid_current() END, CASE WHEN got THEN " + timeline + " END, CASE WHEN got THEN pg_logical_emit_message(true, 'dblock', " + quote(t.hex()) + ") END, " + inherit + " " +
-		"FROM (SELECT pg_backend_pid() AS pid, pg_is_in_recovery() AS standby, CASE WHEN NOT pg_is_in_recovery() THEN " + try(t.key, mode) + " END AS got OFFSET 0) AS tried"
+		inherit + " FROM (SELECT pg_backend_pid() AS pid, pg_is_in_recovery() AS standby, CASE WHEN NOT pg_is_in_recovery() THEN " + try(t.key, mode) + " END AS got OFFSET 0) AS tried"
+}
+
+// draw is that of one who has the key: of what a token is made.
+func (t *target) draw() string {
+	return "SELECT txid_current(), " + timeline + ", pg_logical_emit_message(true, 'dblock', " + quote(t.hex()) + ")"
 }
 
 // trySecond is that of one who has the key, in the first session, and wants that of the aftermath: the session's process, since when the
