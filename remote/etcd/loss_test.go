@@ -48,9 +48,11 @@ func TestRenewal(t *testing.T) {
 func TestRevokedLease(t *testing.T) {
 	s := serve(t)
 	c := s.direct(t)
-	for _, pause := range []time.Duration{0, 100 * time.Millisecond} { // before and after it is watched
+	for _, watched := range []bool{false, true} {
 		h := get(t, request(s.url("v")))
-		time.Sleep(pause)
+		if watched {
+			s.watched(t, 1)
+		}
 		r, err := c.Get(context.Background(), "/dblock/v//", clientv3.WithPrefix())
 		require.NoError(t, err)
 		begun := time.Now()

@@ -5,14 +5,13 @@ import (
 	"time"
 
 	"github.com/dblock-dev/dblock/lock"
+	"github.com/dblock-dev/dblock/remote/internal/ready"
 )
 
 // prepared is a connection for one who will ask soon, and a lease, to which no key is bound yet.
 type prepared struct {
+	*ready.Thing[readiness]
 	request lock.EngineRequest
-	stop    context.CancelFunc
-	wanted  chan struct{}
-	ready   chan readiness // what there is in the end
 }
 
 type readiness struct {
@@ -22,19 +21,17 @@ type readiness struct {
 
 // Prepare connects, and gets a lease.
 func (engine) Prepare(ask lock.EngineRequest) lock.Prepared {
-	ctx, stop := context.WithCancel(context.Background())
-	p := &prepared{request: ask, stop: stop, wanted: make(chan struct{}), ready: make(chan readiness, 1)}
-	go func() { p.ready <- p.keep(ctx) }()
-	return p
+	keep := func(ctx context.Context, wanted <-chan struct{}) readiness { return keep(ctx, wanted, ask) }
+	return &prepared{ready.Make(keep, readiness.end), ask}
 }
 
 // keep keeps both until they are wanted.
-func (p *prepared) keep(ctx context.Context) (r readiness) {
-	at, err := parse(p.request.URL)
+func keep(ctx context.Context, wanted <-chan struct{}, ask lock.EngineRequest) (r readiness) {
+	at, err := parse(ask.URL)
 	if err != nil {
 		return r
 	}
-	ttl, err := at.length(p.request)
+	ttl, err := at.length(ask)
 	if err != nil {
 		return r
 	}
@@ -47,12 +44,12 @@ func (p *prepared) keep(ctx context.Context) (r readiness) {
 			r.m = nil
 		}
 		if r.m == nil {
-			if r.m, _ = r.c.join(ctx, ttl, p.request.Grace); r.m != nil {
+			if r.m, _ = r.c.join(ctx, ttl, ask.Grace); r.m != nil {
 				every = min(every, r.m.slack()/4)
 			}
 		}
 		select {
-		case <-p.wanted:
+		case <-wanted:
 			return r
 		case <-time.After(every):
 			continue
@@ -92,24 +89,14 @@ func (r readiness) end() {
 
 // Acquire gets the lock by them.
 func (p *prepared) Acquire(ctx context.Context) (lock.EngineHold, error) {
-	close(p.wanted)
-	select {
-	case r := <-p.ready:
-		switch {
-		case r.c == nil:
-			return engine{}.Acquire(ctx, p.request)
-		case r.m != nil && r.m.age() > r.m.slack()/3 && !r.m.alive(ctx):
-			r.m = nil
-		}
-		return r.c.hold(ctx, p.request, r.m)
-	case <-ctx.Done():
-		p.Drop()
-		return nil, ctx.Err()
+	r, err := p.Take(ctx)
+	switch {
+	case err != nil:
+		return nil, err
+	case r.c == nil:
+		return engine{}.Acquire(ctx, p.request)
+	case r.m != nil && r.m.age() > r.m.slack()/3 && !r.m.alive(ctx):
+		r.m = nil
 	}
-}
-
-// Drop ends it.
-func (p *prepared) Drop() {
-	p.stop()
-	go func() { (<-p.ready).end() }()
+	return r.c.hold(ctx, p.request, r.m)
 }

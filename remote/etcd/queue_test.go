@@ -208,10 +208,12 @@ func TestInspect(t *testing.T) {
 func TestBreak(t *testing.T) {
 	s := serve(t)
 	url := s.url("b")
-	for _, pause := range []time.Duration{0, 100 * time.Millisecond} { // before and after the hold is told and watched
+	for _, watched := range []bool{false, true} {
 		h := get(t, request(url))
 		w := wait(t, s, "b", request(url))
-		time.Sleep(pause)
+		if watched {
+			s.watched(t, 2) // by the holder, and by who waits
+		}
 		r, err := etcd.Engine.Inspect(bounded(t), url)
 		require.NoError(t, err)
 		done := make(chan error)
@@ -227,7 +229,7 @@ func TestBreak(t *testing.T) {
 		require.Less(t, time.Since(begun), grace+time.Second)
 		// It is somebody else's by now.
 		require.NoError(t, etcd.Engine.Break(bounded(t), url, r.ID))
-		time.Sleep(100 * time.Millisecond)
+		renews(t, next, 1) // it would read that in its key
 		keeps(t, next)
 		require.NoError(t, next.Release())
 	}
@@ -278,7 +280,7 @@ func TestNothingIsLeft(t *testing.T) {
 	before := runtime.NumGoroutine()
 	for i := range 5 {
 		h := get(t, request(s.url(fmt.Sprint("x", i))))
-		time.Sleep(50 * time.Millisecond)
+		s.watched(t, 1)
 		require.NoError(t, h.Release())
 		ctx, stop := context.WithTimeout(context.Background(), 50*time.Millisecond)
 		holder := get(t, request(s.url("held")))

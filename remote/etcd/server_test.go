@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -127,6 +129,21 @@ func hosts(all []*server) string {
 }
 
 func (s *server) url(rest string) string { return "etcd://" + s.client + "/" + rest }
+
+// watched waits until so many keys are watched.
+func (s *server) watched(t testing.TB, n int) {
+	t.Helper()
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // of which nothing stays
+	require.Eventually(t, func() bool {
+		r, err := client.Get("http://" + s.client + "/metrics")
+		if err != nil {
+			return false
+		}
+		defer r.Body.Close()
+		text, err := io.ReadAll(r.Body)
+		return err == nil && strings.Contains(string(text), fmt.Sprintf("\netcd_debugging_mvcc_watcher_total %d\n", n))
+	}, patience, 5*time.Millisecond)
+}
 
 // direct is a client of etcd beside the engine.
 func (s *server) direct(t testing.TB) *clientv3.Client {

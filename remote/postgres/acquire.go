@@ -90,6 +90,9 @@ type attempt struct {
 
 // end ends the sessions of one who did not get the lock.
 func (a *attempt) end() {
+	if a == nil {
+		return
+	}
 	a.first.close()
 	a.dropSecond()
 }

@@ -5,37 +5,34 @@ import (
 	"time"
 
 	"github.com/dblock-dev/dblock/lock"
+	"github.com/dblock-dev/dblock/remote/internal/ready"
 )
 
 // tendEvery is how often it is looked whether a session that is kept for later is still there.
 const tendEvery = 10 * time.Second
 
-// prepared are the sessions of one who will ask soon.
+// prepared are the sessions of one who will ask soon; nil if the server is not to be reached.
 type prepared struct {
+	*ready.Thing[*attempt]
 	request lock.EngineRequest
-	stop    context.CancelFunc
-	wanted  chan struct{}
-	ready   chan *attempt // what there is in the end; nil if the server is not to be reached
 }
 
 // Prepare opens the sessions.
 func (engine) Prepare(ask lock.EngineRequest) lock.Prepared {
-	ctx, stop := context.WithCancel(context.Background())
-	p := &prepared{request: ask, stop: stop, wanted: make(chan struct{}), ready: make(chan *attempt, 1)}
-	go func() { p.ready <- p.keep(ctx) }()
-	return p
+	keep := func(ctx context.Context, wanted <-chan struct{}) *attempt { return keep(ctx, wanted, ask) }
+	return &prepared{ready.Make(keep, (*attempt).end), ask}
 }
 
 // keep keeps them open until they are wanted.
-func (p *prepared) keep(ctx context.Context) *attempt {
-	t, err := parse(p.request.URL)
+func keep(ctx context.Context, wanted <-chan struct{}, ask lock.EngineRequest) *attempt {
+	t, err := parse(ask.URL)
 	if err != nil {
 		return nil
 	}
-	a := &attempt{target: t, request: p.request}
+	a := &attempt{target: t, request: ask}
 	for err = a.open(ctx); err == nil; err = a.alive(ctx) {
 		select {
-		case <-p.wanted:
+		case <-wanted:
 			return a
 		case <-ctx.Done():
 			a.end()
@@ -67,25 +64,12 @@ func (a *attempt) alive(ctx context.Context) error {
 
 // Acquire gets the lock on them. What was prepared may be of no use by now.
 func (p *prepared) Acquire(ctx context.Context) (lock.EngineHold, error) {
-	close(p.wanted)
-	select {
-	case a := <-p.ready:
-		if a == nil {
-			return engine{}.Acquire(ctx, p.request)
-		}
-		return a.target.acquire(ctx, p.request, a)
-	case <-ctx.Done():
-		p.Drop()
-		return nil, ctx.Err()
+	a, err := p.Take(ctx)
+	switch {
+	case err != nil:
+		return nil, err
+	case a == nil:
+		return engine{}.Acquire(ctx, p.request)
 	}
-}
-
-// Drop ends them.
-func (p *prepared) Drop() {
-	p.stop()
-	go func() {
-		if a := <-p.ready; a != nil {
-			a.end()
-		}
-	}()
+	return a.target.acquire(ctx, p.request, a)
 }
