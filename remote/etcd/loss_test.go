@@ -193,3 +193,13 @@ func TestGraceAndLease(t *testing.T) {
 		require.Equal(t, !c.ok, e.Misuse, "%v: %v", c, err)
 	}
 }
+
+// A key that was deleted before anybody watched it is missed when the lock is given back.
+func TestDeletedUnseen(t *testing.T) {
+	s := serve(t)
+	c := s.direct(t)
+	h := get(t, request(s.url("u")))
+	_, err := c.Delete(context.Background(), "/dblock/u//", clientv3.WithPrefix())
+	require.NoError(t, err)
+	require.ErrorContains(t, h.Release(), "its key in etcd has gone")
+}
