@@ -111,37 +111,80 @@ func (c *client) busy(ctx context.Context, mode lock.Mode) (bool, error) {
 	return false, nil
 }
 
-// queue enters the queue and waits in it.
+// queue enters the queue, unless it is in there already, and waits in it.
 func (m *member) queue(ctx context.Context, ask lock.EngineRequest) error {
-	rev, first, err := m.enter(ctx, describe(ask))
+	rev, err := m.line(ctx, ask)
 	if err != nil {
 		return err
+	}
+	return m.take(ctx, rev)
+}
+
+// line is queue without what makes a hold of it, of which it tells the revision.
+func (m *member) line(ctx context.Context, ask lock.EngineRequest) (rev int64, err error) {
+	if m.turn != nil {
+		select {
+		case t := <-m.turn:
+			return t.rev, t.err
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
+	rev, first, err := m.enter(ctx, describe(ask))
+	if err != nil {
+		return 0, err
 	}
 	m.start()
 	if first {
 		m.marked = true
-		return m.take(ctx, rev)
+		return rev, nil
 	}
+	return m.advance(ctx, ask.NoWait)
+}
+
+// advance waits until nobody is in the way, and tells the revision as of which.
+func (m *member) advance(ctx context.Context, noWait bool) (rev int64, err error) {
 	for {
-		rival, rev, err := m.rival(ctx)
+		rival, only, rev, err := m.rival(ctx)
 		switch {
 		case err != nil:
-			return err
-		case rival == nil && ask.Mode == lock.Shared:
+			return 0, err
+		case rival == nil && m.entry.value.shared():
 			// Several readers may find that at the same revision: the number is that of a write.
 			if rev, err = m.mark(ctx, 0); err != nil {
-				return err
+				return 0, err
 			}
 			m.marked = true
-			fallthrough
+			return rev, nil
 		case rival == nil:
-			return m.take(ctx, rev)
-		case ask.NoWait:
-			return lock.ErrHeld
+			return rev, nil
+		case noWait:
+			return 0, lock.ErrHeld
 		}
-		if err := m.await(ctx, rival.key, rev); err != nil {
-			return err
+		m.draw(only)
+		gone, err := m.await(ctx, rival.key, only, rev)
+		if err != nil || only && gone > 0 {
+			return gone, err
 		}
+	}
+}
+
+// draw notes whether the turn comes next. Who is that renews its lease as a holder does, so as not to have to when it has come.
+func (m *member) draw(next bool) {
+	m.mu.Lock()
+	changed := m.next != next
+	m.next = next
+	m.mu.Unlock()
+	if changed {
+		m.retime()
+	}
+}
+
+// retime has keep look again when the lease is to be renewed.
+func (m *member) retime() {
+	select {
+	case m.changed <- struct{}{}:
+	default:
 	}
 }
 
@@ -179,32 +222,34 @@ func (m *member) enter(ctx context.Context, v value) (rev int64, first bool, err
 }
 
 // rival finds who is to be waited for: the nearest one before the own key that does not go together with
-// it. If there is nobody, and since none can come before, the lock is held, as of revision rev, which is greater
-// than those at which all who were in the way have gone.
-func (m *member) rival(ctx context.Context) (rival *entry, rev int64, err error) {
+// it. only tells that there is no other one before, so that nobody is when that one has gone. If there is
+// nobody, and since none can come before, the lock is held, as of revision rev, which is greater than those at
+// which all who were in the way have gone.
+func (m *member) rival(ctx context.Context) (rival *entry, only bool, rev int64, err error) {
 	own := []clientv3.OpOption{clientv3.WithPrefix(), clientv3.WithMaxCreateRev(m.entry.create),
 		clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend)} // and those before
 	shared := m.entry.value.shared()
 	if !shared {
-		own = append(own, clientv3.WithLimit(2), clientv3.WithKeysOnly())
+		own = append(own, clientv3.WithLimit(3), clientv3.WithKeysOnly())
 	}
 	r, err := m.c.get(ctx, m.c.place.prefix(), own...)
 	if err != nil {
-		return nil, 0, err
+		return nil, false, 0, err
 	}
 	if len(r.Kvs) == 0 || r.Kvs[0].CreateRevision != m.entry.create || string(r.Kvs[0].Key) != m.entry.key {
-		return nil, 0, errAnew
+		return nil, false, 0, errAnew
 	}
 	for _, kv := range r.Kvs[1:] {
 		if e := read(kv); !shared || !e.value.shared() {
-			return &e, r.Header.Revision, nil
+			return &e, !shared && len(r.Kvs) == 2, r.Header.Revision, nil
 		}
 	}
-	return nil, r.Header.Revision, nil
+	return nil, false, r.Header.Revision, nil
 }
 
-// await waits until a key that was there at rev has gone, or is to be looked for again.
-func (m *member) await(ctx context.Context, key string, rev int64) error {
+// await waits until a key that was there at rev has gone, and tells when it did, or 0 if it is to be looked for again. If it is
+// the only one before the own key, that is known to have been there then.
+func (m *member) await(ctx context.Context, key string, only bool, rev int64) (gone int64, err error) {
 	limited, stop := context.WithTimeout(ctx, jitter(lookAgain))
 	defer stop()
 	go func() {
@@ -214,17 +259,25 @@ func (m *member) await(ctx context.Context, key string, rev int64) error {
 		case <-limited.Done():
 		}
 	}()
-	err := m.c.deletion(limited, key, rev, nil)
-	if err == nil || limited.Err() != nil {
-		return ctx.Err()
+	if only {
+		gone, err = m.c.turn(limited, key, m.entry.key, rev)
+	} else {
+		gone, err = m.c.deletion(limited, key, rev, nil)
 	}
-	return idle(ctx, jitter(watchPause))
+	if err == errAnew {
+		return 0, err
+	}
+	if err == nil || limited.Err() != nil {
+		return gone, ctx.Err()
+	}
+	return 0, idle(ctx, jitter(watchPause))
 }
 
 // mark writes that it holds the lock into the own key, unless somebody else has written there, and tells the
 // revision of that.
 func (m *member) mark(ctx context.Context, token int64) (rev int64, err error) {
 	e := m.entry
+	e.value.Standby = false
 	text := e.value.holding(token).text()
 	r, err := m.c.txn(ctx,
 		[]clientv3.Cmp{
@@ -271,10 +324,7 @@ func (m *member) take(ctx context.Context, rev int64) error {
 	m.token, m.held = rev, true
 	m.arm()
 	m.mu.Unlock()
-	select {
-	case m.changed <- struct{}{}:
-	default:
-	}
+	m.retime()
 	m.guardFrom(rev)
 	return nil
 }

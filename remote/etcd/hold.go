@@ -58,7 +58,7 @@ func (m *member) guard(ctx context.Context, rev int64) error {
 		// That it has gone, or what somebody else has written, is what the watch tells.
 	}
 	for {
-		if m.c.deletion(ctx, m.entry.key, rev, m.heed) == nil {
+		if _, err := m.c.deletion(ctx, m.entry.key, rev, m.heed); err == nil {
 			return errAnew
 		}
 		if err := idle(ctx, jitter(watchPause)); err != nil {

@@ -99,7 +99,10 @@ func (engine) Break(ctx context.Context, url, id string) error {
 	}
 	limited, stop := context.WithTimeout(ctx, patience)
 	defer stop()
-	for c.deletion(limited, key, rev, nil) != nil && idle(limited, jitter(watchPause)) == nil {
+	for {
+		if _, err := c.deletion(limited, key, rev, nil); err == nil || idle(limited, jitter(watchPause)) != nil {
+			break
+		}
 	}
 	_, err = c.txn(ctx, []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(key), "=", create)}, []clientv3.Op{clientv3.OpDelete(key)}, nil)
 	return c.noAnswer(context.Background(), err, nil)

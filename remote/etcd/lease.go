@@ -28,8 +28,11 @@ type member struct {
 
 	changed chan struct{} // wakes keep: the lease is needed for more by now
 	gone    chan struct{} // closed when the key is known to have gone
+	keeping func() context.Context
 	stop    context.CancelFunc
 	done    sync.WaitGroup
+
+	turn chan turn // of one that was put into the queue before it was its turn on this machine; else nil
 
 	renewing sync.Mutex // guards beats
 	beats    *beats
@@ -39,6 +42,7 @@ type member struct {
 	until   time.Duration // the lease lasts that long for certain, by now()
 	trouble error         // why the last renewal failed; nil if it did not
 	alarm   *time.Timer   // of a hold
+	next    bool          // it has the lock when the one before it has gone
 	held    bool          // it has the lock
 	ended   bool          // it is over
 	lost    error         // why it has the lock no more
@@ -85,7 +89,7 @@ func (c *client) join(ctx context.Context, ttl, grace time.Duration) (*member, e
 // start keeps the lease from now on.
 func (m *member) start() {
 	ctx, stop := context.WithCancel(context.Background())
-	m.stop = stop
+	m.keeping, m.stop = func() context.Context { return ctx }, stop
 	m.run(ctx, m.keep)
 }
 
@@ -102,7 +106,7 @@ func (m *member) slack() time.Duration { return m.ttl - m.grace - margin }
 
 // every is how often the lease is renewed. The mutex is locked.
 func (m *member) every() time.Duration {
-	if m.held {
+	if m.held || m.next {
 		return min(m.ttl/5, m.slack()/4)
 	}
 	return m.ttl / 5

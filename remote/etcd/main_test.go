@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 		if err := json.Unmarshal([]byte(os.Getenv(envConfig)), &c); err != nil {
 			panic(err)
 		}
-		os.Exit(map[string]func(config) int{"hold": childHold, "check": childCheck, "storm": childStorm}[role](c))
+		os.Exit(map[string]func(config) int{"hold": childHold, "check": childCheck, "storm": childStorm, "standby": childStandby}[role](c))
 	}
 	for _, name := range os.Environ() {
 		if name, _, _ = strings.Cut(name, "="); strings.HasPrefix(name, "ETCDCTL_") || strings.HasPrefix(name, "DBLOCK_") {

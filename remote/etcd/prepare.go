@@ -2,16 +2,26 @@ package etcd
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/dblock-dev/dblock/lock"
 	"github.com/dblock-dev/dblock/remote/internal/ready"
 )
 
-// prepared is a connection for one who will ask soon, and a lease, to which no key is bound yet.
+const (
+	// firstLook is when one who cannot stand by yet looks again, the first time.
+	firstLook = 5 * time.Millisecond
+	// unwanted is how long it may be one's turn here and not on this machine.
+	unwanted = 250 * time.Millisecond
+)
+
+// prepared is a connection for one who will ask soon, and a lease; and if another one of this machine holds the lock, a place in the
+// queue behind it.
 type prepared struct {
-	*ready.Thing[readiness]
+	thing   *ready.Thing[readiness]
 	request lock.EngineRequest
+	queued  atomic.Bool // there may be a key
 }
 
 type readiness struct {
@@ -21,17 +31,18 @@ type readiness struct {
 
 // Prepare connects, and gets a lease.
 func (engine) Prepare(ask lock.EngineRequest) lock.Prepared {
-	keep := func(ctx context.Context, wanted <-chan struct{}) readiness { return keep(ctx, wanted, ask) }
-	return &prepared{ready.Make(keep, readiness.end), ask}
+	p := &prepared{request: ask}
+	p.thing = ready.Make(p.keep, readiness.end)
+	return p
 }
 
-// keep keeps both until they are wanted.
-func keep(ctx context.Context, wanted <-chan struct{}, ask lock.EngineRequest) (r readiness) {
-	at, err := parse(ask.URL)
+// keep keeps all that until it is wanted.
+func (p *prepared) keep(ctx context.Context, wanted <-chan struct{}) (r readiness) {
+	at, err := parse(p.request.URL)
 	if err != nil {
 		return r
 	}
-	ttl, err := at.length(ask)
+	ttl, err := at.length(p.request)
 	if err != nil {
 		return r
 	}
@@ -39,25 +50,71 @@ func keep(ctx context.Context, wanted <-chan struct{}, ask lock.EngineRequest) (
 		return readiness{}
 	}
 	every := ttl / 10
-	for {
-		if r.m != nil && !r.m.alive(ctx) {
-			r.m = nil
+	var renewed time.Duration
+	for again := firstLook; ; again = min(2*again, every) {
+		if r.m != nil && r.m.turn == nil && now()-renewed >= every {
+			renewed = now()
+			if !r.m.alive(ctx) {
+				r.m = nil
+			}
 		}
 		if r.m == nil {
-			if r.m, _ = r.c.join(ctx, ttl, ask.Grace); r.m != nil {
+			renewed = now()
+			if r.m, _ = r.c.join(ctx, ttl, p.request.Grace); r.m != nil {
 				every = min(every, r.m.slack()/4)
 			}
+		}
+		if r.m != nil && r.m.turn == nil && p.request.Mode == lock.Exclusive {
+			p.queued.Store(true)
+			entered, err := r.m.standBy(ctx, describe(p.request))
+			if err != nil && ctx.Err() == nil {
+				r.m.withdraw()
+				r.m = nil
+			}
+			p.queued.Store(entered || err != nil)
+		}
+		var mine chan turn
+		var look <-chan time.Time
+		if r.m != nil && r.m.turn != nil {
+			mine = r.m.turn
+		} else {
+			look = time.After(again)
 		}
 		select {
 		case <-wanted:
 			return r
-		case <-time.After(every):
+		case t := <-mine:
+			if called(ctx, wanted, t) {
+				mine <- t
+				return r
+			}
+			// Those of other machines would wait for one who may have to wait for another one of this machine.
+			r.m.withdraw()
+			r.m, again = nil, every
+			continue
+		case <-look:
 			continue
 		case <-ctx.Done():
 		}
 		r.end()
 		return readiness{}
 	}
+}
+
+// called reports whether one whose turn it is, is wanted in time.
+func called(ctx context.Context, wanted <-chan struct{}, t turn) bool {
+	if t.err != nil {
+		return false
+	}
+	late := time.NewTimer(unwanted)
+	defer late.Stop()
+	select {
+	case <-wanted:
+		return true
+	case <-late.C:
+	case <-ctx.Done():
+	}
+	return false
 }
 
 // alive renews a lease to which no key is bound, and reports whether there still is one.
@@ -79,8 +136,8 @@ func (m *member) age() time.Duration { return now() + m.ttl - max(m.until, m.ask
 // end gives both up. The lease ends by itself if the servers are away.
 func (r readiness) end() {
 	if r.m != nil {
-		r.m.dropBeats()
 		r.m.withdraw()
+		r.m.dropBeats()
 	}
 	if r.c != nil {
 		r.c.close()
@@ -89,14 +146,29 @@ func (r readiness) end() {
 
 // Acquire gets the lock by them.
 func (p *prepared) Acquire(ctx context.Context) (lock.EngineHold, error) {
-	r, err := p.Take(ctx)
+	r, err := p.thing.Take(ctx)
 	switch {
 	case err != nil:
+		p.Drop()
 		return nil, err
 	case r.c == nil:
 		return engine{}.Acquire(ctx, p.request)
-	case r.m != nil && r.m.age() > r.m.slack()/3 && !r.m.alive(ctx):
+	case r.m != nil && r.m.turn == nil && r.m.age() > r.m.slack()/3 && !r.m.alive(ctx):
 		r.m = nil
 	}
 	return r.c.hold(ctx, p.request, r.m)
+}
+
+// Drop gives it up. Others wait for a key for as long as it is there: it is deleted when this returns, if the servers answer.
+func (p *prepared) Drop() {
+	ended := p.thing.Drop()
+	if !p.queued.Load() {
+		return
+	}
+	late := time.NewTimer(leaveTime)
+	defer late.Stop()
+	select {
+	case <-ended:
+	case <-late.C:
+	}
 }

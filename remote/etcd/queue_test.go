@@ -300,6 +300,7 @@ func TestPrepared(t *testing.T) {
 	s := serve(t)
 	url := s.url("prepared")
 	h := get(t, request(url))
+	machine(t) // the holder is on another one
 	p := etcd.Engine.Prepare(request(url))
 	require.Eventually(t, func() bool { return leases(t, s) == 2 }, patience, 10*time.Millisecond)
 	require.Len(t, keys(t, s.direct(t), "prepared"), 1)

@@ -13,7 +13,7 @@ const tendEvery = 10 * time.Second
 
 // prepared are the sessions of one who will ask soon; nil if the server is not to be reached.
 type prepared struct {
-	*ready.Thing[*attempt]
+	thing   *ready.Thing[*attempt]
 	request lock.EngineRequest
 }
 
@@ -64,12 +64,16 @@ func (a *attempt) alive(ctx context.Context) error {
 
 // Acquire gets the lock on them. What was prepared may be of no use by now.
 func (p *prepared) Acquire(ctx context.Context) (lock.EngineHold, error) {
-	a, err := p.Take(ctx)
+	a, err := p.thing.Take(ctx)
 	switch {
 	case err != nil:
+		p.Drop()
 		return nil, err
 	case a == nil:
 		return engine{}.Acquire(ctx, p.request)
 	}
 	return a.target.acquire(ctx, p.request, a)
 }
+
+// Drop closes them.
+func (p *prepared) Drop() { p.thing.Drop() }

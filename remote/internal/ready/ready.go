@@ -3,7 +3,8 @@ package ready
 
 import "context"
 
-// Thing is made in the background and kept until it is wanted. Once, either Take or Drop is called.
+// Thing is made in the background and kept until it is wanted. Once, either Take is called, or Drop, or Drop after
+// a Take that failed.
 type Thing[T any] struct {
 	stop   context.CancelFunc
 	wanted chan struct{}
@@ -20,20 +21,24 @@ func Make[T any](keep func(ctx context.Context, wanted <-chan struct{}) T, end f
 	return t
 }
 
-// Take waits for it. The error is that of ctx.
+// Take waits for it. The error is that of ctx; what was made then is to be dropped.
 func (t *Thing[T]) Take(ctx context.Context) (made T, err error) {
 	close(t.wanted)
 	select {
 	case made = <-t.made:
 		return made, nil
 	case <-ctx.Done():
-		t.Drop()
 		return made, ctx.Err()
 	}
 }
 
-// Drop ends it, in the background.
-func (t *Thing[T]) Drop() {
+// Drop ends it, in the background: ended is closed when that is done.
+func (t *Thing[T]) Drop() (ended <-chan struct{}) {
 	t.stop()
-	go func() { t.end(<-t.made) }()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		t.end(<-t.made)
+	}()
+	return done
 }
