@@ -11,7 +11,7 @@ base_url=${DBLOCK_BASE_URL:-https://github.com/dblock-dev/dblock/releases/downlo
 
 # All that is ever installed: in PREFIX/bin, and below PREFIX/share. What a build or a
 # release does not have is left out.
-programs='dblock dblock-stats dblock-top dblock-remote'
+programs='dblock dblock-stats dblock-top dblock-remote dblock-remote-etcd'
 shared='man/man1/dblock.1
 man/man5/dblock-protocol.5
 man/man7/dblock-session.7
@@ -192,9 +192,11 @@ build_stage() {
 	for name in dblock-stats dblock-top; do
 		compile "-s -w" "$stage/$name" "./cmd/$name"
 	done
-	# It is dblock with the engines for locks on servers, which are a module of their own.
+	# They are dblock with the engines for locks on servers, which are a module of their own.
 	if [ -d remote ]; then
-		(cd remote && compile "$ldflags" "$stage/dblock-remote" ./cmd/dblock-remote)
+		for name in dblock-remote dblock-remote-etcd; do
+			(cd remote && compile "$ldflags" "$stage/$name" "./cmd/$name")
+		done
 	fi
 	sh packaging/share.sh "$stage"
 }

@@ -43,7 +43,8 @@ type Engine interface {
 // Preparer is an Engine that can get ready for somebody who will ask it soon: who waits for this machine's
 // lock and is the next one. So the server is not to be reached first when the turn has come.
 type Preparer interface {
-	// Prepare begins to get ready and returns at once. Nobody is kept out by it.
+	// Prepare begins to get ready and returns at once. Other machines may be kept out by it for as long only as they are
+	// by somebody of this machine, whom it may stand behind in a queue.
 	Prepare(ask EngineRequest) Prepared
 }
 
@@ -51,7 +52,8 @@ type Preparer interface {
 type Prepared interface {
 	// Acquire is the engine's, for what it was prepared for.
 	Acquire(ctx context.Context) (EngineHold, error)
-	// Drop gives up what was prepared. It returns at once.
+	// Drop gives up what was prepared. It returns at once, or in a few seconds at most if there is something to be taken back for
+	// which others would have to wait.
 	Drop()
 }
 

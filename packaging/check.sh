@@ -95,7 +95,7 @@ done
 printf 'the same bytes: dblock for 7 systems\n'
 
 step "what is in them"
-(cd "$work/first" && find .release/share -type f | sed 's/^.release/usr/' && printf 'usr/bin/%s\n' dblock dblock-stats dblock-top dblock-remote) |
+(cd "$work/first" && find .release/share -type f | sed 's/^.release/usr/' && printf 'usr/bin/%s\n' dblock dblock-stats dblock-top dblock-remote dblock-remote-etcd) |
 	sort >"$work/files"
 for page in docs/*.[1-8]; do
 	grep -qxF "usr/share/man/man${page##*.}/${page##*/}" "$work/files" || fail "$page is not installed"
@@ -127,7 +127,7 @@ fi
 for system in linux_amd64 linux_arm64 linux_armv7 linux_riscv64 darwin_amd64 darwin_arm64 freebsd_amd64; do
 	archive=dblock_${version}_$system
 	tar -tzf "$dist/$archive.tar.gz" | sed -n "s#^$archive/\(dblock.*\)#usr/bin/\1#p; s#^$archive/\(share/.*\)#usr/\1#p" | same "$archive"
-	for program in dblock dblock-stats dblock-top dblock-remote; do
+	for program in dblock dblock-stats dblock-top dblock-remote dblock-remote-etcd; do
 		[ -s "$dist/${program}_${version}_$system.sbom.json" ] || fail "there is no SBOM of $program for $system"
 	done
 done
@@ -277,8 +277,8 @@ if has nix; then
 		eval "$(derive linux made.postBuild)"
 		eval "$(derive linux made.postInstall)"
 		mv "$GOPATH/bin" "$out/"
-		# dblock-remote is of another module, with other sources to fetch.
-		(cd "$out" && find . -type f | sed 's#^\./#usr/#' | sort) | diff - <(grep -v '/dblock-remote$' "$work/files") || fail "Nix has other files"
+		# dblock-remote and dblock-remote-etcd are of another module, with other sources to fetch.
+		(cd "$out" && find . -type f | sed 's#^\./#usr/#' | sort) | diff - <(grep -v '/dblock-remote' "$work/files") || fail "Nix has other files"
 		if [ "$(uname -s)" = Linux ]; then
 			said=$("$out/bin/dblock" --version)
 			printf '%s\n' "$said"

@@ -40,7 +40,7 @@ const (
 
 // What there is in an archive.
 var (
-	programs = []string{"dblock", "dblock-stats", "dblock-top", "dblock-remote"}
+	programs = []string{"dblock", "dblock-stats", "dblock-top", "dblock-remote", "dblock-remote-etcd"}
 	shared   = []string{
 		"man/man1/dblock.1", "man/man5/dblock-protocol.5", "man/man7/dblock-session.7",
 		"bash-completion/completions/dblock", "zsh/site-functions/_dblock", "fish/vendor_completions.d/dblock.fish",

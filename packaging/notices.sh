@@ -8,7 +8,7 @@ set -eu
 cd -- "$(dirname -- "$0")/.."
 
 cat <<'END'
-The programs dblock, dblock-stats, dblock-top and dblock-remote contain parts of what follows, each
+The programs dblock, dblock-stats, dblock-top, dblock-remote and dblock-remote-etcd contain parts of what follows, each
 under its license. dblock itself is under the license in LICENSE.
 END
 

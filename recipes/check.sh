@@ -21,8 +21,9 @@ for name in $(compgen -e DBLOCK_) $(compgen -e PG) $(compgen -e ETCDCTL_) MAKEFL
 mkdir -p "$work/bin" "$WITHOUT" "$TOOLS"
 if [ -n "${DBLOCK-}" ]; then
 	cp "$DBLOCK" "$work/bin/dblock"
-	remote=$(dirname "$DBLOCK")/dblock-remote
-	[ ! -x "$remote" ] || cp "$remote" "$work/bin/dblock-remote"
+	for remote in "$(dirname "$DBLOCK")"/dblock-remote*; do
+		[ ! -x "$remote" ] || cp "$remote" "$work/bin/"
+	done
 else
 	sh "$RECIPES/../install.sh" --build "$work/bin/dblock" >"$work/build" 2>&1 || { cat "$work/build"; exit 1; }
 fi

@@ -112,17 +112,17 @@ go_tool() {
 	PATH=$directory:$PATH
 }
 
-# remote puts dblock-remote beside dblock, which goes on as that where a database is a URL.
+# remote NAME puts dblock-remote or dblock-remote-etcd beside dblock, which goes on as that where a database is a URL.
 remote() {
 	beside=$(dirname "$(command -v dblock)")
-	[ ! -x "$beside/dblock-remote" ] || return 0
+	[ ! -x "$beside/$1" ] || return 0
 	need go golang
-	(cd "$RECIPES/../remote" && CGO_ENABLED=0 go build -buildvcs=false -o "$beside/dblock-remote.$$" ./cmd/dblock-remote) >"$scratch/go" 2>&1 || {
+	(cd "$RECIPES/../remote" && CGO_ENABLED=0 go build -buildvcs=false -o "$beside/$1.$$" "./cmd/$1") >"$scratch/go" 2>&1 || {
 		tail -n 5 "$scratch/go"
-		[ "${CI-}" != true ] || fail "go build dblock-remote"
-		skip "go build dblock-remote failed"
+		[ "${CI-}" != true ] || fail "go build $1"
+		skip "go build $1 failed"
 	}
-	mv "$beside/dblock-remote.$$" "$beside/dblock-remote"
+	mv "$beside/$1.$$" "$beside/$1"
 }
 
 free_port() {

@@ -65,7 +65,7 @@ func explain(err error) *problem {
 	case errors.As(err, &engine):
 		return unreached(engine)
 	case errors.Is(err, lock.ErrNoEngine):
-		return &problem{codeUnreachable, "a lock on a server needs dblock-remote, which is not installed", "it belongs beside dblock; install.sh installs both"}
+		return &problem{codeUnreachable, "a lock on a server needs dblock-remote, one in etcd dblock-remote-etcd, which is not installed", "it belongs beside dblock; install.sh installs both"}
 	case errors.Is(err, context.Canceled):
 		return &problem{codeCancelled, "the wait was cancelled", ""}
 	case errors.As(err, &dead):

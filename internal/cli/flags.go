@@ -65,7 +65,7 @@ func (d *Database) Check(fromFlag func(string) bool) error {
 		if _, err := lock.EngineFor(db); err != nil {
 			return &ConflictError{
 				Code: ExitLost, Err: err,
-				Text: "a lock on a server needs dblock-remote, which is not installed",
+				Text: "a lock on a server needs " + Remote(db) + ", which is not installed",
 				Hint: "it belongs beside dblock; install.sh installs both",
 			}
 		}

@@ -25,6 +25,15 @@ var Companions = []string{"stats", "top"}
 // IsCompanion reports whether a word is one of them.
 func IsCompanion(word string) bool { return slices.Contains(Companions, word) }
 
+// Remote names the companion that has the engine for a URL. The one for etcd has all engines, and is the greater one as a string,
+// too; it starts later by what etcd's client needs for that.
+func Remote(url string) string {
+	if strings.HasPrefix(url, "etcd") {
+		return "dblock-remote-etcd"
+	}
+	return "dblock-remote"
+}
+
 // Who names a holder: label (pid N on HOST).
 func Who(h *lock.Holder) string {
 	label := term.Clean(h.Process)

@@ -44,28 +44,38 @@ func become(path string, argv []string) error {
 	return &run.StartError{Code: cli.ExitNotExecutable, Command: path, Err: err}
 }
 
-// remote goes on as dblock-remote, which is this program with all engines, if a lock on a server may
-// be meant and it is there. What it is asked for besides it does as this one.
+// remote goes on as a companion, which is this program with more engines, if one may be needed that is not in this one and
+// the companion is there. What it is asked for besides it does as this one.
 func remote(args []string) error {
-	if !distant(args) {
+	name := ""
+	for _, url := range distant(args) {
+		if _, err := lock.EngineFor(url); err != nil {
+			name = max(name, cli.Remote(url))
+		}
+	}
+	if name == "" {
 		return nil
 	}
-	if _, err := lock.EngineFor("postgres://"); err == nil {
-		return nil // this is it
+	path := find(name)
+	if _, err := lock.EngineFor("postgres://"); err != nil && path == "" {
+		path = find(cli.Remote("postgres://")) // a session may not need the others
 	}
-	path := find("dblock-remote")
 	if path == "" {
 		return nil
 	}
 	return become(path, append([]string{"dblock"}, args...))
 }
 
-// distant reports whether a URL is among the arguments before the command, or in the variables
-// that may name a database. A session cannot know what it will be asked for.
-func distant(args []string) bool {
-	if len(args) > 0 && args[0] == "session" || lock.IsURL(os.Getenv("DBLOCK_DB")) || lock.IsURL(os.Getenv(lock.EnvDB)) {
-		return true
+// distant finds the URLs among the arguments before the command, and in the variables that may name a database. A session cannot
+// know what it will be asked for, and what looks back is in the companion that has all engines.
+func distant(args []string) (urls []string) {
+	note := func(word string) {
+		if lock.IsURL(word) {
+			urls = append(urls, word)
+		}
 	}
+	note(os.Getenv("DBLOCK_DB"))
+	note(os.Getenv(lock.EnvDB))
 	for _, arg := range args {
 		if arg == "--" {
 			break
@@ -73,12 +83,16 @@ func distant(args []string) bool {
 		// The value of a flag may be an argument of its own, or stand behind its letter or "=".
 		if at := strings.Index(arg, "://"); at > 0 {
 			start := strings.LastIndexAny(arg[:at], "=-")
-			if lock.IsURL(arg[start+1:]) || start == 0 && at > 2 && lock.IsURL(strings.TrimLeft(arg, "-")[1:]) {
-				return true
+			note(arg[start+1:])
+			if start == 0 && at > 2 {
+				note(strings.TrimLeft(arg, "-")[1:])
 			}
 		}
 	}
-	return false
+	if len(args) > 0 && (args[0] == "session" || cli.IsCompanion(args[0]) && len(urls) > 0) {
+		urls = append(urls, "etcd://")
+	}
+	return urls
 }
 
 // companionName reports whether a word can be a companion's name, and is no subcommand's.

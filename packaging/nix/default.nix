@@ -29,8 +29,8 @@ buildGoModule {
   ]
   ++ lib.optional entry "-E github.com/dblock-dev/dblock/internal/entry.start";
 
-  # The companions are linked without these flags. dblock-remote, for locks on servers, is of a
-  # module of its own, and not among them.
+  # The companions are linked without these flags. dblock-remote and dblock-remote-etcd, for locks on servers, are
+  # of a module of their own, and not among them.
   postBuild = ''
     go build -trimpath -ldflags "-s -w" -o "$GOPATH/bin/" ./cmd/...
   '';

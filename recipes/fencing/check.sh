@@ -4,7 +4,8 @@ need psql postgresql-client
 need sqlite3 sqlite3
 need setsid util-linux
 need ps procps
-remote
+remote dblock-remote
+remote dblock-remote-etcd
 postgres_server
 # shellcheck disable=SC2119
 etcd_server

@@ -3,7 +3,8 @@
 need python3 python3
 python3 -c 'import yaml' 2>/dev/null || need python3-yaml python3-yaml
 need psql postgresql-client
-remote
+remote dblock-remote
+remote dblock-remote-etcd
 
 # 1. The API of Kubernetes knows every field, where there is somebody to ask.
 valid="not held against the API"

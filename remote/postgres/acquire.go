@@ -114,8 +114,7 @@ func (a *attempt) acquire(ctx context.Context) (*hold, error) {
 	}
 	young, err := a.getFirst(ctx)
 	if err == nil {
-		open := make(chan error, 1)
-		go func() { open <- a.first.proveOpen(ctx) }()
+		open := a.prove(ctx)
 		if err = a.drawToken(ctx); err == nil {
 			err = a.getSecond(ctx)
 		}
@@ -138,11 +137,23 @@ func (a *attempt) acquire(ctx context.Context) (*hold, error) {
 	return nil, a.explained(err)
 }
 
-// open opens both sessions at once: mostly the lock is free.
+// open opens the first session.
 func (a *attempt) open(ctx context.Context) (err error) {
-	a.expectSecond(ctx)
 	a.first, err = a.connect(ctx, appName(waits+a.hex()+" ", a.request.Holder), a.request.Grace)
 	return err
+}
+
+// prove finds out whether the server lets others in, in the background: see proveOpen. The second session shows it, too, if it is
+// not there yet.
+func (a *attempt) prove(ctx context.Context) <-chan error {
+	open := make(chan error, 1)
+	if a.coming == nil && a.second == nil {
+		a.expectSecond(ctx)
+		open <- nil
+		return open
+	}
+	go func() { open <- a.first.proveOpen(ctx) }()
+	return open
 }
 
 // expectSecond opens the second session while something else is done. An error comes again when it is needed.

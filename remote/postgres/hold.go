@@ -262,8 +262,8 @@ func (h *hold) Settle(awaited bool) {
 		if awaited {
 			time.Sleep(notInTheWay)
 		}
-		h.first.close()
-		h.second.close()
+		h.first.leave()
+		h.second.leave()
 		h.bound.Stop()
 	})
 }

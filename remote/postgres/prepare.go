@@ -30,6 +30,7 @@ func keep(ctx context.Context, wanted <-chan struct{}, ask lock.EngineRequest) *
 		return nil
 	}
 	a := &attempt{target: t, request: ask}
+	a.expectSecond(ctx)
 	for err = a.open(ctx); err == nil; err = a.alive(ctx) {
 		select {
 		case <-wanted:

@@ -1,29 +1,14 @@
-// Command dblock-remote is dblock with the engines of package remote: it takes locks that
-// several machines share. dblock goes on as dblock-remote where a database is a URL.
+// Command dblock-remote is dblock with the engine for PostgreSQL: it takes locks that several machines share. dblock
+// goes on as dblock-remote where a database is such a URL, and this as dblock-remote-etcd where more is needed.
 package main
 
 import (
-	"os"
-
-	"github.com/dblock-dev/dblock/internal/companion"
 	"github.com/dblock-dev/dblock/internal/program"
-	"github.com/dblock-dev/dblock/stats"
-	"github.com/dblock-dev/dblock/top"
 
-	_ "github.com/dblock-dev/dblock/remote/etcd"
 	_ "github.com/dblock-dev/dblock/remote/postgres"
 )
 
 // version may be set by the linker, as that of dblock.
 var version string
 
-func main() {
-	// The other companions do not know these engines.
-	if len(os.Args) > 1 && os.Args[1] == "stats" {
-		os.Exit(companion.Code(stats.Run(os.Args[2:])))
-	}
-	if len(os.Args) > 1 && os.Args[1] == "top" {
-		os.Exit(companion.Code(top.Run(os.Args[2:])))
-	}
-	program.Main(version)
-}
+func main() { program.Main(version) }
