@@ -223,6 +223,7 @@ func (a *attempt) take(ctx context.Context, room *queue.File) (h *held, waited b
 			return nil, false, err
 		}
 		a.step("entered")
+		queued := patience.Waited()
 		var engine EngineHold
 		if a.names.shared() {
 			if engine, err = a.ask(ctx, patience); err != nil {
@@ -241,6 +242,9 @@ func (a *attempt) take(ctx context.Context, room *queue.File) (h *held, waited b
 			p.OpenLast()
 			h := newHeld(a.granted(p, c), a.opts, p, c, engine)
 			h.blockers, h.ahead, h.waited = a.peers, a.allPeers, patience.Waited()
+			if engine != nil {
+				h.waited = queued || engine.Waited()
+			}
 			return h, h.waited, nil
 		}
 		if engine != nil {

@@ -75,6 +75,8 @@ type EngineHold interface {
 	// Token is the fencing number: greater than those of all holds before, whatever server failed
 	// in between.
 	Token() int64
+	// Waited reports whether it was not to be had at once, but for the time that the server took to say so.
+	Waited() bool
 	// Descriptor is an open file that keeps the lock for as long as any process has it; -1 if there
 	// is none.
 	Descriptor() int

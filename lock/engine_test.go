@@ -37,6 +37,7 @@ type tenure struct {
 	lost   chan struct{}
 	why    error
 	unseen bool // the loss does not show in Lost
+	waited bool
 }
 
 func (s *server) Name(url string) (shown, identity string, err error) {
@@ -49,8 +50,8 @@ func (s *server) Acquire(ctx context.Context, ask EngineRequest) (EngineHold, er
 	s.mu.Lock()
 	s.asked++
 	s.mu.Unlock()
-	for {
-		if h, err := s.try(ask); h != nil || err != nil {
+	for waited := false; ; waited = true {
+		if h, err := s.try(ask, waited); h != nil || err != nil {
 			return h, err
 		}
 		if ask.NoWait {
@@ -64,7 +65,7 @@ func (s *server) Acquire(ctx context.Context, ask EngineRequest) (EngineHold, er
 	}
 }
 
-func (s *server) try(ask EngineRequest) (EngineHold, error) {
+func (s *server) try(ask EngineRequest, waited bool) (EngineHold, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down != nil {
@@ -76,7 +77,7 @@ func (s *server) try(ask EngineRequest) (EngineHold, error) {
 		}
 	}
 	s.token++
-	h := &tenure{at: s, ask: ask, token: 1000 + s.token, lost: make(chan struct{})}
+	h := &tenure{at: s, ask: ask, token: 1000 + s.token, lost: make(chan struct{}), waited: waited}
 	s.holds[h] = true
 	return h, nil
 }
@@ -106,6 +107,7 @@ func (s *server) Break(_ context.Context, _, id string) error {
 }
 
 func (h *tenure) Token() int64          { return h.token }
+func (h *tenure) Waited() bool          { return h.waited }
 func (h *tenure) Descriptor() int       { return -1 }
 func (h *tenure) Lost() <-chan struct{} { return h.lost }
 func (h *tenure) Check() error          { return h.Err() }
@@ -345,6 +347,31 @@ func TestQueueOfAllMachines(t *testing.T) {
 	require.NoError(t, l.Release())
 	require.NoError(t, <-got)
 	require.NoError(t, next.Release())
+}
+
+// A server takes its time. Whether somebody was in the way is another question.
+func TestWaitForAnEngine(t *testing.T) {
+	s := serve(t)
+	l := take(t, Options{})
+	n, err := Resolve(engineURL, "")
+	require.NoError(t, err)
+	require.NoError(t, l.Release())
+	require.Zero(t, told(t, n)[0].Waited)
+
+	elsewhere, err := s.try(EngineRequest{}, false)
+	require.NoError(t, err)
+	got := make(chan error, 1)
+	go func() { got <- l.Acquire(context.Background()) }()
+	require.Eventually(t, func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.asked == 2
+	}, 10*time.Second, time.Millisecond)
+	require.Never(t, func() bool { return len(got) > 0 }, 20*time.Millisecond, 5*time.Millisecond)
+	require.NoError(t, elsewhere.Release())
+	require.NoError(t, <-got)
+	require.NoError(t, l.Release())
+	require.GreaterOrEqual(t, told(t, n)[1].Waited, 20*time.Millisecond)
 }
 
 // Whoever got the engine's lock and cannot announce it here gives it back.

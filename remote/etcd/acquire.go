@@ -135,6 +135,7 @@ func (m *member) line(ctx context.Context, ask lock.EngineRequest) (rev int64, e
 		return 0, err
 	}
 	m.start()
+	m.waited = !first
 	if first {
 		m.marked = true
 		return rev, nil

@@ -21,6 +21,9 @@ const (
 // has gone, or has written that he holds it together with this one, at a smaller revision.
 func (m *member) Token() int64 { return m.token }
 
+// Waited reports whether it was not to be had at once.
+func (m *member) Waited() bool { return m.waited }
+
 // Descriptor is none: a lease outlives its holder whatever happens, but not for long.
 func (m *member) Descriptor() int { return -1 }
 

@@ -49,6 +49,7 @@ type member struct {
 	lostc   chan struct{}
 
 	token  int64
+	waited bool // somebody was in the way
 	marked bool // the key tells that it holds
 
 	releasing sync.Once

@@ -25,6 +25,7 @@ func leases(t testing.TB, s *server) int {
 func TestOrder(t *testing.T) {
 	s := serve(t)
 	h := get(t, request(s.url("order")))
+	require.False(t, h.Waited())
 	var waiters []*waiter
 	for range 10 {
 		waiters = append(waiters, wait(t, s, "order", request(s.url("order"))))
@@ -34,6 +35,7 @@ func TestOrder(t *testing.T) {
 		require.NoError(t, h.Release())
 		next := w.gets(t)
 		require.Greater(t, next.Token(), h.Token())
+		require.True(t, next.Waited())
 		h = next
 	}
 	require.NoError(t, h.Release())

@@ -37,7 +37,8 @@ func (engine) Acquire(ctx context.Context, ask lock.EngineRequest) (lock.EngineH
 // acquire gets the lock. ready has sessions to begin with, or is nil.
 func (t *target) acquire(ctx context.Context, ask lock.EngineRequest, ready *attempt) (lock.EngineHold, error) {
 	known := false // there was a server to have locks from
-	for again := firstAgain; ; again = min(2*again, lastAgain) {
+	repeated := false
+	for again := firstAgain; ; again, repeated = min(2*again, lastAgain), true {
 		a := ready
 		if ready = nil; a == nil {
 			a = &attempt{target: t, request: ask}
@@ -45,6 +46,7 @@ func (t *target) acquire(ctx context.Context, ask lock.EngineRequest, ready *att
 		prepared := a.first != nil
 		h, err := a.acquire(ctx)
 		if err == nil {
+			h.waited = h.waited || repeated
 			return h, nil
 		}
 		a.end()
@@ -392,7 +394,7 @@ func (a *attempt) hold() (*hold, error) {
 	// Others see more than that there is a holder when the first question was put, for which short holds do not wait.
 	begun := now() - beatEvery + showAfter
 	h := &hold{
-		target: a.target, mode: a.request.Mode, token: a.token, fd: fd, lost: make(chan struct{}),
+		target: a.target, mode: a.request.Mode, token: a.token, waited: a.waited, fd: fd, lost: make(chan struct{}),
 		first:  &kept{session: a.first, opening: comment + opening + beat(a.key), sql: comment + beat(a.key), confirmed: begun},
 		second: &kept{session: a.second, sql: comment + beat(a.after), confirmed: begun},
 	}

@@ -54,6 +54,7 @@ func TestOneAtATime(t *testing.T) {
 	<-next.done
 	require.NoError(t, next.err)
 	require.Greater(t, next.h.Token(), h.Token())
+	require.Equal(t, []bool{false, true}, []bool{h.Waited(), next.h.Waited()})
 	held(t, url)
 	require.NoError(t, next.h.Release())
 	require.NoError(t, next.h.Release())

@@ -17,6 +17,7 @@ type hold struct {
 	*target
 	mode          lock.Mode
 	token         int64
+	waited        bool
 	fd            int
 	first, second *kept
 
@@ -173,6 +174,9 @@ func (h *hold) lose(err error) {
 
 // Token is the fencing number.
 func (h *hold) Token() int64 { return h.token }
+
+// Waited reports whether it was not to be had at once.
+func (h *hold) Waited() bool { return h.waited }
 
 // Descriptor is the socket of the session that has the key of the aftermath.
 func (h *hold) Descriptor() int { return h.fd }
