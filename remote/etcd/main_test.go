@@ -22,11 +22,12 @@ const envRole, envConfig = "ETCD_TEST_ROLE", "ETCD_TEST_CONFIG"
 
 // config is what a child is to do.
 type config struct {
-	URL   string
-	Mode  lock.Mode
-	Wait  time.Duration
-	TTL   time.Duration
-	Grace time.Duration
+	URL     string
+	Mode    lock.Mode
+	Wait    time.Duration
+	TTL     time.Duration
+	Grace   time.Duration
+	Machine string // its state directory, if it shares that
 	// For a storm:
 	Dir string
 	For time.Duration
@@ -103,7 +104,7 @@ func childCheck(c config) int {
 	}
 }
 
-// child is a process on a machine of its own.
+// child is a process on a machine of its own, or on one that it shares.
 type child struct {
 	cmd   *exec.Cmd
 	in    io.WriteCloser
@@ -115,7 +116,10 @@ func spawn(t testing.TB, role string, c config) *child {
 	text, err := json.Marshal(c)
 	require.NoError(t, err)
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), envRole+"="+role, envConfig+"="+string(text), "XDG_STATE_HOME="+t.TempDir())
+	if c.Machine == "" {
+		c.Machine = t.TempDir()
+	}
+	cmd.Env = append(os.Environ(), envRole+"="+role, envConfig+"="+string(text), "XDG_STATE_HOME="+c.Machine)
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = endsWithUs()
 	in, err := cmd.StdinPipe()

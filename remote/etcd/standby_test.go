@@ -15,7 +15,6 @@ import (
 
 // childStandby is the next one of a machine until it is killed.
 func childStandby(c config) int {
-	_ = os.Setenv("XDG_STATE_HOME", c.Dir)
 	etcd.Engine.Prepare(request(c.URL))
 	select {}
 }
@@ -116,7 +115,7 @@ func TestStandsByForOneWhoWasKilled(t *testing.T) {
 	r := request(s.url("killed"))
 	r.TTL = time.Hour
 	h := get(t, r)
-	k := spawn(t, "standby", config{URL: r.URL, Dir: os.Getenv("XDG_STATE_HOME")})
+	k := spawn(t, "standby", config{URL: r.URL, Machine: os.Getenv("XDG_STATE_HOME")})
 	left := queued(t, s, "killed", 2)[1]
 	k.kill()
 	p := etcd.Engine.Prepare(r)

@@ -100,8 +100,8 @@ func count(dir, name string, n int) {
 	}
 }
 
-// storm lets n processes go in and out, each on a machine of its own, and kills one now and then, while
-// disturb disturbs the servers.
+// storm lets n processes go in and out, three on each machine, and kills one now and then, while disturb disturbs
+// the servers.
 func storm(t *testing.T, url string, n int, every time.Duration, disturb func(over <-chan struct{})) {
 	dir := t.TempDir()
 	for _, name := range []string{"oracle", "count", "token"} {
@@ -111,8 +111,13 @@ func storm(t *testing.T, url string, n int, every time.Duration, disturb func(ov
 	end := time.Now().Add(*stormTime)
 	over := make(chan struct{})
 	var all, rest sync.WaitGroup
-	start := func() *child {
-		k := spawn(t, "storm", config{URL: url, Dir: dir, Wait: lock.Forever, TTL: ttl, Grace: grace, For: time.Until(end)})
+	machines := make([]string, (n+2)/3)
+	for i := range machines {
+		machines[i] = t.TempDir()
+	}
+	start := func(i int) *child {
+		machine := machines[i%len(machines)]
+		k := spawn(t, "storm", config{URL: url, Dir: dir, Machine: machine, Wait: lock.Forever, TTL: ttl, Grace: grace, For: time.Until(end)})
 		all.Go(func() {
 			for line := range k.lines {
 				switch line {
@@ -132,7 +137,7 @@ func storm(t *testing.T, url string, n int, every time.Duration, disturb func(ov
 	}
 	children := make([]*child, n)
 	for i := range children {
-		children[i] = start()
+		children[i] = start(i)
 	}
 	rest.Go(func() { disturb(over) })
 	for time.Now().Before(end) {
@@ -143,7 +148,7 @@ func storm(t *testing.T, url string, n int, every time.Duration, disturb func(ov
 		i := rand.N(n)
 		children[i].kill()
 		kills.Add(1)
-		children[i] = start()
+		children[i] = start(i)
 	}
 	time.Sleep(time.Until(end))
 	close(over)

@@ -43,7 +43,7 @@ mv counter.$$ counter
 echo "$TOKEN" >>log
 `
 
-// storm is a machine: it takes the lock again and again until its input ends.
+// storm takes the lock again and again until its input ends.
 func storm() {
 	over := make(chan struct{})
 	go func() {
@@ -117,13 +117,13 @@ func note(file string, what any) {
 	fmt.Fprintln(f, what)
 }
 
-// machine is a process with a state directory of its own.
-type machine struct {
+// process is one of those who are on a machine, which is a state directory.
+type process struct {
 	*exec.Cmd
 	in io.WriteCloser
 }
 
-func newMachine(t *testing.T, dir, state string, env ...string) *machine {
+func newProcess(t *testing.T, dir, state string, env ...string) *process {
 	t.Helper()
 	c := exec.Command(os.Args[0])
 	c.Dir = dir
@@ -132,12 +132,12 @@ func newMachine(t *testing.T, dir, state string, env ...string) *machine {
 	in, err := c.StdinPipe()
 	require.NoError(t, err)
 	require.NoError(t, c.Start())
-	return &machine{Cmd: c, in: in}
+	return &process{Cmd: c, in: in}
 }
 
 func TestStorm(t *testing.T) {
 	need(t, "flock")
-	const machines = 10
+	const processes, machines = 10, 5
 	s := newServer(t)
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "counter"), []byte("0\n"), 0o644))
@@ -147,18 +147,21 @@ func TestStorm(t *testing.T) {
 	if long {
 		env = append(env, role+"_NEW=-1h") // it is struck before it is a minute old
 	}
-	var all [machines]*machine
+	start := func(i int) *process {
+		return newProcess(t, dir, filepath.Join(dir, fmt.Sprint("state", i%machines)), env...)
+	}
+	var all [processes]*process
 	for i := range all {
-		all[i] = newMachine(t, dir, filepath.Join(dir, fmt.Sprint("state", i)), env...)
+		all[i] = start(i)
 	}
 	kills, struck := 0, map[string]int{}
 	strike := time.Now().Add(15 * time.Second)
 	for end := time.Now().Add(*stormFor); time.Now().Before(end); time.Sleep(rand.N(100 * time.Millisecond)) {
-		i := rand.N(machines)
+		i := rand.N(processes)
 		_ = all[i].Process.Kill()
 		_ = all[i].Wait()
 		kills++
-		all[i] = newMachine(t, dir, filepath.Join(dir, fmt.Sprint("state", i)), env...)
+		all[i] = start(i)
 		if rand.N(20) == 0 {
 			_, _ = s.try("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'dblock%' ORDER BY random() LIMIT 1")
 			struck["session ended"]++
@@ -182,7 +185,7 @@ func TestStorm(t *testing.T) {
 	losses := strings.Count(read("losses"), "\n")
 	counter, err := strconv.Atoi(strings.TrimSpace(read("counter")))
 	require.NoError(t, err)
-	t.Logf("%d holds, %d machines killed, %v, %d losses told, %d errors", lines, kills, struck, losses, strings.Count(read("errors"), "\n"))
+	t.Logf("%d holds, %d processes killed, %v, %d losses told, %d errors", lines, kills, struck, losses, strings.Count(read("errors"), "\n"))
 	for _, line := range bytes.Split([]byte(read("errors")), []byte("\n")) {
 		if len(line) > 0 && !long {
 			t.Logf("error: %s", line)

@@ -47,8 +47,12 @@ func storming(t *testing.T, s *server) {
 	codes := map[int]int{}
 	var mu sync.Mutex
 	var all sync.WaitGroup
-	for range 8 {
-		m := newMachine(t)
+	var machines []*machine
+	for range 4 {
+		machines = append(machines, newMachine(t))
+	}
+	for i := range 10 {
+		m := machines[i%len(machines)]
 		all.Add(1)
 		go func() {
 			defer all.Done()
