@@ -29,5 +29,13 @@ for system in "$@"; do
 		name=$(basename "$companion")
 		GOWORK=off go build -trimpath -ldflags '-s -w' -o "$target/$name" "./cmd/$name"
 	done
+	flags='-s -w -X runtime.godebugDefault=asyncpreemptoff=1'
+	case $system in
+	linux/amd64 | linux/arm64) flags="$flags -E github.com/dblock-dev/dblock/internal/entry.start" ;;
+	esac
+	for companion in remote/cmd/*/; do
+		name=$(basename "$companion")
+		(cd remote && GOWORK=off go build -trimpath -ldflags "$flags" -o "$target/$name" "./cmd/$name")
+	done
 	printf '%s\n' "$target"
 done

@@ -28,7 +28,7 @@ const systems = [
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const client = join(root, 'clients', 'node');
-const programs = ['dblock', ...readdirSync(join(root, 'cmd')).sort()];
+const programs = ['dblock', ...readdirSync(join(root, 'cmd')).sort(), ...readdirSync(join(root, 'remote', 'cmd')).sort()];
 
 const [binaries, target = fileURLToPath(new URL('dist', import.meta.url))] = process.argv.slice(2);
 if (!binaries) stop('usage: node packaging/npm/build.mjs BINARIES [DIRECTORY]', 64);

@@ -104,7 +104,7 @@ func (c *client) busy(ctx context.Context, mode lock.Mode) (bool, error) {
 		return false, err
 	}
 	for _, kv := range r.Kvs {
-		if mode == lock.Exclusive || !read(kv).value.shared() {
+		if e := read(kv); (mode == lock.Exclusive || !e.value.shared()) && !e.abandoned() {
 			return true, nil
 		}
 	}
@@ -159,6 +159,12 @@ func (m *member) advance(ctx context.Context, noWait bool) (rev int64, err error
 			return rev, nil
 		case rival == nil:
 			return rev, nil
+		case m.turn == nil && rival.abandoned():
+			// Whoever has this machine's lock knows that nothing works under it any more.
+			if _, err := m.c.txn(ctx, []clientv3.Cmp{rival.unchanged()}, []clientv3.Op{clientv3.OpDelete(rival.key)}, nil); err != nil {
+				return 0, err
+			}
+			continue
 		case noWait:
 			return 0, lock.ErrHeld
 		}
@@ -231,7 +237,7 @@ func (m *member) rival(ctx context.Context) (rival *entry, only bool, rev int64,
 		clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend)} // and those before
 	shared := m.entry.value.shared()
 	if !shared {
-		own = append(own, clientv3.WithLimit(3), clientv3.WithKeysOnly())
+		own = append(own, clientv3.WithLimit(3))
 	}
 	r, err := m.c.get(ctx, m.c.place.prefix(), own...)
 	if err != nil {
@@ -322,6 +328,10 @@ func (m *member) take(ctx context.Context, rev int64) error {
 		}
 	}
 	m.mu.Lock()
+	if m.left() {
+		m.mu.Unlock()
+		return errAnew
+	}
 	m.token, m.held = rev, true
 	m.arm()
 	m.mu.Unlock()
@@ -333,6 +343,7 @@ func (m *member) take(ctx context.Context, rev int64) error {
 // withdraw takes back what was asked for. The key goes with the lease.
 func (m *member) withdraw() {
 	m.end()
+	m.quiet()
 	ctx, stop := context.WithTimeout(context.Background(), leaveTime)
 	defer stop()
 	_ = m.revoke(ctx)

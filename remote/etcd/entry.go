@@ -32,7 +32,8 @@ type value struct {
 	Command  string `json:"command,omitempty"`
 	Info     string `json:"info,omitempty"`
 	UID      int    `json:"uid"`
-	Machine  string `json:"machine"`           // what those have in common who queue for each other on their machine
+	Machine  string `json:"machine,omitempty"` // what those have in common who queue for each other on their machine
+	Started  string `json:"started,omitempty"` // when the process was, as its kernel tells it
 	Standby  bool   `json:"standby,omitempty"` // it is not its turn yet on its machine
 	Mode     string `json:"mode"`
 	Asked    int64  `json:"asked"`              // ms since 1970
@@ -48,7 +49,7 @@ const version = 1
 func describe(ask lock.EngineRequest) value {
 	h := ask.Holder
 	return value{
-		Version: version, PID: h.PID, Host: h.Host, Process: h.Process, Command: h.Command, Info: h.Info, UID: h.UID, Machine: machine(),
+		Version: version, PID: h.PID, Host: h.Host, Process: h.Process, Command: h.Command, Info: h.Info, UID: h.UID, Machine: machine(), Started: started(h.PID),
 		Mode: ask.Mode.String(), Asked: time.Now().UnixMilli(), Grace: max(0, ask.Grace).Milliseconds(),
 	}
 }

@@ -118,7 +118,7 @@ func (m *member) limit() time.Duration { return m.until - m.grace - margin }
 
 // keep renews the lease until the end; also while the command ends after a loss.
 func (m *member) keep(ctx context.Context) {
-	defer m.dropBeats()
+	defer m.quiet()
 	for {
 		m.mu.Lock()
 		every := m.every()
@@ -138,9 +138,12 @@ func (m *member) keep(ctx context.Context) {
 		case <-t.C:
 		}
 		_ = m.check() // the first thing after a stop
-		if err := m.renew(ctx); err == errAnew {
+		switch err := m.renew(ctx); {
+		case err == errAnew:
 			m.leave()
 			return
+		case err == nil:
+			m.sweep(ctx)
 		}
 	}
 }
@@ -161,13 +164,21 @@ func (m *member) arm() {
 
 // leave notes that the key has gone.
 func (m *member) leave() {
-	m.lose(errGone.Error())
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.loseLocked(errGone.Error())
+	if !m.left() {
+		close(m.gone)
+	}
+}
+
+// left reports whether the key is known to have gone. The mutex is locked.
+func (m *member) left() bool {
 	select {
 	case <-m.gone:
+		return true
 	default:
-		close(m.gone)
+		return false
 	}
 }
 
@@ -317,10 +328,17 @@ func (m *member) beat(ctx context.Context, limit time.Duration) (b beat, err err
 	return b, nil
 }
 
-// dropBeats ends the stream. It is that of whoever renews.
+// dropBeats ends the stream. The mutex of the beats is locked.
 func (m *member) dropBeats() {
 	if m.beats != nil {
 		m.beats.stop()
 		m.beats = nil
 	}
+}
+
+// quiet ends the stream, too, when nobody renews any more.
+func (m *member) quiet() {
+	m.renewing.Lock()
+	defer m.renewing.Unlock()
+	m.dropBeats()
 }

@@ -56,6 +56,7 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	_ = os.Setenv("XDG_STATE_HOME", home)
+	_ = os.Mkdir(home+"/dblock", 0o700) // as package lock does
 	code := m.Run()
 	_ = os.RemoveAll(home)
 	os.Exit(code)
@@ -159,4 +160,9 @@ func (k *child) says(t testing.TB, begin string) string {
 }
 
 // machine has what follows in the test on a machine of its own.
-func machine(t testing.TB) { t.Helper(); t.Setenv("XDG_STATE_HOME", t.TempDir()) }
+func machine(t testing.TB) {
+	t.Helper()
+	home := t.TempDir()
+	require.NoError(t, os.Mkdir(home+"/dblock", 0o700))
+	t.Setenv("XDG_STATE_HOME", home)
+}

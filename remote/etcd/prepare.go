@@ -2,6 +2,7 @@ package etcd
 
 import (
 	"context"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -10,11 +11,15 @@ import (
 )
 
 const (
-	// firstLook is when one who cannot stand by yet looks again, the first time.
-	firstLook = 5 * time.Millisecond
-	// unwanted is how long it may be one's turn here and not on this machine.
-	unwanted = 250 * time.Millisecond
+	// One who cannot stand by yet looks again after the first of these, and then less often until it is the last: the one of its
+	// machine that asks may wait for long.
+	firstLook, lastLook = 5 * time.Millisecond, time.Minute
 )
+
+const never = time.Duration(math.MaxInt64)
+
+// unwanted is how long it may be one's turn here and not on this machine.
+var unwanted = 250 * time.Millisecond
 
 // prepared is a connection for one who will ask soon, and a lease; and if another one of this machine holds the lock, a place in the
 // queue behind it.
@@ -50,35 +55,35 @@ func (p *prepared) keep(ctx context.Context, wanted <-chan struct{}) (r readines
 		return readiness{}
 	}
 	every := ttl / 10
-	var renewed time.Duration
-	for again := firstLook; ; again = min(2*again, every) {
-		if r.m != nil && r.m.turn == nil && now()-renewed >= every {
-			renewed = now()
-			if !r.m.alive(ctx) {
+	var renew, look time.Duration // when the lease is to be renewed, and when to try to stand by
+	again := firstLook
+	if p.request.Mode == lock.Shared {
+		look = never // readers come together, and may not be in each other's way
+	}
+	for {
+		if r.m == nil || r.m.turn == nil && now() >= renew {
+			if r.m != nil && !r.m.alive(ctx) {
 				r.m = nil
 			}
-		}
-		if r.m == nil {
-			renewed = now()
-			if r.m, _ = r.c.join(ctx, ttl, p.request.Grace); r.m != nil {
-				every = min(every, r.m.slack()/4)
+			if r.m == nil {
+				if r.m, _ = r.c.join(ctx, ttl, p.request.Grace); r.m != nil {
+					every = min(every, r.m.slack()/4)
+				} else {
+					look = max(look, now()+every)
+				}
 			}
+			renew = now() + every
 		}
-		if r.m != nil && r.m.turn == nil && p.request.Mode == lock.Exclusive {
-			p.queued.Store(true)
-			entered, err := r.m.standBy(ctx, describe(p.request))
-			if err != nil && ctx.Err() == nil {
-				r.m.withdraw()
-				r.m = nil
-			}
-			p.queued.Store(entered || err != nil)
+		if r.m != nil && r.m.turn == nil && now() >= look {
+			p.standBy(ctx, &r)
+			look, again = now()+again, min(2*again, lastLook)
 		}
 		var mine chan turn
-		var look <-chan time.Time
+		var next <-chan time.Time
 		if r.m != nil && r.m.turn != nil {
 			mine = r.m.turn
 		} else {
-			look = time.After(again)
+			next = time.After(max(firstLook, min(renew, look)-now()))
 		}
 		select {
 		case <-wanted:
@@ -90,15 +95,24 @@ func (p *prepared) keep(ctx context.Context, wanted <-chan struct{}) (r readines
 			}
 			// Those of other machines would wait for one who may have to wait for another one of this machine.
 			r.m.withdraw()
-			r.m, again = nil, every
-			continue
-		case <-look:
-			continue
+			r.m, look = nil, now()+every
+		case <-next:
 		case <-ctx.Done():
+			r.end()
+			return readiness{}
 		}
-		r.end()
-		return readiness{}
 	}
+}
+
+// standBy has it stand by, if that is possible now.
+func (p *prepared) standBy(ctx context.Context, r *readiness) {
+	p.queued.Store(true)
+	entered, err := r.m.standBy(ctx, describe(p.request))
+	if err != nil && ctx.Err() == nil {
+		r.m.withdraw() // it may be in the queue
+		r.m = nil
+	}
+	p.queued.Store(entered || err != nil)
 }
 
 // called reports whether one whose turn it is, is wanted in time.
@@ -137,7 +151,6 @@ func (m *member) age() time.Duration { return now() + m.ttl - max(m.until, m.ask
 func (r readiness) end() {
 	if r.m != nil {
 		r.m.withdraw()
-		r.m.dropBeats()
 	}
 	if r.c != nil {
 		r.c.close()

@@ -93,3 +93,12 @@ func TestWhatRenews(t *testing.T) {
 		})
 	}
 }
+
+// Whoever has lost its key since its turn has come does not take the lock.
+func TestTurnIsOver(t *testing.T) {
+	m := &member{ttl: time.Hour, until: now() + time.Hour, gone: make(chan struct{}), lostc: make(chan struct{})}
+	m.leave()
+	m.leave()
+	require.Equal(t, errAnew, m.take(t.Context(), 1))
+	require.NoError(t, m.lost, "it was no hold yet")
+}

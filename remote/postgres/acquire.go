@@ -296,8 +296,15 @@ func (a *attempt) getSecond(ctx context.Context) (err error) {
 		}
 	}
 	sql := a.trySecond(a.request.Mode)
-	for again := firstAfter; ; again = min(2*again, lastAfter) {
+	there := make(chan error, 1)
+	go func() { there <- a.firstIsThere(ctx) }()
+	for again, polled := firstAfter, false; ; again, polled = min(2*again, lastAfter), true {
 		row, err := a.second.ask(ctx, sql)
+		if !polled {
+			if gone := <-there; gone != nil {
+				err = gone
+			}
+		}
 		if err != nil {
 			return err
 		}
@@ -311,13 +318,27 @@ func (a *attempt) getSecond(ctx context.Context) (err error) {
 			return a.elsewhere(ctx)
 		}
 		a.acquired = number(row[3])
-		if string(row[2]) == "t" {
+		switch {
+		case string(row[2]) != "t":
+		case polled:
+			return a.first.proveOpen(ctx) // that was shown long ago
+		default:
 			return nil
 		}
 		if err := a.pause(ctx, again); err != nil {
 			return err
 		}
 	}
+}
+
+// firstIsThere makes sure, when there is a second session, that the first one has the key: a crash in between had ended it, and left
+// the server's start as it was.
+func (a *attempt) firstIsThere(ctx context.Context) error {
+	row, err := a.first.ask(ctx, beat(a.key))
+	if err == nil && (len(row) != 3 || string(row[2]) != "t") {
+		err = a.elsewhere(ctx)
+	}
+	return err
 }
 
 // pause waits while the key is ours, unless there is no waiting.

@@ -412,17 +412,52 @@ func TestRefusedTLS(t *testing.T) {
 	c.close()
 }
 
-// A server that is being stopped ends the sessions of the holder before those of one who waits: that one does not get the lock.
+// A server that has crashed since the first session got the key, and whose key is another one's now, is not the one that gave it.
+func TestCrashBetweenTheSessions(t *testing.T) {
+	s := newServer(t)
+	ask := asking(s.url("between"))
+	at, err := parse(ask.URL)
+	require.NoError(t, err)
+	a := &attempt{target: at, request: ask}
+	require.NoError(t, a.open(within(t, limit)))
+	t.Cleanup(a.end)
+	_, err = a.getFirst(within(t, limit))
+	require.NoError(t, err)
+	require.NoError(t, syscall.Kill(int(a.first.pg.PID()), syscall.SIGKILL))
+	var other *session
+	require.Eventually(t, func() bool {
+		if other, err = at.connect(within(t, limit), "other", grace); err != nil {
+			return false
+		}
+		row, err := other.row(within(t, limit), "SELECT "+try(at.key, lock.Exclusive))
+		return err == nil && string(row[0]) == "t"
+	}, limit, 100*time.Millisecond)
+	t.Cleanup(other.close)
+	require.Error(t, a.getSecond(within(t, limit)))
+}
+
+func ended(p *pending) bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// A server that is being stopped ends the sessions of the holder before those of one who waits: that one does not get the lock, also if
+// it has the first key already.
 func TestServerIsBeingStopped(t *testing.T) {
-	for _, mode := range []string{"waits", "is ready"} {
+	old(t)
+	for _, mode := range []string{"waits", "is ready", "has the first key"} {
 		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
 			s := newServer(t)
-			old(t)
 			url := s.url("stopping")
 			h := get(t, asking(url))
 			acquire := func() (lock.EngineHold, error) { return engine{}.Acquire(within(t, limit), asking(url)) }
 			var next *pending
-			if mode == "waits" {
+			if mode != "is ready" {
 				next = s.waiting(t, within(t, limit), asking(url))
 			} else {
 				p := engine{}.Prepare(asking(url))
@@ -431,13 +466,29 @@ func TestServerIsBeingStopped(t *testing.T) {
 				}, limit, 5*time.Millisecond)
 				acquire = func() (lock.EngineHold, error) { return p.Acquire(within(t, limit)) }
 			}
+			// Its second session is there, or on its way for long.
+			require.Eventually(t, func() bool {
+				return s.sql(t, "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'dblock%'") == "4"
+			}, limit, 5*time.Millisecond)
 			master := s.postmaster(t)
+			if mode == "has the first key" {
+				require.NoError(t, syscall.Kill(int(h.first.pg.PID()), syscall.SIGTERM))
+				lostIn(t, h, time.Second)
+				require.Eventually(t, func() bool {
+					return s.sql(t, "SELECT count(*) FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid) WHERE locktype = 'advisory' AND application_name LIKE 'dblock waits %'") == "2"
+				}, limit, 5*time.Millisecond) // that, and the one of the heir
+				require.Never(t, func() bool { return ended(next) }, 200*time.Millisecond, 10*time.Millisecond)
+			}
 			require.NoError(t, syscall.Kill(master, syscall.SIGSTOP))
 			t.Cleanup(func() { _ = syscall.Kill(master, syscall.SIGCONT) })
 			require.NoError(t, syscall.Kill(master, syscall.SIGINT))
-			require.NoError(t, syscall.Kill(int(h.first.pg.PID()), syscall.SIGTERM))
+			if mode != "has the first key" {
+				require.NoError(t, syscall.Kill(int(h.first.pg.PID()), syscall.SIGTERM))
+			}
 			require.NoError(t, syscall.Kill(int(h.second.pg.PID()), syscall.SIGTERM))
-			lostIn(t, h, time.Second)
+			if mode != "has the first key" {
+				lostIn(t, h, time.Second)
+			}
 			if next == nil {
 				next = &pending{done: make(chan struct{})}
 				go func() {

@@ -266,8 +266,8 @@ func (h *hold) Settle(awaited bool) {
 		if awaited {
 			time.Sleep(notInTheWay)
 		}
-		h.first.leave()
-		h.second.leave()
+		h.first.close()
+		h.second.close()
 		h.bound.Stop()
 	})
 }

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgproto3"
 	"golang.org/x/sys/unix"
 )
 
@@ -233,14 +232,6 @@ func (s *session) close() {
 	_ = s.pg.Close(ctx)
 	s.cut()
 	<-s.pg.CleanupDone()
-}
-
-// leave ends the session, and does not wait for the server to do so, as close does.
-func (s *session) leave() {
-	_ = s.pg.Conn().SetDeadline(time.Now().Add(200 * time.Millisecond))
-	s.pg.Frontend().Send(&pgproto3.Terminate{})
-	_ = s.pg.Frontend().Flush()
-	s.cut()
 }
 
 // descriptor is another number for the connection's socket, where a command may inherit it.
