@@ -85,6 +85,10 @@ main_job() {
 	is "$1, free again" 0 "$(code "$1" -d x.db -w 0 -- true)"
 	is "$1, a companion" 0 "$(code "$1" stats -d x.db)"
 	is "${1}-top" 0 "$(code "${1}-top" --help)"
+	for server in postgres://app@127.0.0.1:1/x etcd://127.0.0.1:1/x; do
+		is "$1, $server" 69 "$(code "$1" -n -d "$server" -- true)"
+		"$1" -n -d "$server" -- true 2>&1 | grep -q 'connection refused' || fail "$1 knows no $server"
+	done
 	"$1" --version | grep -q '^dblock [0-9]' || fail "$1 --version"
 }
 

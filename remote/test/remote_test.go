@@ -265,7 +265,25 @@ func litter(m *machine) int {
 	return len(all)
 }
 
-// The clients ask by a session, which goes on as dblock-remote.
+// Who names both servers, in whatever way, gets who knows both.
+func TestBothServers(t *testing.T) {
+	p, e := postgres(t), etcd(t)
+	m := newMachine(t)
+	for _, args := range [][]string{{"-d", p.url, "-d", e.url}, {"--db=" + e.url, "-d" + p.url}} {
+		r := m.run(append(args, "--", "true")...)
+		require.Zero(t, r.code, r.stderr)
+	}
+	for _, urls := range [][2]string{{p.url, e.url}, {e.url, p.url}} {
+		c := m.command("-d", urls[1], "--", "true")
+		c.Env = append(c.Env, "DBLOCK_DB="+urls[0])
+		require.Zero(t, finish(t, c).code)
+	}
+	for _, url := range []string{p.url, e.url} {
+		require.Contains(t, m.run("stats", "-d", url).stdout, "Acquired")
+	}
+}
+
+// The clients ask by a session, which goes on as dblock-remote-etcd.
 func TestClients(t *testing.T) {
 	each(t, func(t *testing.T, s *server) {
 		m := newMachine(t)
