@@ -10,14 +10,19 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// atFront is how many of a queue one who is to stand by looks at.
-const atFront = 64
+const (
+	// atFront is how many of a queue one who is to stand by looks at.
+	atFront = 64
+	// sweepTime is how long a holder lets that keep it from the next renewal.
+	sweepTime = 300 * time.Millisecond
+)
 
 // turn is what has become of one who waits in the queue.
 type turn struct {
@@ -88,7 +93,7 @@ func (m *member) sweep(ctx context.Context) {
 	if !held || m.entry.value.Machine == "" {
 		return
 	}
-	limited, stop := context.WithTimeout(ctx, m.c.place.requestTime)
+	limited, stop := context.WithTimeout(ctx, sweepTime)
 	defer stop()
 	queue, err := m.front(limited)
 	if err != nil || len(queue) == 0 || string(queue[0].Key) != m.entry.key {
