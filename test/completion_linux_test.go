@@ -110,7 +110,7 @@ func scene(t *testing.T) (dir string) {
 		require.NoError(t, os.Mkdir(filepath.Join(dir, sub), 0o755))
 	}
 	for _, file := range []string{"plain.db", "my data.db", "it's.db", "x:y.db", "bücher.db", "dir/inner.db", "home/home.db", "bin/gadget", "bin/statusx"} {
-		require.NoError(t, os.WriteFile(filepath.Join(dir, file), []byte("#!/bin/sh\n"), 0o755))
+		executable(t, filepath.Join(dir, file), []byte("#!/bin/sh\n"))
 	}
 	for shell, file := range places {
 		r := execute(t, dir, "completion", shell)

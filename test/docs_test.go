@@ -116,7 +116,7 @@ func (s stage) perform(t *testing.T, path string) {
 		if strings.HasPrefix(name, "./") {
 			to = filepath.Join(s.dir, name)
 		}
-		require.NoError(t, os.WriteFile(to, []byte("#!/bin/sh\n"+script+"\n"), 0o755))
+		executable(t, to, []byte("#!/bin/sh\n"+script+"\n"))
 	}
 	skipped := map[string]bool{}
 	for _, b := range blocks(t, path) {
@@ -265,7 +265,7 @@ func TestScriptThatLocksItself(t *testing.T) {
 	for _, b := range blocks(t, "../docs/coming-from-flock.md") {
 		if strings.Contains(b.text, `"${LOCKED-}"`) {
 			script := filepath.Join(dir, "self.sh")
-			require.NoError(t, os.WriteFile(script, []byte("#!/bin/sh\n"+b.text+"dblock status -q --exit-code -d \"$0\"; echo \"$? $*\"\n"), 0o755))
+			executable(t, script, []byte("#!/bin/sh\n"+b.text+"dblock status -q --exit-code -d \"$0\"; echo \"$? $*\"\n"))
 			r := finish(t, exec.Command(script, "a", "b c"))
 			require.Zero(t, r.code(), r.stderr)
 			require.Equal(t, "1 a b c\n", r.stdout, "it is locked")
@@ -332,7 +332,7 @@ func TestPeerOfTheManual(t *testing.T) {
 	require.NotEmpty(t, script)
 	dir := t.TempDir()
 	peer := filepath.Join(dir, "peer")
-	require.NoError(t, os.WriteFile(peer, []byte(strings.NewReplacer(`\-`, "-", `\e`, `\`).Replace(script)), 0o755))
+	executable(t, peer, []byte(strings.NewReplacer(`\-`, "-", `\e`, `\`).Replace(script)))
 	run := func(args ...string) *exec.Cmd {
 		c := exec.Command(peer, args...)
 		c.Dir = dir

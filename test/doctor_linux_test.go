@@ -434,8 +434,8 @@ func TestDoctorVersions(t *testing.T) {
 		{"exec sleep 100", "it does not tell its version"},
 		{"sleep 100 & wait", "it does not tell its version"},
 	} {
-		require.NoError(t, os.WriteFile(filepath.Join(bin, "dblock"), []byte("#!/bin/sh\n"+c.script+"\n"), 0o755))
-		require.NoError(t, os.WriteFile(filepath.Join(bin, "dblock-report"), []byte("#!/bin/sh\n"), 0o755))
+		executable(t, filepath.Join(bin, "dblock"), []byte("#!/bin/sh\n"+c.script+"\n"))
+		executable(t, filepath.Join(bin, "dblock-report"), []byte("#!/bin/sh\n"))
 		begin := time.Now()
 		r := doctor(t, dir, "PATH="+bin+":/usr/bin:/bin")
 		require.Equal(t, []string{"warning versions"}, r.bad())
@@ -472,7 +472,7 @@ func TestDoctorLimits(t *testing.T) {
 		program, err := os.ReadFile(binary)
 		require.NoError(t, err)
 		reachable := filepath.Join(dir, "dblock")
-		require.NoError(t, os.WriteFile(reachable, program, 0o755))
+		executable(t, reachable, program)
 		require.NoError(t, os.Chmod(filepath.Dir(dir), 0o755))
 		require.NoError(t, os.Mkdir(filepath.Join(dir, "own"), 0o755))
 		require.NoError(t, os.Chown(filepath.Join(dir, "own"), 54321, 54321))
@@ -501,7 +501,7 @@ func TestDoctorOfOtherUsers(t *testing.T) {
 	reachable := filepath.Join(dir, "dblock")
 	program, err := os.ReadFile(binary)
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(reachable, program, 0o755))
+	executable(t, reachable, program)
 	nobody := func(db string) doctorReport {
 		c := exec.Command("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", reachable, "doctor", "--json", "-d", db)
 		c.Dir = dir

@@ -190,7 +190,7 @@ func TestCompanions(t *testing.T) {
 	t.Parallel()
 	dir, elsewhere := t.TempDir(), t.TempDir()
 	script := func(path, says string) {
-		require.NoError(t, os.WriteFile(path, []byte("#!/bin/sh\necho "+says+" \"$@\" ${GOMAXPROCS-none}; exit 5\n"), 0o755))
+		executable(t, path, []byte("#!/bin/sh\necho "+says+" \"$@\" ${GOMAXPROCS-none}; exit 5\n"))
 	}
 	script(filepath.Join(dir, "dblock-here"), "here")
 	script(filepath.Join(elsewhere, "dblock-there"), "there")
@@ -206,7 +206,7 @@ func TestCompanions(t *testing.T) {
 	beside := filepath.Join(elsewhere, "dblock")
 	b, err := os.ReadFile(binary)
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(beside, b, 0o755))
+	executable(t, beside, b)
 	c := exec.Command(beside, "there")
 	c.Env = []string{"PATH=/nowhere"}
 	require.Equal(t, "there none\n", finish(t, c).stdout)
@@ -225,7 +225,7 @@ func TestCompanions(t *testing.T) {
 		require.Equal(t, 64, r.code())
 		require.Contains(t, r.stderr, "dblock-stats is not installed\nhint: ")
 	}
-	require.NoError(t, os.WriteFile(filepath.Join(elsewhere, "dblock-stats"), nil, 0o755))
+	executable(t, filepath.Join(elsewhere, "dblock-stats"), nil)
 	r = alone("stats", "-d", "x.db")
 	require.Equal(t, 126, r.code())
 	require.Contains(t, r.stderr, "dblock-stats: exec format error")

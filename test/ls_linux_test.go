@@ -43,7 +43,7 @@ func TestLsOfWhatMayNotBeRead(t *testing.T) {
 	reachable := filepath.Join(dir, "dblock")
 	program, err := os.ReadFile(binary)
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(reachable, program, 0o755))
+	executable(t, reachable, program)
 	foreign(t, dir, 1, "elsewhere", 0)
 	nobody := func(args ...string) result {
 		c := exec.Command("setpriv", append([]string{"--reuid", "65534", "--regid", "65534", "--clear-groups", reachable, "ls"}, args...)...)

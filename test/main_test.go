@@ -262,6 +262,16 @@ func letGo(t *testing.T, dir string) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "go"), nil, 0o644))
 }
 
+// executable makes a file that is to be executed. Another process writes it: what this one has open for writing
+// is inherited for a moment by whatever another test starts, and then the file is busy.
+func executable(t *testing.T, path string, content []byte) {
+	t.Helper()
+	c := exec.Command("sh", "-c", `cat >"$1" && chmod 755 "$1"`, "sh", path)
+	c.Stdin = bytes.NewReader(content)
+	out, err := c.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+}
+
 // need skips a test whose tool is missing; in CI nothing may be missing.
 func need(t *testing.T, tools ...string) {
 	t.Helper()

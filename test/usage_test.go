@@ -142,7 +142,7 @@ func TestProgramsThatAreCalledLikeSubcommands(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	for _, name := range []string{"status", "statsu", "help", "version", "ls"} {
-		require.NoError(t, os.WriteFile(dir+"/"+name, []byte("#!/bin/sh\necho my $0 $*\n"), 0o755))
+		executable(t, dir+"/"+name, []byte("#!/bin/sh\necho my $0 $*\n"))
 	}
 	path := "PATH=" + dir + ":" + os.Getenv("PATH")
 	for _, args := range [][]string{
