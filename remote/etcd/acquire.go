@@ -16,6 +16,8 @@ const (
 	answerTime = 5 * time.Second
 	// leaveTime is how long it may take to take back what was asked for.
 	leaveTime = 3 * time.Second
+	// shortly is the same for servers that did not answer a moment ago.
+	shortly = 500 * time.Millisecond
 	// lookAgain is when a waiter looks whether a watch still tells.
 	lookAgain = 30 * time.Second
 	// watchPause is how long it takes to watch again after a watch has failed.
@@ -72,7 +74,9 @@ func (c *client) acquire(ctx context.Context, ask lock.EngineRequest, ttl time.D
 			if err = m.queue(limited, ask); err == nil {
 				return m, nil
 			}
-			m.withdraw()
+			if away := m.withdraw(); away != nil && errors.Is(err, context.DeadlineExceeded) {
+				return nil, c.explain(context.DeadlineExceeded) // it is not known that anybody has it
+			}
 		}
 		if err == errAnew {
 			if err = idle(limited, jitter(firstPause)); err == nil {
@@ -340,13 +344,17 @@ func (m *member) take(ctx context.Context, rev int64) error {
 	return nil
 }
 
-// withdraw takes back what was asked for. The key goes with the lease.
-func (m *member) withdraw() {
+// withdraw takes back what was asked for. The key goes with the lease. An error says that it will when that runs out.
+func (m *member) withdraw() error {
 	m.end()
 	m.quiet()
-	ctx, stop := context.WithTimeout(context.Background(), leaveTime)
+	limit := leaveTime
+	if m.trouble != nil {
+		limit = shortly
+	}
+	ctx, stop := context.WithTimeout(context.Background(), limit)
 	defer stop()
-	_ = m.revoke(ctx)
+	return m.revoke(ctx)
 }
 
 // revoke ends the lease, and with it the key. That it has ended already is as good.

@@ -37,6 +37,6 @@ func EnterBehind(ctx context.Context, ask lock.EngineRequest, key string, create
 	if err != nil {
 		return false, err
 	}
-	defer m.withdraw()
+	defer func() { _ = m.withdraw() }()
 	return m.enterBehind(ctx, entry{key: key, create: create}, nil, describe(ask))
 }

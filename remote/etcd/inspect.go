@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -48,6 +49,9 @@ func open(ctx context.Context, url string) (*client, error) {
 	return connect(ctx, p)
 }
 
+// between stands between the identities of readers who hold the lock together.
+const between = "+"
+
 // reportOf tells who holds and who waits in a queue. The first one holds the lock, or is just about to.
 func reportOf(queue []entry) *lock.Report {
 	r := &lock.Report{State: lock.StateFree, KeptBy: -1, WaitersKnown: true}
@@ -62,7 +66,12 @@ func reportOf(queue []entry) *lock.Report {
 	waiting := 1
 	if first.value.shared() {
 		r.State = lock.StateShared
+		r.ID = ""
 		for waiting = 0; waiting < len(queue) && queue[waiting].value.shared(); waiting++ {
+			if waiting > 0 {
+				r.ID += between
+			}
+			r.ID += queue[waiting].id()
 			r.Readers = append(r.Readers, queue[waiting].process(queue[waiting].value.Acquired))
 		}
 	}
@@ -75,36 +84,50 @@ func reportOf(queue []entry) *lock.Report {
 // beyondGrace is how much longer than its command may take to end a holder has to obey.
 const beyondGrace = 2 * time.Second
 
-// Break has the hold ended, if it is still that one. The holder is told by its key, and deletes that when its
-// command has ended, so that nobody else works at the same time. If he does not do so in time, or
-// ctx is about to end, the key is deleted here.
+// Break has the holds ended, readers together, if they are still those. A holder is told by its key, and deletes that when its
+// command has ended, so that nobody else works at the same time. If he does not do so in time, or ctx is about to end, the
+// key is deleted here.
 func (engine) Break(ctx context.Context, url, id string) error {
 	c, err := open(ctx, url)
 	if err != nil {
 		return err
 	}
 	defer c.close()
-	create, lease, ok := named(id)
-	if !ok {
-		return &lock.EngineError{Name: c.place.shown(), Err: errors.New("this is no identity of a hold: " + id), Misuse: true}
+	ids := strings.Split(id, between)
+	told := make([]*entry, len(ids))
+	revs := make([]int64, len(ids))
+	for i, one := range ids {
+		create, lease, ok := named(one)
+		if !ok {
+			return &lock.EngineError{Name: c.place.shown(), Err: errors.New("this is no identity of a hold: " + id), Misuse: true}
+		}
+		if told[i], revs[i], err = c.tellToEnd(ctx, c.place.keyOf(lease), create); err != nil {
+			return c.noAnswer(context.Background(), err, nil)
+		}
 	}
-	key := c.place.keyOf(lease)
-	e, rev, err := c.tellToEnd(ctx, key, create)
-	if err != nil || e == nil {
-		return c.noAnswer(context.Background(), err, nil)
+	begun := time.Now()
+	for i, e := range told {
+		if e != nil {
+			err = errors.Join(err, c.end(ctx, e, revs[i], begun))
+		}
 	}
-	patience := time.Duration(e.value.Grace)*time.Millisecond + beyondGrace
+	return err
+}
+
+// end waits until one who was told to end, at revision rev, has done so, and deletes its key when its time is over.
+func (c *client) end(ctx context.Context, e *entry, rev int64, begun time.Time) error {
+	patience := time.Until(begun.Add(time.Duration(e.value.Grace)*time.Millisecond + beyondGrace))
 	if end, ok := ctx.Deadline(); ok {
 		patience = min(patience, time.Until(end)-time.Second)
 	}
 	limited, stop := context.WithTimeout(ctx, patience)
 	defer stop()
 	for {
-		if _, err := c.deletion(limited, key, rev, nil); err == nil || idle(limited, jitter(watchPause)) != nil {
+		if _, err := c.deletion(limited, e.key, rev, nil); err == nil || idle(limited, jitter(watchPause)) != nil {
 			break
 		}
 	}
-	_, err = c.txn(ctx, []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(key), "=", create)}, []clientv3.Op{clientv3.OpDelete(key)}, nil)
+	_, err := c.txn(ctx, []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(e.key), "=", e.create)}, []clientv3.Op{clientv3.OpDelete(e.key)}, nil)
 	return c.noAnswer(context.Background(), err, nil)
 }
 

@@ -203,3 +203,27 @@ func TestDeletedUnseen(t *testing.T) {
 	require.NoError(t, err)
 	require.ErrorContains(t, h.Release(), "its key in etcd has gone")
 }
+
+// A wait that ends while no server answers tells that, and soon.
+func TestWaitEndsWithoutAServer(t *testing.T) {
+	s := serve(t)
+	h := get(t, request(s.url("away")))
+	w := wait(t, s, "away", request(s.url("away")))
+	ctx, stop := context.WithTimeout(context.Background(), 2*time.Second)
+	defer stop()
+	asked := make(chan error, 1)
+	go func() {
+		_, err := etcd.Engine.Acquire(ctx, request(s.url("away")))
+		asked <- err
+	}()
+	queued(t, s, "away", 3)
+	s.signal(syscall.SIGSTOP)
+	<-ctx.Done()
+	ended := time.Now()
+	var failed *lock.EngineError
+	require.ErrorAs(t, <-asked, &failed)
+	require.Less(t, time.Since(ended), 5*time.Second)
+	s.signal(syscall.SIGCONT)
+	w.stop()
+	_ = h.Release()
+}

@@ -94,7 +94,7 @@ func (p *prepared) keep(ctx context.Context, wanted <-chan struct{}) (r readines
 				return r
 			}
 			// Those of other machines would wait for one who may have to wait for another one of this machine.
-			r.m.withdraw()
+			_ = r.m.withdraw()
 			r.m, look = nil, now()+every
 		case <-next:
 		case <-ctx.Done():
@@ -109,7 +109,7 @@ func (p *prepared) standBy(ctx context.Context, r *readiness) {
 	p.queued.Store(true)
 	entered, err := r.m.standBy(ctx, describe(p.request))
 	if err != nil && ctx.Err() == nil {
-		r.m.withdraw() // it may be in the queue
+		_ = r.m.withdraw() // it may be in the queue
 		r.m = nil
 	}
 	p.queued.Store(entered || err != nil)
@@ -150,7 +150,7 @@ func (m *member) age() time.Duration { return now() + m.ttl - max(m.until, m.ask
 // end gives both up. The lease ends by itself if the servers are away.
 func (r readiness) end() {
 	if r.m != nil {
-		r.m.withdraw()
+		_ = r.m.withdraw()
 	}
 	if r.c != nil {
 		r.c.close()

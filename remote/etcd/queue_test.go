@@ -239,6 +239,22 @@ func TestBreak(t *testing.T) {
 	require.ErrorAs(t, etcd.Engine.Break(bounded(t), url, "x"), &misuse)
 }
 
+// Readers are ended together.
+func TestBreakOfReaders(t *testing.T) {
+	s := serve(t)
+	url := s.url("r")
+	a, b := get(t, shared(request(url))), get(t, shared(request(url)))
+	r, err := etcd.Engine.Inspect(bounded(t), url)
+	require.NoError(t, err)
+	done := make(chan error)
+	go func() { done <- etcd.Engine.Break(bounded(t), url, r.ID) }()
+	for _, h := range []lock.EngineHold{a, b} {
+		loses(t, h)
+		require.ErrorContains(t, h.Release(), "by force")
+	}
+	require.NoError(t, <-done)
+}
+
 // One who does not obey is not waited for.
 func TestBreakOfADeafHolder(t *testing.T) {
 	s := serve(t)
