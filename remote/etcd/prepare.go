@@ -166,7 +166,9 @@ func (p *prepared) Acquire(ctx context.Context) (lock.EngineHold, error) {
 		return nil, err
 	case r.c == nil:
 		return engine{}.Acquire(ctx, p.request)
-	case r.m != nil && r.m.turn == nil && r.m.age() > r.m.slack()/3 && !r.m.alive(ctx):
+	}
+	r.c.answered.Store(true) // somebody of this machine had the lock, from these servers
+	if r.m != nil && r.m.turn == nil && r.m.age() > r.m.slack()/3 && !r.m.alive(ctx) {
 		r.m = nil
 	}
 	return r.c.hold(ctx, p.request, r.m)

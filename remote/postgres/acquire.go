@@ -31,12 +31,12 @@ func (engine) Acquire(ctx context.Context, ask lock.EngineRequest) (lock.EngineH
 	if err != nil {
 		return nil, err
 	}
-	return t.acquire(ctx, ask, nil)
+	return t.acquire(ctx, ask, nil, false)
 }
 
-// acquire gets the lock. ready has sessions to begin with, or is nil.
-func (t *target) acquire(ctx context.Context, ask lock.EngineRequest, ready *attempt) (lock.EngineHold, error) {
-	known := false // there was a server to have locks from
+// acquire gets the lock. ready has sessions to begin with, or is nil. known tells that there was a server to have locks from: it is
+// waited for.
+func (t *target) acquire(ctx context.Context, ask lock.EngineRequest, ready *attempt, known bool) (lock.EngineHold, error) {
 	repeated := false
 	for again := firstAgain; ; again, repeated = min(2*again, lastAgain), true {
 		a := ready
@@ -178,7 +178,7 @@ func (a *attempt) getFirst(ctx context.Context) (young bool, err error) {
 	d := detailsOf(a.request.Holder)
 	d.Mode = a.request.Mode.String()
 	for again, late := firstAgain, 0; ; {
-		row, err := a.first.ask(ctx, d.comment()+a.tryFirst(a.request.Mode, a.request.Grace, !a.heir && !a.request.NoWait))
+		row, err := a.first.ask(ctx, d.comment()+a.tryFirst(a.first, a.request.Mode, a.request.Grace, !a.heir && !a.request.NoWait))
 		if err != nil {
 			return false, err
 		}
@@ -295,7 +295,7 @@ func (a *attempt) getSecond(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	sql := a.trySecond(a.request.Mode)
+	sql := a.trySecond(a.second, a.request.Mode)
 	there := make(chan error, 1)
 	go func() { there <- a.firstIsThere(ctx) }()
 	for again, polled := firstAfter, false; ; again, polled = min(2*again, lastAfter), true {

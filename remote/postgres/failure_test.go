@@ -155,6 +155,9 @@ logfile = %s
 			failed := refused(t, asking(url))
 			require.True(t, failed.Misuse, "%v", failed)
 			require.ErrorContains(t, failed, "pooler")
+			require.True(t, free(t, s.url("pooled")), "nothing was taken")
+			_, err := engine{}.Inspect(within(t, limit), url)
+			require.ErrorContains(t, err, "pooler")
 		})
 	}
 }
@@ -236,7 +239,11 @@ func TestServerProcessKilled(t *testing.T) {
 		return err == nil
 	}, limit, 10*time.Millisecond)
 	require.Equal(t, before, after)
-	held(t, url)
+	// The answer may have come before the server has noticed.
+	require.Eventually(t, func() bool {
+		_, err := engine{}.Acquire(within(t, limit), noWait(url))
+		return errors.Is(err, lock.ErrHeld)
+	}, limit, 10*time.Millisecond)
 	next := get(t, asking(url))
 	require.Greater(t, time.Since(crashed), afterlife(grace)-time.Second)
 	require.Greater(t, next.Token(), h.Token())
@@ -410,6 +417,35 @@ func TestRefusedTLS(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, unix.Close(fd))
 	c.close()
+}
+
+// Whoever waits behind another one of its machine goes on waiting when the server goes away.
+func TestServerIsAwayForThePrepared(t *testing.T) {
+	s := newServer(t)
+	for _, connected := range []bool{true, false} {
+		h := get(t, asking(s.url("away")))
+		if !connected {
+			s.kill(t)
+		}
+		p := engine{}.Prepare(asking(s.url("away")))
+		if connected {
+			require.Eventually(t, func() bool {
+				return s.sql(t, "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'dblock%'") == "4"
+			}, limit, 5*time.Millisecond)
+			s.kill(t)
+		}
+		lostIn(t, h, time.Second)
+		next := &pending{done: make(chan struct{})}
+		go func() {
+			next.h, next.err = p.Acquire(within(t, limit))
+			close(next.done)
+		}()
+		require.Never(t, func() bool { return ended(next) }, 300*time.Millisecond, 10*time.Millisecond)
+		s.start(t)
+		<-next.done
+		require.NoError(t, next.err)
+		release(next.h)
+	}
 }
 
 // A server that has crashed since the first session got the key, and whose key is another one's now, is not the one that gave it.

@@ -86,6 +86,16 @@ func open(ctx context.Context, url string) (*session, error) {
 	var away *awayError
 	switch {
 	case err == nil:
+		row, err := s.ask(ctx, "SELECT pg_backend_pid()")
+		if err != nil {
+			err = t.explain(err)
+		} else if len(row) == 1 {
+			err = t.direct(s, row[0])
+		}
+		if err != nil {
+			s.close()
+			return nil, plainly(ctx, err)
+		}
 		return s, nil
 	case ctx.Err() == context.Canceled:
 		return nil, ctx.Err()

@@ -65,15 +65,18 @@ func (a *attempt) alive(ctx context.Context) error {
 
 // Acquire gets the lock on them. What was prepared may be of no use by now.
 func (p *prepared) Acquire(ctx context.Context) (lock.EngineHold, error) {
-	a, err := p.thing.Take(ctx)
-	switch {
-	case err != nil:
+	t, err := parse(p.request.URL)
+	if err != nil {
 		p.Drop()
 		return nil, err
-	case a == nil:
-		return engine{}.Acquire(ctx, p.request)
 	}
-	return a.target.acquire(ctx, p.request, a)
+	a, err := p.thing.Take(ctx)
+	if err != nil {
+		p.Drop()
+		return nil, err
+	}
+	// Somebody of this machine had the lock, from that server.
+	return t.acquire(ctx, p.request, a, true)
 }
 
 // Drop closes them.

@@ -31,15 +31,18 @@ func unlock(key int64, mode lock.Mode) string {
 
 // tryFirst is the statement of one who wants the key: the session's process, whether the server is a standby, whether
 // the key was got, since when the server runs, whether that is so short, or so much has happened since, that youth is to be asked for,
-// and whether this one is the heir, if it is to try for that.
-func (t *target) tryFirst(mode lock.Mode, grace time.Duration, heir bool) string {
+// and whether this one is the heir, if it is to try for that. Behind a pooler, to whom the session belongs, it gets nothing.
+func (t *target) tryFirst(s *session, mode lock.Mode, grace time.Duration, heir bool) string {
 	inherit := "NULL"
 	if heir {
 		inherit = "CASE WHEN NOT got THEN " + try(t.next, lock.Exclusive) + " END"
 	}
 	return fmt.Sprintf("SELECT pid, standby, got, pg_postmaster_start_time(), pg_last_wal_replay_lsn() IS NOT NULL OR clock_timestamp() - pg_postmaster_start_time() < '%g s', ", afterlife(grace).Seconds()) +
-		inherit + " FROM (SELECT pg_backend_pid() AS pid, pg_is_in_recovery() AS standby, CASE WHEN NOT pg_is_in_recovery() THEN " + try(t.key, mode) + " END AS got OFFSET 0) AS tried"
+		inherit + " FROM (SELECT pg_backend_pid() AS pid, pg_is_in_recovery() AS standby, CASE WHEN " + s.direct() + " AND NOT pg_is_in_recovery() THEN " + try(t.key, mode) + " END AS got OFFSET 0) AS tried"
 }
+
+// direct is the condition that it is the server itself that one talks to: see target.direct.
+func (s *session) direct() string { return fmt.Sprintf("pg_backend_pid() = %d", s.pg.PID()) }
 
 // draw is that of one who has the key: of what a token is made.
 func (t *target) draw() string {
@@ -49,8 +52,8 @@ func (t *target) draw() string {
 // trySecond is that of one who has the key, in the first session, and wants that of the aftermath: the session's process, since when the
 // server runs, whether the key was got, and the time. It is NULL if the other one could be had as well: then
 // this is not the server of the first session, or has no locks that work.
-func (t *target) trySecond(mode lock.Mode) string {
-	return "SELECT pg_backend_pid(), pg_postmaster_start_time(), CASE WHEN NOT " + try(t.key, lock.Exclusive) + " THEN " + try(t.after, mode) + " END, " + clock
+func (t *target) trySecond(s *session, mode lock.Mode) string {
+	return "SELECT pg_backend_pid(), pg_postmaster_start_time(), CASE WHEN " + s.direct() + " AND NOT " + try(t.key, lock.Exclusive) + " THEN " + try(t.after, mode) + " END, " + clock
 }
 
 // clock is the server's, in milliseconds.

@@ -221,7 +221,7 @@ func TestLossEndsTheTree(t *testing.T) {
 		next := background(t, two.command("-w", "60", "-d", s.url, "--", "sh", "-c", "echo new >> "+log))
 		switch s.name {
 		case "postgres":
-			s.sql("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted LIMIT 1")
+			s.cut()
 		default:
 			require.Zero(t, two.run("force", "--yes", "-d", s.url).code)
 		}
