@@ -92,6 +92,9 @@ func (c *client) noAnswer(ctx context.Context, err, otherwise error) error {
 	if err == nil {
 		return otherwise
 	}
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == context.DeadlineExceeded && !c.reached() {
+		return c.explain(err)
+	}
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		if t := c.trouble.Load(); t != nil {
 			err = *t

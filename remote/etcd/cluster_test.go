@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
 	"github.com/dblock-dev/dblock/lock"
@@ -127,8 +129,14 @@ func TestMemberIsReplaced(t *testing.T) {
 	}
 	gone.kill()
 	require.Eventually(t, func() bool {
-		_, err := c.MemberAdd(bounded(t), []string{"http://" + gone.peer})
-		return err == nil || errors.Is(err, rpctypes.ErrPeerURLExist) // the answer to an earlier one has not come
+		if _, err := c.MemberAdd(bounded(t), []string{"http://" + gone.peer}); err == nil {
+			return true
+		}
+		// It may be there all the same: the answer has not come.
+		r, err := c.MemberList(bounded(t))
+		return err == nil && slices.ContainsFunc(r.Members, func(m *etcdserverpb.Member) bool {
+			return slices.Contains(m.PeerURLs, "http://"+gone.peer)
+		})
 	}, patience, 100*time.Millisecond)
 	for i, a := range gone.args {
 		switch gone.args[max(0, i-1)] {
