@@ -308,3 +308,31 @@ except dblock.DblockError as e:
 		require.Zero(t, h.run("-n", "-d", s.url, "--", "true").code)
 	})
 }
+
+// The same with the client for Node, which is built before.
+func TestNodeClient(t *testing.T) {
+	need(t, "node")
+	client, err := filepath.Abs("../../clients/node/dist/index.mjs")
+	require.NoError(t, err)
+	if !exists(client) && os.Getenv("CI") == "" {
+		t.Skip("npm run build, in clients/node")
+	}
+	each(t, func(t *testing.T, s *server) {
+		m, elsewhere := newMachine(t), newMachine(t)
+		script := filepath.Join(m.dir, "client.mjs")
+		require.NoError(t, os.WriteFile(script, fmt.Appendf(nil, `
+import { withDatabaseLock } from %q;
+import { spawnSync } from 'node:child_process';
+const [url, binary, state, nobody] = process.argv.slice(2);
+const code = () => spawnSync(binary, ['-n', '-d', url, '--', 'true'], { env: { ...process.env, XDG_STATE_HOME: state } }).status;
+await withDatabaseLock(url, { processType: 'node' }, async () => console.log(code()));
+console.log(code());
+await withDatabaseLock(nobody, { processType: 'node' }, async () => {}).catch((e) => console.log(e.code));
+`, client), 0o644))
+		c := m.command()
+		c.Path, c.Args = "/usr/bin/env", []string{"env", "node", script, s.url, binary, elsewhere.state, strings.Replace(s.url, fmt.Sprint(":", s.port), ":1", 1)}
+		c.Env = append(c.Env, "DBLOCK_BINARY="+binary)
+		r := finish(t, c)
+		require.Equal(t, "75\n0\nunreachable\n", r.stdout, r.stderr)
+	})
+}
