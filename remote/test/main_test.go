@@ -194,14 +194,6 @@ func (s *server) kill() {
 	<-s.gone
 }
 
-// sql asks the server.
-func (s *server) sql(query string) string {
-	s.t.Helper()
-	out, err := psql(s, query).CombinedOutput()
-	require.NoError(s.t, err, "%s", out)
-	return strings.TrimSpace(string(out))
-}
-
 func psql(s *server, query string) *exec.Cmd {
 	return exec.Command("psql", "-XAtq", "-h", "127.0.0.1", "-p", strconv.Itoa(s.port), "-U", "app", "postgres", "-c", query)
 }
