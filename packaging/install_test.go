@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -144,7 +145,7 @@ func newUser(t *testing.T, r *release, with string) *user {
 	u.program = filepath.Join(u.dir, "install.sh")
 	script, err := os.ReadFile("../install.sh")
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(u.program, script, 0o755))
+	executable(t, u.program, script)
 	return u
 }
 
@@ -162,11 +163,20 @@ func (u *user) tool(name string) {
 func (u *user) script(name, body string) {
 	path := filepath.Join(u.tools, name)
 	_ = os.Remove(path)
-	require.NoError(u.t, os.WriteFile(path, []byte("#!/bin/sh\n"+body+"\n"), 0o755))
+	executable(u.t, path, []byte("#!/bin/sh\n"+body+"\n"))
 }
 
 func (u *user) system(name, processor string) {
 	u.script("uname", fmt.Sprintf("case $1 in -s) echo %s ;; -m) echo %s ;; esac", name, processor))
+}
+
+// executable writes a program while no other test can fork: a child that inherits
+// the open file would keep the kernel from running it (ETXTBSY).
+func executable(t *testing.T, path string, content []byte) {
+	t.Helper()
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	require.NoError(t, os.WriteFile(path, content, 0o755))
 }
 
 // run runs install.sh and returns what it said and its exit code.
@@ -238,7 +248,7 @@ func (u *user) checkout() {
 		require.NoError(u.t, err)
 		path := filepath.Join(u.dir, name)
 		require.NoError(u.t, os.MkdirAll(filepath.Dir(path), 0o755))
-		require.NoError(u.t, os.WriteFile(path, b, 0o755))
+		executable(u.t, path, b)
 	}
 	u.script("go", `case "$*" in
 "env GOVERSION") echo go1.99.0 ;;
@@ -411,7 +421,7 @@ func TestRefusesARelease(t *testing.T) {
 				u := newUser(t, r, downloader+" sha256sum")
 				old := filepath.Join(u.home, ".local/bin/dblock")
 				require.NoError(t, os.MkdirAll(filepath.Dir(old), 0o755))
-				require.NoError(t, os.WriteFile(old, []byte("old"), 0o755))
+				executable(t, old, []byte("old"))
 				r.change(func() { c.spoil(r, u) })
 				version := c.version
 				if version == "" {
@@ -517,7 +527,7 @@ func TestACutScriptDoesNothing(t *testing.T) {
 		ends = append(ends, end)
 	}
 	for _, end := range ends {
-		require.NoError(t, os.WriteFile(u.program, script[:end], 0o755))
+		executable(t, u.program, script[:end])
 		stdout, _, _ := u.run("--version", "v0.1.0")
 		require.Empty(t, stdout, "cut after %q", script[max(0, end-20):end])
 		require.Empty(t, u.files())
