@@ -372,8 +372,12 @@ func TestAHoldLastsForATransaction(t *testing.T) {
 	require.Error(t, tx.Commit())
 
 	// Readers share it.
-	one, err := db.BeginTx(t.Context(), &sql.TxOptions{ReadOnly: true})
-	require.NoError(t, err)
+	var one *sql.Tx
+	require.Eventually(t, func() bool {
+		// That one's lock file goes before its lock does, and the rollback is not waited for.
+		one, err = db.BeginTx(t.Context(), &sql.TxOptions{ReadOnly: true})
+		return err == nil
+	}, 10*time.Second, time.Millisecond)
 	other, err := another(t, f, path).BeginTx(t.Context(), &sql.TxOptions{ReadOnly: true})
 	require.NoError(t, err)
 	_, err = db.Exec("UPDATE a")
