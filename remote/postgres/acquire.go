@@ -21,8 +21,9 @@ const (
 	// so the more often they came too late.
 	heirTime      = 5 * time.Millisecond
 	herd, maxHerd = 500 * time.Microsecond, 20 * time.Millisecond
-	// showAfter is when a holder shows all that is known of it.
-	showAfter = 2 * time.Millisecond
+	// showAfter is when a holder shows all that is known of it, and lets another one be the heir. Where nobody was met there is
+	// no hurry, and a short command is over before.
+	showAfter, showAloneAfter = 2 * time.Millisecond, 15 * time.Millisecond
 )
 
 // Acquire gets the lock.
@@ -85,9 +86,9 @@ type attempt struct {
 	heir      bool          // it is the one of those who wait that keeps its second session
 	tended    time.Duration // when that was looked after
 
-	start    string // since when the server runs
-	token    int64
-	acquired int64 // when, by the server's clock, in milliseconds
+	start string // since when the server runs
+	token int64
+	epoch int64 // what the server's clock was, in milliseconds, when ours was at zero
 }
 
 // end ends the sessions of one who did not get the lock.
@@ -227,9 +228,10 @@ func (a *attempt) drawToken(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if len(row) != 3 {
+	if len(row) != 4 {
 		return a.failed(errors.New("the server does not answer what it was asked"))
 	}
+	a.epoch = number(row[3]) - now().Milliseconds()
 	a.token, err = a.target.token(row[0], row[1])
 	return err
 }
@@ -308,7 +310,7 @@ func (a *attempt) getSecond(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		if len(row) != 4 {
+		if len(row) != 3 {
 			return a.failed(errors.New("the server does not answer what it was asked"))
 		}
 		if err := a.direct(a.second, row[0]); err != nil {
@@ -317,7 +319,6 @@ func (a *attempt) getSecond(ctx context.Context) (err error) {
 		if row[2] == nil || string(row[1]) != a.start {
 			return a.elsewhere(ctx)
 		}
-		a.acquired = number(row[3])
 		switch {
 		case string(row[2]) != "t":
 		case polled:
@@ -331,14 +332,17 @@ func (a *attempt) getSecond(ctx context.Context) (err error) {
 	}
 }
 
-// firstIsThere makes sure, when there is a second session, that the first one has the key: a crash in between had ended it, and left
-// the server's start as it was.
+// firstIsThere makes sure, when there is a second session, that the first one is, and so has the key: a crash in between had ended it,
+// and left the server's start as it was.
 func (a *attempt) firstIsThere(ctx context.Context) error {
-	row, err := a.first.ask(ctx, beat(a.key))
-	if err == nil && (len(row) != 3 || string(row[2]) != "t") {
-		err = a.elsewhere(ctx)
+	row, err := a.first.ask(ctx, "SELECT pg_backend_pid()")
+	if err != nil {
+		return err
 	}
-	return err
+	if len(row) != 1 {
+		return a.failed(errors.New("the server does not answer what it was asked"))
+	}
+	return a.direct(a.first, row[0])
 }
 
 // pause waits while the key is ours, unless there is no waiting.
@@ -369,14 +373,13 @@ func (a *attempt) elsewhere(ctx context.Context) error {
 // outlast waits until all have ended who had the lock when the server was another one.
 func (a *attempt) outlast(ctx context.Context) error {
 	for {
-		row, err := a.first.ask(ctx, "SELECT "+youth()+", "+clock)
+		row, err := a.first.ask(ctx, "SELECT "+youth())
 		if err != nil {
 			return err
 		}
-		if len(row) != 2 {
+		if len(row) != 1 {
 			return a.failed(errors.New("the server does not answer what it was asked"))
 		}
-		a.acquired = number(row[1])
 		left := remaining(row[0], a.request.Grace)
 		if left <= 0 || now()-a.met >= afterlife(a.request.Grace) {
 			return nil
@@ -403,7 +406,7 @@ func (a *attempt) hold() (*hold, error) {
 		return nil, a.failed(fmt.Errorf("its socket cannot be inherited: %w", err))
 	}
 	shown := detailsOf(a.request.Holder)
-	shown.Mode, shown.Token, shown.Acquired = a.request.Mode.String(), a.token, a.acquired
+	shown.Mode, shown.Token, shown.Acquired = a.request.Mode.String(), a.token, a.epoch+now().Milliseconds()
 	comment := shown.comment()
 	opening := "SET application_name = " + quote(appName(holds, a.request.Holder)) + "; "
 	if a.listening {
@@ -412,8 +415,11 @@ func (a *attempt) hold() (*hold, error) {
 	if a.heir {
 		opening += "SELECT " + unlock(a.next, lock.Exclusive) + "; "
 	}
-	// Others see more than that there is a holder when the first question was put, for which short holds do not wait.
-	begun := now() - beatEvery + showAfter
+	// Others see more than that there is a holder when the first question was put.
+	begun := now() - beatEvery + showAloneAfter
+	if a.waited {
+		begun = now() - beatEvery + showAfter
+	}
 	h := &hold{
 		target: a.target, mode: a.request.Mode, token: a.token, waited: a.waited, fd: fd, lost: make(chan struct{}),
 		first:  &kept{session: a.first, opening: comment + opening + beat(a.key), sql: comment + beat(a.key), confirmed: begun},

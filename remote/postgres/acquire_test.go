@@ -176,6 +176,21 @@ func TestNothingIsLeft(t *testing.T) {
 	}
 }
 
+// The server is told that a session ends, by a process that goes on and by one that ends with it.
+func TestSessionsAreEnded(t *testing.T) {
+	s := newServer(t)
+	url := s.url("ended")
+	require.True(t, free(t, url))
+	p := elsewhere(t, url)
+	p.says(t, "held")
+	require.NoError(t, p.in.Close())
+	require.NoError(t, p.Wait())
+	require.Eventually(t, func() bool {
+		return s.sql(t, "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'dblock%'") == "0"
+	}, limit, 5*time.Millisecond)
+	require.Equal(t, "t 0", s.sql(t, "SELECT concat_ws(' ', sessions >= 4, sessions_abandoned) FROM pg_stat_database WHERE datname = current_database()"))
+}
+
 // While somebody waits, a statement that waits for all snapshots to go ends.
 func TestWaiterHasNoSnapshot(t *testing.T) {
 	s := shared(t)

@@ -263,12 +263,15 @@ func (h *hold) Settle(awaited bool) {
 		if !h.given {
 			return // others keep the lock by the second one
 		}
-		if awaited {
-			time.Sleep(notInTheWay)
+		h.bound.Stop()
+		if !awaited {
+			h.first.part()
+			h.second.part()
+			return
 		}
+		time.Sleep(notInTheWay)
 		h.first.close()
 		h.second.close()
-		h.bound.Stop()
 	})
 }
 

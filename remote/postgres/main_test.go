@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strconv"
@@ -187,6 +188,7 @@ func lostIn(t testing.TB, h lock.EngineHold, d time.Duration) error {
 // other is a process of another machine.
 type other struct {
 	*exec.Cmd
+	in    io.Closer
 	lines *bufio.Scanner
 }
 
@@ -223,6 +225,7 @@ func holdForTest() {
 		fmt.Println("error", err)
 		os.Exit(1)
 	}
+	h.Settle(false)
 	os.Exit(0)
 }
 
@@ -242,7 +245,7 @@ func elsewhere(t testing.TB, url string, env ...string) *other {
 		_ = c.Process.Kill()
 		_ = c.Wait()
 	})
-	return &other{Cmd: c, lines: bufio.NewScanner(out)}
+	return &other{Cmd: c, in: in, lines: bufio.NewScanner(out)}
 }
 
 // says waits for a line, and returns what is behind the word.

@@ -77,6 +77,8 @@ const (
 	releaseTime = 4500 * time.Millisecond
 	// notInTheWay is how long one who has released the lock leaves server and processors to the next one.
 	notInTheWay = 4 * time.Millisecond
+	// parting is how long a session may outlast the use of it, in a process that goes on.
+	parting = 20 * time.Millisecond
 )
 
 // newFor is how long after its birth the first start of a cluster may be: nobody had locks in it before.

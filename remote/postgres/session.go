@@ -23,6 +23,7 @@ type session struct {
 	target *target
 	pg     *pgconn.PgConn
 	over   atomic.Bool // nobody dials any more, not even to cancel a statement
+	parted atomic.Bool // the last word was said, and is on its way when the connection below is closed
 
 	mu  sync.Mutex
 	raw net.Conn // the connection below that of TLS
@@ -111,7 +112,7 @@ func (t *target) dial(ctx context.Context, name string, silence time.Duration, m
 		s.mu.Lock()
 		s.raw = c
 		s.mu.Unlock()
-		return &offered{Conn: c, address: address, refused: &plain}, nil
+		return &offered{Conn: c, address: address, refused: &plain, parted: &s.parted}, nil
 	}
 	pg, err := pgconn.ConnectConfig(ctx, config)
 	s.over.Store(true)
@@ -149,6 +150,7 @@ type offered struct {
 	refused *withoutTLS
 	begun   bool // something was read
 	no      bool // the server's answer was that it has none
+	parted  *atomic.Bool
 }
 
 func (o *offered) Read(b []byte) (int, error) {
@@ -160,8 +162,11 @@ func (o *offered) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// Close keeps the connection if the answer was the last word.
+// Close keeps the connection if the answer was the last word, or if it is the session's to close it.
 func (o *offered) Close() error {
+	if o.parted.Load() {
+		return nil
+	}
 	if o.no && o.refused.conn == nil {
 		o.no = false
 		o.refused.conn, o.refused.address = o.Conn, o.address
@@ -227,11 +232,31 @@ func (s *session) close() {
 	if s == nil {
 		return
 	}
+	s.goodbye()
+	s.cut()
+	<-s.pg.CleanupDone()
+}
+
+// part ends the session when this process ends, or in a moment. What the server has to do for that would keep
+// from the processor a process that is about to end.
+func (s *session) part() {
+	s.mu.Lock()
+	corked := cork(s.raw)
+	s.mu.Unlock()
+	if !corked {
+		s.close()
+		return
+	}
+	s.parted.Store(true)
+	s.goodbye()
+	time.AfterFunc(parting, s.cut)
+}
+
+// goodbye says the last word.
+func (s *session) goodbye() {
 	ctx, stop := context.WithTimeout(context.Background(), 200*time.Millisecond)
 	defer stop()
 	_ = s.pg.Close(ctx)
-	s.cut()
-	<-s.pg.CleanupDone()
 }
 
 // descriptor is another number for the connection's socket, where a command may inherit it.

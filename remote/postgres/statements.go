@@ -44,16 +44,16 @@ func (t *target) tryFirst(s *session, mode lock.Mode, grace time.Duration, heir 
 // direct is the condition that it is the server itself that one talks to: see target.direct.
 func (s *session) direct() string { return fmt.Sprintf("pg_backend_pid() = %d", s.pg.PID()) }
 
-// draw is that of one who has the key: of what a token is made.
+// draw is that of one who has the key: of what a token is made, and the time.
 func (t *target) draw() string {
-	return "SELECT txid_current(), " + timeline + ", pg_logical_emit_message(true, 'dblock', " + quote(t.hex()) + ")"
+	return "SELECT txid_current(), " + timeline + ", pg_logical_emit_message(true, 'dblock', " + quote(t.hex()) + "), " + clock
 }
 
 // trySecond is that of one who has the key, in the first session, and wants that of the aftermath: the session's process, since when the
-// server runs, whether the key was got, and the time. It is NULL if the other one could be had as well: then
+// server runs, and whether the key was got. That is NULL if the other one could be had as well: then
 // this is not the server of the first session, or has no locks that work.
 func (t *target) trySecond(s *session, mode lock.Mode) string {
-	return "SELECT pg_backend_pid(), pg_postmaster_start_time(), CASE WHEN " + s.direct() + " AND NOT " + try(t.key, lock.Exclusive) + " THEN " + try(t.after, mode) + " END, " + clock
+	return "SELECT pg_backend_pid(), pg_postmaster_start_time(), CASE WHEN " + s.direct() + " AND NOT " + try(t.key, lock.Exclusive) + " THEN " + try(t.after, mode) + " END"
 }
 
 // clock is the server's, in milliseconds.

@@ -1,0 +1,8 @@
+//go:build !linux
+
+package postgres
+
+import "net"
+
+// cork: the kernel keeps nothing here.
+func cork(net.Conn) bool { return false }
