@@ -149,6 +149,11 @@ func TestBackgroundJobThatReads(t *testing.T) {
 		})
 	}
 	require.Equal(t, "held", statusOf(t, dir, "x.db").State)
+	// A shell continues a job only if it has been told that it is stopped.
+	for asked := 1; !strings.Contains(tm.shown(), "Stopped"); asked++ {
+		tm.typed("jobs\n")
+		tm.expect(fmt.Sprintf(`([\s\S]*\[1\]\+ +(Running|Stopped)){%d}`, asked))
+	}
 	tm.typed("fg\n")
 	tm.expect(`fg\r\n`)
 	tm.typed("hello\n")
