@@ -87,6 +87,7 @@ type attempt struct {
 	tended    time.Duration // when that was looked after
 
 	start string // since when the server runs
+	clear bool   // the key of the aftermath was free when the first one was got
 	token int64
 	epoch int64 // what the server's clock was, in milliseconds, when ours was at zero
 }
@@ -187,7 +188,7 @@ func (a *attempt) getFirst(ctx context.Context) (young bool, err error) {
 			return false, err
 		}
 		if string(row[2]) == "t" {
-			a.start = string(row[3])
+			a.start, a.clear = string(row[3]), string(row[6]) == "t"
 			return string(row[4]) == "t", nil
 		}
 		a.waited = true
@@ -261,7 +262,7 @@ func (a *attempt) listen(ctx context.Context) error {
 
 // examine finds out whether we talk to the one server that we mean to.
 func (a *attempt) examine(row [][]byte) error {
-	if len(row) != 6 {
+	if len(row) != 7 {
 		return a.failed(errors.New("the server does not answer what it was asked"))
 	}
 	if err := a.direct(a.first, row[0]); err != nil {
@@ -321,8 +322,8 @@ func (a *attempt) getSecond(ctx context.Context) (err error) {
 		}
 		switch {
 		case string(row[2]) != "t":
-		case polled:
-			return a.first.proveOpen(ctx) // that was shown long ago
+		case polled || !a.clear:
+			return a.first.proveOpen(ctx) // that was shown before it became free
 		default:
 			return nil
 		}

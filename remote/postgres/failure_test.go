@@ -472,6 +472,34 @@ func TestCrashBetweenTheSessions(t *testing.T) {
 	require.Error(t, a.getSecond(within(t, limit)))
 }
 
+// The key of the aftermath may have become free since the server is being stopped, after the second session was let in.
+func TestAftermathEndsSinceTheServerIsBeingStopped(t *testing.T) {
+	s := newServer(t)
+	h := get(t, asking(s.url("ends")))
+	require.NoError(t, syscall.Kill(int(h.first.pg.PID()), syscall.SIGTERM))
+	lostIn(t, h, time.Second)
+	ask := asking(s.url("ends"))
+	at, err := parse(ask.URL)
+	require.NoError(t, err)
+	a := &attempt{target: at, request: ask}
+	require.NoError(t, a.open(within(t, limit)))
+	t.Cleanup(a.end)
+	_, err = a.getFirst(within(t, limit))
+	require.NoError(t, err)
+	a.expectSecond(within(t, limit))
+	<-a.coming
+	master := s.postmaster(t)
+	require.NoError(t, syscall.Kill(master, syscall.SIGSTOP))
+	t.Cleanup(func() { _ = syscall.Kill(master, syscall.SIGCONT) })
+	require.NoError(t, syscall.Kill(master, syscall.SIGINT))
+	require.NoError(t, syscall.Kill(int(h.second.pg.PID()), syscall.SIGTERM))
+	require.Eventually(t, func() bool {
+		row, err := a.first.row(within(t, limit), "SELECT "+try(at.after, lock.Exclusive)+" AND "+unlock(at.after, lock.Exclusive))
+		return err == nil && string(row[0]) == "t"
+	}, limit, 5*time.Millisecond)
+	require.Error(t, a.getSecond(within(t, time.Second)))
+}
+
 func ended(p *pending) bool {
 	select {
 	case <-p.done:

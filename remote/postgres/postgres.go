@@ -45,7 +45,8 @@
 // gets the key there waits until they must have ended. Of a promotion these are the signs: the server has replayed
 // WAL, and its last checkpoint is still of the old timeline, or is less than 16 MB of WAL behind the replay and that recent.
 // A server that is being stopped ends its sessions one after the other, and so frees keys: who has got one shows by a connection
-// that is made after that, mostly that of the second session, that the server still lets others in.
+// that is made after that that the server still lets others in. Mostly it is that of the second session: if both keys were
+// free when the first one was got.
 // An old primary that still runs, and is reached by its holders, is told apart by the token alone.
 //
 // # Token

@@ -31,14 +31,15 @@ func unlock(key int64, mode lock.Mode) string {
 
 // tryFirst is the statement of one who wants the key: the session's process, whether the server is a standby, whether
 // the key was got, since when the server runs, whether that is so short, or so much has happened since, that youth is to be asked for,
-// and whether this one is the heir, if it is to try for that. Behind a pooler, to whom the session belongs, it gets nothing.
+// whether this one is the heir, if it is to try for that, and, if the key was got, whether that of the aftermath was free then. Behind a pooler, to whom the session belongs, it gets nothing.
 func (t *target) tryFirst(s *session, mode lock.Mode, grace time.Duration, heir bool) string {
 	inherit := "NULL"
 	if heir {
 		inherit = "CASE WHEN NOT got THEN " + try(t.next, lock.Exclusive) + " END"
 	}
 	return fmt.Sprintf("SELECT pid, standby, got, pg_postmaster_start_time(), pg_last_wal_replay_lsn() IS NOT NULL OR clock_timestamp() - pg_postmaster_start_time() < '%g s', ", afterlife(grace).Seconds()) +
-		inherit + " FROM (SELECT pg_backend_pid() AS pid, pg_is_in_recovery() AS standby, CASE WHEN " + s.direct() + " AND NOT pg_is_in_recovery() THEN " + try(t.key, mode) + " END AS got OFFSET 0) AS tried"
+		inherit + ", CASE WHEN got THEN CASE WHEN " + try(t.after, mode) + " THEN " + unlock(t.after, mode) + " ELSE false END END" +
+		" FROM (SELECT pg_backend_pid() AS pid, pg_is_in_recovery() AS standby, CASE WHEN " + s.direct() + " AND NOT pg_is_in_recovery() THEN " + try(t.key, mode) + " END AS got OFFSET 0) AS tried"
 }
 
 // direct is the condition that it is the server itself that one talks to: see target.direct.
