@@ -448,24 +448,32 @@ func TestServerIsAwayForThePrepared(t *testing.T) {
 	}
 }
 
-// A server that has crashed since the first session got the key, and whose key is another one's now, is not the one that gave it.
-func TestCrashBetweenTheSessions(t *testing.T) {
-	s := newServer(t)
-	ask := asking(s.url("between"))
-	at, err := parse(ask.URL)
+// withFirstKey is an attempt that has the first key.
+func withFirstKey(t *testing.T, url string) *attempt {
+	t.Helper()
+	ask := asking(url)
+	target, err := parse(url)
 	require.NoError(t, err)
-	a := &attempt{target: at, request: ask}
+	a := &attempt{target: target, request: ask}
 	require.NoError(t, a.open(within(t, limit)))
 	t.Cleanup(a.end)
 	_, err = a.getFirst(within(t, limit))
 	require.NoError(t, err)
+	return a
+}
+
+// A server that has crashed since the first session got the key, and whose key is another one's now, is not the one that gave it.
+func TestCrashBetweenTheSessions(t *testing.T) {
+	s := newServer(t)
+	a := withFirstKey(t, s.url("between"))
 	require.NoError(t, syscall.Kill(int(a.first.pg.PID()), syscall.SIGKILL))
 	var other *session
+	var err error
 	require.Eventually(t, func() bool {
-		if other, err = at.connect(within(t, limit), "other", grace); err != nil {
+		if other, err = a.connect(within(t, limit), "other", grace); err != nil {
 			return false
 		}
-		row, err := other.row(within(t, limit), "SELECT "+try(at.key, lock.Exclusive))
+		row, err := other.row(within(t, limit), "SELECT "+try(a.key, lock.Exclusive))
 		return err == nil && string(row[0]) == "t"
 	}, limit, 100*time.Millisecond)
 	t.Cleanup(other.close)
@@ -478,14 +486,7 @@ func TestAftermathEndsSinceTheServerIsBeingStopped(t *testing.T) {
 	h := get(t, asking(s.url("ends")))
 	require.NoError(t, syscall.Kill(int(h.first.pg.PID()), syscall.SIGTERM))
 	lostIn(t, h, time.Second)
-	ask := asking(s.url("ends"))
-	at, err := parse(ask.URL)
-	require.NoError(t, err)
-	a := &attempt{target: at, request: ask}
-	require.NoError(t, a.open(within(t, limit)))
-	t.Cleanup(a.end)
-	_, err = a.getFirst(within(t, limit))
-	require.NoError(t, err)
+	a := withFirstKey(t, s.url("ends"))
 	a.expectSecond(within(t, limit))
 	<-a.coming
 	master := s.postmaster(t)
@@ -494,7 +495,7 @@ func TestAftermathEndsSinceTheServerIsBeingStopped(t *testing.T) {
 	require.NoError(t, syscall.Kill(master, syscall.SIGINT))
 	require.NoError(t, syscall.Kill(int(h.second.pg.PID()), syscall.SIGTERM))
 	require.Eventually(t, func() bool {
-		row, err := a.first.row(within(t, limit), "SELECT "+try(at.after, lock.Exclusive)+" AND "+unlock(at.after, lock.Exclusive))
+		row, err := a.first.row(within(t, limit), "SELECT "+try(a.after, lock.Exclusive)+" AND "+unlock(a.after, lock.Exclusive))
 		return err == nil && string(row[0]) == "t"
 	}, limit, 5*time.Millisecond)
 	require.Error(t, a.getSecond(within(t, time.Second)))

@@ -263,7 +263,7 @@ func (h *hold) Settle(awaited bool) {
 		if !h.given {
 			return // others keep the lock by the second one
 		}
-		h.bound.Stop()
+		defer h.bound.Stop()
 		if !awaited {
 			h.first.part()
 			h.second.part()

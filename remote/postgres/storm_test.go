@@ -30,10 +30,11 @@ func median(all []time.Duration) time.Duration {
 }
 
 // stormWork is what a command does under the lock: the oracle is a lock of the kernel's, which it must get at once. It also
-// requires that tokens grow, and counts, as one may who is alone.
+// requires that tokens grow, and counts, as one may who is alone. That is closed before the descriptors that keep ours when the shell
+// ends, the lower number first: a shell that is ending is not at work.
 const stormWork = `
-exec 9>>oracle
-flock -n 9 || { echo "overlap of $TOKEN with $(tail -n 1 log)" >>bad; exit 1; }
+exec 0>>oracle
+flock -n 0 || { echo "overlap of $TOKEN with $(tail -n 1 log)" >>bad; exit 1; }
 last=$(tail -n 1 log)
 [ "$TOKEN" -gt "${last:-0}" ] || echo "token $TOKEN after $last" >>bad
 n=$(cat counter)
