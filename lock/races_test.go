@@ -3,6 +3,7 @@ package lock
 import (
 	"os"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -384,6 +385,25 @@ func TestCourtesyToAReaderOfTheNotice(t *testing.T) {
 		t.Skip("this filesystem keeps no times of access")
 	}
 	require.GreaterOrEqual(t, timeToNext(t, db, l), claim.GapFor)
+}
+
+// The path is free and so is the lock, though the room is not: who does not wait is not refused.
+func TestCourtesyIsNoHold(t *testing.T) {
+	portable.Needs(t, portable.Signs)
+	t.Parallel()
+	for _, mode := range []Mode{Exclusive, Shared} {
+		db, n := database(t)
+		gone := make(chan struct{})
+		l := acquire(t, db, Options{Mode: mode, OnDelay: sync.OnceFunc(func() { close(gone) })})
+		if !readUntil(t, n, func() bool { return claim.Polls(own(l).reads) }, l) {
+			t.Skip("this filesystem keeps no times of access")
+		}
+		released := make(chan error, 1)
+		go func() { released <- l.Release() }()
+		require.True(t, closed(gone))
+		require.NoError(t, attemptOnce(t, db, Options{}))
+		require.NoError(t, result(t, released))
+	}
 }
 
 // readUntil reads the notice until the hold knows as much as it should.

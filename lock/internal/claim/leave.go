@@ -60,6 +60,7 @@ func (c *Claim) Leave(reads int, lost bool) (left bool, err error) {
 		err = c.removeNotice()
 	}
 	if gap {
+		c.place.ShowPassing()
 		c.opts.Delay()
 		time.Sleep(GapFor)
 	}
