@@ -207,6 +207,7 @@ func (p *Place) taken() (taken, known bool) {
 // openFile opens a file of the state directory, and makes what is missing of the two.
 func (p *Place) openFile(name string) (*File, error) {
 	if name == Room && p.wants.Inherited != nil {
+		p.wants.Inherited.lent = true
 		return p.wants.Inherited, nil
 	}
 	for tries := 0; ; tries++ {

@@ -56,6 +56,7 @@ type File struct {
 	id   inode.ID // once it was asked for
 
 	interrupt syscall.Signal // see Interruptible
+	lent      bool           // what runs under the lock has it open, too
 
 	// Discarded is called, if it is not nil, when a wait that was given up is granted,
 	// before the lock is released.
@@ -196,6 +197,18 @@ func (f *File) Close() {
 		unix.Close(f.fd)
 		f.fd = -1
 	}
+}
+
+// discard closes what is locked for nothing. Closing alone would keep it locked for as long as a program that is
+// just being started has a copy of it. Of what is lent that is as it should be.
+func (f *File) discard() {
+	if f == nil {
+		return
+	}
+	if !f.lent {
+		_ = f.Unlock() // check: discard-unlocks: f.Unlock() -> error(nil)
+	}
+	f.Close()
 }
 
 // ID names the inode that is open.

@@ -117,7 +117,7 @@ func (p *Place) Abandon() {
 			_ = p.dir.At(name).Remove()
 		}
 	}
-	p.room.Close()
+	p.room.discard()
 	p.room = nil
 	p.closeTurnstiles()
 	p.closeState()

@@ -104,6 +104,45 @@ func TestClasses(t *testing.T) {
 	require.Equal(t, "turnstile-low turnstile-normal turnstile-high", Turnstile(Low)+" "+Turnstile(Normal)+" "+Turnstile(High))
 }
 
+// What was locked and cannot be used is free at once, whoever has a copy of it just then.
+func TestAbandonUnlocksWhoeverHasACopy(t *testing.T) {
+	t.Parallel()
+	state := filepath.Join(t.TempDir(), ".x.lock.d")
+	copied := func(f *File) {
+		fd, err := unix.Dup(f.fd)
+		require.NoError(t, err)
+		t.Cleanup(func() { unix.Close(fd) })
+	}
+	first, err := Enter(t.Context(), request(state))
+	require.NoError(t, err)
+	first.OpenLast()
+	require.NoError(t, first.Leave(false))
+	p, err := Enter(t.Context(), request(state))
+	require.NoError(t, err)
+	copied(p.room)
+	p.Abandon()
+	p, err = Enter(t.Context(), request(state))
+	require.NoError(t, err)
+	p.OpenLast()
+
+	// A wait that is given up and granted later.
+	room, err := Existing(p.Dir().At(Room))
+	require.NoError(t, err)
+	copied(room)
+	ctx, giveUp := context.WithCancel(t.Context())
+	got := wait(t, ctx, room, Exclusive)
+	giveUp()
+	require.ErrorIs(t, <-got, context.Canceled)
+	require.NoError(t, p.Leave(false))
+	r := request(state)
+	r.Patience = &Patience{End: time.Now().Add(patience)}
+	p, err = Enter(t.Context(), r)
+	require.NoError(t, err)
+	r.Patience.Stop()
+	p.OpenLast()
+	require.NoError(t, p.Leave(false))
+}
+
 // A process that is started at this moment has copies of our open files until it is executed.
 func TestTurnstilesOpenWhoeverHasACopy(t *testing.T) {
 	t.Parallel()

@@ -87,7 +87,7 @@ func (f *File) Wait(ctx context.Context, how How) error {
 	}
 	// Granted at the same moment: then it is ours to release.
 	<-w.ended
-	f.Close()
+	f.discard()
 	return ctx.Err()
 }
 
@@ -157,7 +157,7 @@ func (w *pending) discard() {
 	if w.file.Discarded != nil {
 		w.file.Discarded(w.file) // check: left-discarded: w.file.Discarded(w.file) -> _ = w
 	}
-	w.file.Close() // check: abandoned-wait: w.file.Close() -> _ = w
+	w.file.discard() // check: abandoned-wait: w.file.discard() -> _ = w
 }
 
 // block blocks its thread in flock. A signal handled on that thread would
@@ -197,7 +197,7 @@ func (w *pending) end(atMost time.Duration) bool {
 			if err == nil {
 				w.discard()
 			} else {
-				w.file.Close()
+				w.file.discard()
 			}
 			return true
 		case <-tick.C:
