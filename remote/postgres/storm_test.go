@@ -33,6 +33,7 @@ func median(all []time.Duration) time.Duration {
 // requires that tokens grow, and counts, as one may who is alone. The oracle is closed before the shell ends: which of its descriptors
 // the kernel closes first then, that one or those that keep ours, is not for us to say.
 const stormWork = `
+echo "up $TOKEN" >>events
 exec 9>>oracle
 flock -n 9 || { echo "overlap $TOKEN" >>events; echo "out $TOKEN" >>events; exit 1; }
 last=$(tail -n 1 log)
@@ -50,6 +51,7 @@ echo "out $TOKEN" >>events
 // dblock was killed is kept by its second session alone: if somebody ends that, too, others may come in. In the events are
 //
 //	in TOKEN PID      a command of this dblock's is about to start
+//	up TOKEN          it runs: its dblock was not killed before that
 //	out TOKEN         it has ended, or as good as
 //	killed PID        this dblock is about to be killed
 //	bared PID         its second session is about to be ended
@@ -58,6 +60,7 @@ echo "out $TOKEN" >>events
 func judgeStorm(events string) (unprotected, faults []string) {
 	type tree struct {
 		pid           string
+		up            bool
 		killed, bared bool // since it began
 	}
 	open := map[string]*tree{}
@@ -67,6 +70,10 @@ func judgeStorm(events string) (unprotected, faults []string) {
 		case "in":
 			token, pid, _ := strings.Cut(of, " ")
 			open[token] = &tree{pid: pid}
+		case "up":
+			if o := open[of]; o != nil {
+				o.up = true
+			}
 		case "out":
 			delete(open, of)
 		case "killed", "bared":
@@ -79,6 +86,9 @@ func judgeStorm(events string) (unprotected, faults []string) {
 			found := line + " while these were in:"
 			unkept := false
 			for token, o := range open {
+				if !o.up {
+					continue
+				}
 				found += fmt.Sprintf(" %s of %s (killed: %t, bared: %t)", token, o.pid, o.killed, o.bared)
 				unkept = unkept || o.killed && o.bared
 			}
@@ -95,12 +105,13 @@ func judgeStorm(events string) (unprotected, faults []string) {
 func TestJudgeStorm(t *testing.T) {
 	for _, c := range []struct{ events, unprotected, fault string }{
 		{events: "in 1 77\nkilled 77\nout 1\nin 2 78\nout 2"},
-		{events: "in 1 77\nkilled 77\nin 2 78\noverlap 2", fault: "overlap 2"},
-		{events: "in 1 77\nbared 77\nin 2 78\noverlap 2", fault: "overlap 2"},
-		{events: "killed 77\nbared 77\nin 1 77\nin 2 78\noverlap 2", fault: "overlap 2"},
-		{events: "in 1 77\nkilled 77\nbared 77\nout 1\nin 2 78\noverlap 2", fault: "overlap 2"},
-		{events: "in 1 77\nkilled 77\nbared 77\nin 2 78\noverlap 2", unprotected: "overlap 2"},
-		{events: "in 1 77\nbared 77\nkilled 77\nin 2 78\nout 2\ndisorder 1", unprotected: "disorder 1"},
+		{events: "in 1 77\nkilled 77\nbared 77\nin 2 78\nup 2\noverlap 2", fault: "overlap 2"},
+		{events: "in 1 77\nup 1\nkilled 77\nin 2 78\noverlap 2", fault: "overlap 2"},
+		{events: "in 1 77\nup 1\nbared 77\nin 2 78\noverlap 2", fault: "overlap 2"},
+		{events: "killed 77\nbared 77\nin 1 77\nup 1\nin 2 78\noverlap 2", fault: "overlap 2"},
+		{events: "in 1 77\nup 1\nkilled 77\nbared 77\nout 1\nin 2 78\noverlap 2", fault: "overlap 2"},
+		{events: "in 1 77\nup 1\nkilled 77\nbared 77\nin 2 78\noverlap 2", unprotected: "overlap 2"},
+		{events: "in 1 77\nbared 77\nkilled 77\nin 2 78\nup 2\nout 2\nup 1\ndisorder 1", unprotected: "disorder 1"},
 	} {
 		unprotected, faults := judgeStorm(c.events)
 		require.Contains(t, strings.Join(unprotected, ""), c.unprotected, c.events)
