@@ -205,7 +205,7 @@ func (f *File) discard() {
 	if f == nil {
 		return
 	}
-	if !f.lent {
+	if !f.lent { // check: lent-stays-locked: !f.lent -> true
 		_ = f.Unlock() // check: discard-unlocks: f.Unlock() -> error(nil)
 	}
 	f.Close()

@@ -99,6 +99,30 @@ func TestInheritedRoom(t *testing.T) {
 	require.NoError(t, own.Leave(false))
 }
 
+// Who cannot use the room that a command has inherited leaves it locked by that.
+func TestAbandonedInheritedRoomIsTheCommands(t *testing.T) {
+	t.Parallel()
+	state := filepath.Join(t.TempDir(), ".x.lock.d")
+	outer, err := Enter(t.Context(), request(state))
+	require.NoError(t, err)
+	outer.OpenLast()
+	r := request(state)
+	r.Inherited = OpenRoom(state)
+	command, err := unix.Dup(r.Inherited.Fd())
+	require.NoError(t, err)
+	require.NoError(t, outer.Leave(false))
+	own, err := Enter(t.Context(), r)
+	require.NoError(t, err)
+	own.Abandon()
+	_, err = Enter(t.Context(), request(state))
+	require.ErrorIs(t, err, ErrBusy)
+	require.NoError(t, unix.Close(command))
+	next, err := Enter(t.Context(), request(state))
+	require.NoError(t, err)
+	next.OpenLast()
+	require.NoError(t, next.Leave(false))
+}
+
 func TestClasses(t *testing.T) {
 	t.Parallel()
 	require.Equal(t, "turnstile-low turnstile-normal turnstile-high", Turnstile(Low)+" "+Turnstile(Normal)+" "+Turnstile(High))
