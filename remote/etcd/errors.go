@@ -79,7 +79,8 @@ func (c *client) explainTransport(e *lock.EngineError, why string) {
 	const handshake, preface = "authentication handshake failed: ", "error reading server preface: "
 	if _, failed, ok := strings.Cut(why, handshake); ok {
 		e.Err = fmt.Errorf("TLS with %s fails: %s", c.where(), strings.TrimPrefix(failed, "tls: "))
-		if failed == "EOF" || strings.Contains(failed, "first record does not look like a TLS handshake") {
+		// Who closes the connection with something unread, as one may who does not know what it is, resets it.
+		if failed == "EOF" || strings.Contains(failed, "first record does not look like a TLS handshake") || strings.Contains(failed, "connection reset by peer") {
 			e.Hint = "If the server has no TLS, write etcd:// instead of etcds://."
 		}
 		return

@@ -187,6 +187,26 @@ func TestTLS(t *testing.T) {
 	require.Contains(t, e.Hint, "etcd://")
 }
 
+// A server without TLS may close the connection without having read all that it does not understand.
+func TestTLSIsReset(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = c.Read(make([]byte, 1))
+			_ = c.(*net.TCPConn).SetLinger(0)
+			c.Close()
+		}
+	}()
+	e := refused(t, "etcds://"+l.Addr().String()+"/x", time.Second, "connection reset by peer")
+	require.Contains(t, e.Hint, "etcd://")
+}
+
 func TestClientCertificates(t *testing.T) {
 	a, other := newAuthority(t), newAuthority(t)
 	cert, key := a.issue(t, "server", a)
