@@ -47,6 +47,14 @@ func passes(err error) bool {
 	return false
 }
 
+// timedOut reports whether there was no answer in time. Who finds out first says that: the client, its connection, or
+// a server that asks the others, whose error has no code of its own.
+func timedOut(err error) bool {
+	s := status.Convert(err)
+	return errors.Is(err, context.DeadlineExceeded) || s.Code() == codes.DeadlineExceeded ||
+		s.Code() == codes.Unknown && s.Message() == context.DeadlineExceeded.Error()
+}
+
 // explain says what has failed in one line, without what grpc wraps it in.
 func (c *client) explain(err error) error {
 	p := c.place
@@ -64,9 +72,9 @@ func (c *client) explain(err error) error {
 		e.Hint = fmt.Sprintf("etcdctl role grant-permission ROLE readwrite --prefix=true '%s'", p.prefix())
 	case errors.As(err, &said):
 		e.Err = fmt.Errorf("etcd says: %s", strings.TrimPrefix(said.Error(), "etcdserver: "))
-	case errors.Is(err, context.DeadlineExceeded) && c.reached():
+	case timedOut(err) && c.reached():
 		e.Err = fmt.Errorf("etcd at %s does not answer: most of its members may be away", c.where())
-	case errors.Is(err, context.DeadlineExceeded):
+	case timedOut(err):
 		e.Err = fmt.Errorf("no etcd answers at %s", c.where())
 	default:
 		c.explainTransport(e, cause(err))

@@ -269,7 +269,7 @@ func (m *member) renew(ctx context.Context) error {
 
 // troubled says why a renewal failed. One that was cancelled took too long.
 func (m *member) troubled(err error) error {
-	if code := status.Code(err); errors.Is(err, context.DeadlineExceeded) || code == codes.DeadlineExceeded || code == codes.Canceled {
+	if timedOut(err) || status.Code(err) == codes.Canceled {
 		return errors.New("the connection to the server was lost: it does not answer")
 	}
 	if answers(err) {
