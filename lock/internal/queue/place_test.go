@@ -132,37 +132,18 @@ func TestClasses(t *testing.T) {
 func TestAbandonUnlocksWhoeverHasACopy(t *testing.T) {
 	t.Parallel()
 	state := filepath.Join(t.TempDir(), ".x.lock.d")
-	copied := func(f *File) {
-		fd, err := unix.Dup(f.fd)
-		require.NoError(t, err)
-		t.Cleanup(func() { unix.Close(fd) })
-	}
 	first, err := Enter(t.Context(), request(state))
 	require.NoError(t, err)
 	first.OpenLast()
 	require.NoError(t, first.Leave(false))
 	p, err := Enter(t.Context(), request(state))
 	require.NoError(t, err)
-	copied(p.room)
+	fd, err := unix.Dup(p.room.fd)
+	require.NoError(t, err)
+	t.Cleanup(func() { unix.Close(fd) })
 	p.Abandon()
 	p, err = Enter(t.Context(), request(state))
 	require.NoError(t, err)
-	p.OpenLast()
-
-	// A wait that is given up and granted later.
-	room, err := Existing(p.Dir().At(Room))
-	require.NoError(t, err)
-	copied(room)
-	ctx, giveUp := context.WithCancel(t.Context())
-	got := wait(t, ctx, room, Exclusive)
-	giveUp()
-	require.ErrorIs(t, <-got, context.Canceled)
-	require.NoError(t, p.Leave(false))
-	r := request(state)
-	r.Patience = &Patience{End: time.Now().Add(patience)}
-	p, err = Enter(t.Context(), r)
-	require.NoError(t, err)
-	r.Patience.Stop()
 	p.OpenLast()
 	require.NoError(t, p.Leave(false))
 }

@@ -232,6 +232,33 @@ func TestAbandonedWaitCloses(t *testing.T) {
 	require.Zero(t, claims(t, next, true))
 }
 
+// A wait that was given up and is granted then leaves the lock free at once, whoever has a copy of
+// the file just then.
+func TestAbandonedWaitUnlocksWhoeverHasACopy(t *testing.T) {
+	t.Parallel()
+	state := filepath.Join(t.TempDir(), ".x.lock.d")
+	p, err := Enter(t.Context(), request(state))
+	require.NoError(t, err)
+	p.OpenLast()
+	room, err := Existing(p.Dir().At(Room))
+	require.NoError(t, err)
+	fd, err := unix.Dup(room.fd)
+	require.NoError(t, err)
+	t.Cleanup(func() { unix.Close(fd) })
+	ctx, giveUp := context.WithCancel(t.Context())
+	got := wait(t, ctx, room, Exclusive)
+	giveUp()
+	require.ErrorIs(t, <-got, context.Canceled)
+	require.NoError(t, p.Leave(false))
+	r := request(state)
+	r.Patience = &Patience{End: time.Now().Add(patience)}
+	p, err = Enter(t.Context(), r)
+	require.NoError(t, err)
+	r.Patience.Stop()
+	p.OpenLast()
+	require.NoError(t, p.Leave(false))
+}
+
 // Who wants the same goes on with what was left behind, before those who came since.
 func TestAbandonedWaitIsTakenUp(t *testing.T) {
 	t.Parallel()
