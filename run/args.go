@@ -16,7 +16,9 @@ var switches = []string{ // long flags without one
 }
 
 // Spellings are flock(1)'s for flags that have other names here; -e is -x, too.
-var Spellings = map[string]string{"nb": "nonblock", "nonblocking": "nonblock", "timeout": "wait"}
+func Spellings() map[string]string {
+	return map[string]string{"nb": "nonblock", "nonblocking": "nonblock", "timeout": "wait"}
+}
 
 // Own prepares dblock's own arguments, those before "--", for the grammar: it takes
 // flock's spellings, makes bytes that are not UTF-8 pass through, and refuses what
@@ -50,7 +52,7 @@ func Own(args []string) ([]string, error) {
 // argument.
 func longFlag(flag string, isRun bool) (spelled string, next bool) {
 	name, value, has := strings.Cut(flag, "=")
-	if ours := Spellings[name]; ours != "" && isRun {
+	if ours := Spellings()[name]; ours != "" && isRun {
 		name = ours
 	}
 	if has {

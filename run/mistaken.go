@@ -15,7 +15,9 @@ import (
 )
 
 // meant are the words that may be meant for dblock.
-var meant = slices.Concat([]string{"help", "version"}, cli.Subcommands, cli.Companions)
+func meant() []string {
+	return slices.Concat([]string{"help", "version"}, cli.Subcommands, cli.Companions)
+}
 
 // misplaced tells somebody who has written a subcommand behind its flags, where a command
 // begins. A program of that name is run behind "--".
@@ -48,7 +50,7 @@ func (c *Command) mistaken(k *kong.Context, err error) error {
 	}
 	typed, rest := c.Argv[0], c.Argv[1:]
 	var right string
-	switch word := cli.Near(typed, meant); word {
+	switch word := cli.Near(typed, meant()); word {
 	case "help", "version":
 		right = " --" + word
 		if len(rest) > 0 && slices.Contains(cli.Subcommands, rest[0]) {
@@ -76,7 +78,7 @@ func (c *Command) mistaken(k *kong.Context, err error) error {
 // as for flock(1), by the first word alone; nil if neither is to be seen.
 func (c *Command) unnamed(program bool) error {
 	typed, rest := c.Argv[0], c.Argv[1:]
-	if !program && cli.Near(typed, meant) != "" {
+	if !program && cli.Near(typed, meant()) != "" {
 		return nil
 	}
 	own := rest

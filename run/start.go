@@ -93,6 +93,7 @@ func (c *Command) start(l Holder, path string, env []string) (*child, error) {
 			return nil, err
 		}
 		var err error
+		entry.Punctual()
 		ch.pid, err = syscall.ForkExec(path, c.Argv, attr)
 		switch {
 		case err == nil:

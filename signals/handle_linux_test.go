@@ -51,7 +51,7 @@ var nothing *int
 // What tells of a crash is passed on if somebody has sent it.
 func TestFaultsThatWereSent(t *testing.T) {
 	c, r := listen(t, "")
-	for _, sig := range append(faults, unix.SIGTERM) {
+	for _, sig := range append(append(faults, extraFaults...), unix.SIGTERM) {
 		require.NoError(t, c.Process.Signal(sig))
 		line, err := r.ReadString('\n')
 		require.NoError(t, err)

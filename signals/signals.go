@@ -34,11 +34,12 @@ var listened = []syscall.Signal{
 
 // faults are those by which the kernel tells of a crash or a limit. They are passed on
 // if a process has sent them, as service managers send SIGABRT to what seems to hang:
-// the runtime would print all its goroutines and end, and the command would go on.
-var faults = append([]syscall.Signal{
+// the runtime would print all its goroutines and end, and the command would go on. See also
+// extraFaults.
+var faults = []syscall.Signal{
 	unix.SIGABRT, unix.SIGSEGV, unix.SIGBUS, unix.SIGFPE, unix.SIGILL, unix.SIGTRAP, unix.SIGSYS,
 	unix.SIGXCPU, unix.SIGPROF,
-}, extraFaults...)
+}
 
 // Set is a set of signal numbers, bit n-1 for signal n.
 type Set uint64
@@ -79,15 +80,18 @@ func Listen(ignored Set) *Listener {
 			signal.Ignore(n)
 		}
 	}
-	wanted := func(all []syscall.Signal) (sigs []syscall.Signal) {
-		for _, sig := range all {
-			if !ignored.Has(sig) && !signal.Ignored(sig) {
-				sigs = append(sigs, sig)
+	wanted := func(lists ...[]syscall.Signal) []syscall.Signal {
+		sigs := make([]syscall.Signal, 0, 64)
+		for _, list := range lists {
+			for _, sig := range list {
+				if !ignored.Has(sig) && !signal.Ignored(sig) {
+					sigs = append(sigs, sig)
+				}
 			}
 		}
 		return sigs
 	}
-	sigs, faults := wanted(append(listened, extra...)), wanted(faults)
+	sigs, faults := wanted(listened, extra), wanted(faults, extraFaults)
 	w, err := handle(sigs, faults)
 	if err != nil {
 		l.notify(append(sigs, faults...))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -86,6 +87,36 @@ func TestProcessorsAreThoseOfNow(t *testing.T) {
 	letGo(t, dir)
 	require.NoError(t, c.Wait())
 	require.Equal(t, "Cpus_allowed_list:\t0\n", out.String())
+}
+
+// The command's timers are as exact, and it may open as many files, as if dblock were not there, whatever
+// dblock has set for itself and whichever of its threads starts it.
+func TestCommandInheritsWhatItWould(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	run := func() *exec.Cmd {
+		c := command(t, dir, "-q", "-w", "forever", "-d", "x.db", "--", "sh", "-c", "ulimit -Sn; ulimit -Hn; cat /proc/self/timerslack_ns")
+		c.Args = append([]string{"sh", "-c", `ulimit -Sn 100 && ulimit -Hn 200 && exec "$@"`, "sh"}, c.Args...)
+		c.Path = "/bin/sh"
+		return c
+	}
+	slack, err := os.ReadFile("/proc/self/timerslack_ns")
+	require.NoError(t, err)
+	want := "100\n200\n" + string(slack)
+	r := finish(t, run())
+	require.Equal(t, want, r.stdout, r.stderr)
+	for range 20 {
+		hold(t, dir, "-d", "x.db")
+		out := &strings.Builder{}
+		c := run()
+		c.Stdout = out
+		start(t, c)
+		await(t, "it waits", func() bool { return waiters(t, dir, "x.db") == 1 })
+		letGo(t, dir)
+		require.NoError(t, c.Wait())
+		require.Equal(t, want, out.String())
+		require.NoError(t, os.Remove(filepath.Join(dir, "go")))
+	}
 }
 
 // What the entry point tells the runtime by the environment is not told to anybody

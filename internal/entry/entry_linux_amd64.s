@@ -4,7 +4,13 @@
 
 #define SYS_rt_sigaction 13
 #define SYS_fcntl 72
+#define SYS_prctl 157
+#define SYS_prlimit64 302
 #define F_GETFD 1
+#define PR_SET_TIMERSLACK 29
+#define PR_GET_TIMERSLACK 30
+#define SLACK 500000 // nanoseconds
+#define RLIMIT_NOFILE 7
 #define SIG_IGN 1
 #define NSIG 64
 #define nameLen 11 // of GOMAXPROCS=
@@ -63,6 +69,40 @@ open:
 	JLT	descriptor
 	MOVB	R12, ·closed(SB)
 
+	MOVQ	·profiling(SB), AX
+	MOVQ	$0, 0(AX)
+
+	MOVL	$SYS_prctl, AX
+	MOVL	$PR_GET_TIMERSLACK, DI
+	SYSCALL
+	MOVQ	AX, ·slack(SB)
+	MOVL	$SYS_prctl, AX
+	MOVL	$PR_SET_TIMERSLACK, DI
+	MOVL	$SLACK, SI
+	SYSCALL
+
+	// For a closed descriptor the runtime needs another one.
+	TESTL	R12, R12
+	JNZ	environment
+	MOVL	$SYS_prlimit64, AX
+	XORL	DI, DI
+	MOVL	$RLIMIT_NOFILE, SI
+	XORL	DX, DX
+	LEAQ	·files(SB), R10
+	SYSCALL
+	CMPQ	AX, $0
+	JNE	environment
+	MOVQ	·files+8(SB), AX // the hard limit stays
+	MOVQ	AX, ·none+8(SB)
+	MOVL	$SYS_prlimit64, AX
+	LEAQ	·none(SB), DX
+	XORL	R10, R10
+	SYSCALL
+	CMPQ	AX, $0
+	JNE	environment
+	MOVB	$1, ·limited(SB)
+environment:
+
 	// SI goes through the environment, to the nil at its end.
 	MOVQ	0(SP), CX
 	LEAQ	16(SP)(CX*8), SI
@@ -102,3 +142,27 @@ shift:
 	MOVB	$1, ·narrowed(SB)
 go:
 	JMP	_rt0_amd64_linux(SB)
+
+// func restore()
+TEXT ·restore(SB), NOSPLIT, $0
+	CMPB	·limited(SB), $0
+	JEQ	unlimited
+	MOVL	$SYS_prlimit64, AX
+	XORL	DI, DI
+	MOVL	$RLIMIT_NOFILE, SI
+	LEAQ	·files(SB), DX
+	XORL	R10, R10
+	SYSCALL
+unlimited:
+	RET
+
+// func Punctual()
+TEXT ·Punctual(SB), NOSPLIT, $0
+	MOVQ	·slack(SB), SI
+	CMPQ	SI, $0
+	JLE	unchanged
+	MOVL	$SYS_prctl, AX
+	MOVL	$PR_SET_TIMERSLACK, DI
+	SYSCALL
+unchanged:
+	RET

@@ -4,7 +4,13 @@
 
 #define SYS_rt_sigaction 134
 #define SYS_fcntl 25
+#define SYS_prctl 167
+#define SYS_prlimit64 261
 #define F_GETFD 1
+#define PR_SET_TIMERSLACK 29
+#define PR_GET_TIMERSLACK 30
+#define SLACK 500000 // nanoseconds
+#define RLIMIT_NOFILE 7
 #define SIG_IGN 1
 #define NSIG 64
 #define nameLen 11 // of GOMAXPROCS=
@@ -63,6 +69,39 @@ open:
 	BLT	descriptor
 	MOVB	R12, ·closed(SB)
 
+	MOVD	·profiling(SB), R4
+	MOVD	ZR, 0(R4)
+
+	MOVD	$PR_GET_TIMERSLACK, R0
+	MOVD	$SYS_prctl, R8
+	SVC
+	MOVD	R0, ·slack(SB)
+	MOVD	$PR_SET_TIMERSLACK, R0
+	MOVD	$SLACK, R1
+	MOVD	$SYS_prctl, R8
+	SVC
+
+	// For a closed descriptor the runtime needs another one.
+	CBNZ	R12, environment
+	MOVD	$0, R0
+	MOVD	$RLIMIT_NOFILE, R1
+	MOVD	$0, R2
+	MOVD	$·files(SB), R3
+	MOVD	$SYS_prlimit64, R8
+	SVC
+	CBNZ	R0, environment
+	MOVD	·files+8(SB), R4 // the hard limit stays
+	MOVD	R4, ·none+8(SB)
+	MOVD	$RLIMIT_NOFILE, R1
+	MOVD	$·none(SB), R2
+	MOVD	$0, R3
+	MOVD	$SYS_prlimit64, R8
+	SVC
+	CBNZ	R0, environment
+	MOVD	$1, R4
+	MOVB	R4, ·limited(SB)
+environment:
+
 	// R1 goes through the environment, to the nil at its end.
 	MOVD	0(RSP), R0
 	ADD	$1, R0, R0
@@ -103,3 +142,27 @@ word:
 	MOVB	R4, ·narrowed(SB)
 go:
 	JMP	_rt0_arm64_linux(SB)
+
+// func restore()
+TEXT ·restore(SB), NOSPLIT, $0
+	MOVBU	·limited(SB), R4
+	CBZ	R4, unlimited
+	MOVD	$0, R0
+	MOVD	$RLIMIT_NOFILE, R1
+	MOVD	$·files(SB), R2
+	MOVD	$0, R3
+	MOVD	$SYS_prlimit64, R8
+	SVC
+unlimited:
+	RET
+
+// func Punctual()
+TEXT ·Punctual(SB), NOSPLIT, $0
+	MOVD	·slack(SB), R1
+	CMP	$0, R1
+	BLE	unchanged
+	MOVD	$PR_SET_TIMERSLACK, R0
+	MOVD	$SYS_prctl, R8
+	SVC
+unchanged:
+	RET

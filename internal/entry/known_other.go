@@ -9,9 +9,15 @@ const Exists = false
 // Ran reports that nothing was done.
 func Ran() bool { return false }
 
+// Narrowed reports that nothing was added.
+func Narrowed() bool { return false }
+
 // Ignored knows nothing: only an ignored HUP or INT, which the Go runtime respects
 // by itself, stays ignored.
 func Ignored() uint64 { return 0 }
 
 // Closed knows nothing.
 func Closed(int) bool { return false }
+
+// Punctual does nothing: no timer has been made less exact.
+func Punctual() {}

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dblock-dev/dblock/internal/cli"
+	"github.com/dblock-dev/dblock/internal/entry"
 	"github.com/dblock-dev/dblock/lock"
 	"github.com/dblock-dev/dblock/run"
 )
@@ -40,6 +41,7 @@ func companion(args []string) error {
 
 // become goes on as another program, or says why not.
 func become(path string, argv []string) error {
+	entry.Punctual()
 	err := syscall.Exec(path, argv, os.Environ())
 	return &run.StartError{Code: cli.ExitNotExecutable, Command: path, Err: err}
 }

@@ -37,7 +37,7 @@ func TestCompletionFollowsTheGrammar(t *testing.T) {
 			}
 		}
 	}
-	program := script.New(k.Model, run.Spellings)
+	program := script.New(k.Model, run.Spellings())
 	for shell, file := range map[string]string{"bash": "dblock.bash", "zsh": "_dblock", "fish": "dblock.fish"} {
 		want, err := program.Script(shell)
 		require.NoError(t, err)

@@ -40,6 +40,9 @@ type grammar struct {
 // not tell.
 func Main(sources string) {
 	version = sources
+	if entry.Narrowed() {
+		_ = os.Unsetenv("GOMAXPROCS")
+	}
 	if err := companion(os.Args[1:]); err != nil {
 		code := report(err)
 		say.Stderr.Flush(patience)
