@@ -39,7 +39,7 @@ func TestStart(t *testing.T) {
 		{[]string{"A=1", "GOMAXPROCS=9000"}, "true false 9000 2 0", 20, 90, ""},
 		{[]string{}, "true true 1 1 0", 60, 90, "<&-"}, // the runtime opens /dev/null in its place
 	} {
-		run := exec.Command("/bin/sh", "-c", fmt.Sprintf(`ulimit -Sn %d && ulimit -Hn %d && exec env -i "$@" %s`, c.soft, c.hard, c.closed), "sh")
+		run := exec.Command("/bin/sh", "-c", fmt.Sprintf(`ulimit -Sn %d && ulimit -Hn %d && exec env -i "$@" 3>&- 4>&- 5>&- 6>&- %s`, c.soft, c.hard, c.closed), "sh")
 		run.Args = append(append(run.Args, c.env...), probe)
 		out, err := run.CombinedOutput()
 		require.NoError(t, err, "%s", out)
