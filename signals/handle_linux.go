@@ -5,6 +5,7 @@ package signals
 import (
 	"encoding/binary"
 	"runtime"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -71,14 +72,14 @@ func (l *Listener) Interrupts() bool { return l.direct != nil }
 // wire is what the handler writes to, seen from its other end.
 type wire struct {
 	fd        int // of the read end
-	sigs      []syscall.Signal
+	sigs      Set
 	delivered bool       // a thread of its own reads it
-	reading   sync.Mutex // held from a record's reading to its delivery
+	reading   sync.Mutex // held by that thread from a record's reading to its delivery
 }
 
 // handle makes the handler that of the signals and of SIGCHLD, and the other that of
 // the faults.
-func handle(sigs, faults []syscall.Signal) (*wire, error) {
+func handle(sigs, faults Set) (*wire, error) {
 	var ends [2]int
 	// A handler must not block; 2,048 signals fit into the pipe.
 	if err := unix.Pipe2(ends[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
@@ -90,7 +91,7 @@ func handle(sigs, faults []syscall.Signal) (*wire, error) {
 	if restorer != 0 {
 		act[1] |= saRestorer
 	}
-	for _, sig := range sigs {
+	for sig := range sigs.all {
 		setAction(sig, &act, nil)
 	}
 	setAction(unix.SIGCHLD, &act, nil)
@@ -100,10 +101,10 @@ func handle(sigs, faults []syscall.Signal) (*wire, error) {
 	var old action
 	setAction(unix.SIGSEGV, nil, &old) // the same for all
 	runtimeHandler, act[0] = old[0], uint64(fault)
-	for _, sig := range faults {
+	for sig := range faults.all {
 		setAction(sig, &act, nil)
 	}
-	return &wire{fd: ends[0], sigs: append(sigs, faults...)}, nil
+	return &wire{fd: ends[0], sigs: sigs | faults}, nil
 }
 
 // flows reports whether a thread of its own reads the wire.
@@ -112,19 +113,18 @@ func (w *wire) flows() bool { return w != nil && w.delivered }
 // deliver reads the wire on a thread that takes the signals even if they were
 // blocked when the process was started, as they remain for the command.
 func (w *wire) deliver(c chan<- Received) {
-	if w == nil || w.delivered {
-		return
-	}
 	w.delivered = true
 	// News of children end a poll, but nobody rests any more: whoever waits for a child
 	// has a thread for it, which is not to wait for this one's turn.
 	setAction(unix.SIGCHLD, &byDefault, nil)
 	go func() {
 		runtime.LockOSThread()
-		unblock(w.sigs...)
+		unblock(slices.Collect(w.sigs.all)...)
 		for {
 			w.reading.Lock()
-			w.read(c)
+			for r, ok := w.next(); ok; r, ok = w.next() {
+				c <- r
+			}
 			w.reading.Unlock()
 			_ = w.poll(-1)
 		}
@@ -154,13 +154,6 @@ func (w *wire) take(c <-chan Received) (all []Received) {
 	return all
 }
 
-// collect passes on what has been written already.
-func (w *wire) collect(c chan<- Received) {
-	if w != nil && !w.delivered {
-		w.read(c)
-	}
-}
-
 // rest waits for something to be written.
 func (w *wire) rest(d time.Duration) {
 	if w == nil || w.delivered || blocked(unix.SIGCHLD) {
@@ -174,17 +167,6 @@ func (w *wire) rest(d time.Duration) {
 func (w *wire) poll(ms int) error {
 	_, err := unix.Poll([]unix.PollFd{{Fd: int32(w.fd), Events: unix.POLLIN}}, ms)
 	return err
-}
-
-// read passes on what is there. Without a thread of its own it must not block.
-func (w *wire) read(c chan<- Received) {
-	for w.delivered || len(c) < cap(c) {
-		r, ok := w.next()
-		if !ok {
-			return
-		}
-		c <- r
-	}
 }
 
 // next reads a record, news of children excepted.

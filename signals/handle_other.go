@@ -11,7 +11,7 @@ import (
 // wire does not exist here: os/signal listens.
 type wire struct{}
 
-func handle(_, _ []syscall.Signal) (*wire, error) { return nil, errors.ErrUnsupported }
+func handle(_, _ Set) (*wire, error) { return nil, errors.ErrUnsupported }
 
 func (*wire) take(<-chan Received) []Received { return nil }
 
@@ -19,7 +19,7 @@ func (*wire) flows() bool { return false }
 
 func (*wire) deliver(chan<- Received) {}
 
-func (*wire) collect(chan<- Received) {}
+func (*wire) next() (Received, bool) { return Received{}, false }
 
 func (*wire) rest(time.Duration) {}
 

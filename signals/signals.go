@@ -47,6 +47,15 @@ type Set uint64
 // Has reports whether the set contains the signal.
 func (s Set) Has(sig syscall.Signal) bool { return sig > 0 && s>>(sig-1)&1 != 0 }
 
+// all goes through the signals of the set.
+func (s Set) all(yield func(syscall.Signal) bool) {
+	for n := syscall.Signal(1); n <= 64; n++ {
+		if s.Has(n) && !yield(n) {
+			return
+		}
+	}
+}
+
 // Received is a signal as it came.
 type Received struct {
 	Signal syscall.Signal
@@ -65,27 +74,26 @@ func (r Received) FromTerminal() bool { return r.typed }
 
 // Listener receives the signals that are to be passed on.
 type Listener struct {
-	c      chan Received
-	direct *wire // nil where os/signal listens
+	c      chan Received // made when it is needed
+	direct *wire         // nil where os/signal listens
 }
 
 // Listen starts to listen. The set is that of the signals known to have been
 // ignored at the start beyond what os/signal knows itself (HUP and INT); they stay
 // ignored, here and in every child.
 func Listen(ignored Set) *Listener {
-	l := &Listener{c: make(chan Received, 64)}
+	l := &Listener{}
 	for n := syscall.Signal(1); n <= 64; n++ {
 		// A parent that cannot wait would not learn how its command ended.
 		if ignored.Has(n) && n != unix.SIGCHLD {
 			signal.Ignore(n)
 		}
 	}
-	wanted := func(lists ...[]syscall.Signal) []syscall.Signal {
-		sigs := make([]syscall.Signal, 0, 64)
+	wanted := func(lists ...[]syscall.Signal) (sigs Set) {
 		for _, list := range lists {
 			for _, sig := range list {
 				if !ignored.Has(sig) && !signal.Ignored(sig) {
-					sigs = append(sigs, sig)
+					sigs |= 1 << (sig - 1)
 				}
 			}
 		}
@@ -94,7 +102,7 @@ func Listen(ignored Set) *Listener {
 	sigs, faults := wanted(listened, extra), wanted(faults, extraFaults)
 	w, err := handle(sigs, faults)
 	if err != nil {
-		l.notify(append(sigs, faults...))
+		l.notify(sigs | faults)
 	}
 	l.direct = w
 	return l
@@ -103,9 +111,10 @@ func Listen(ignored Set) *Listener {
 // notify listens by os/signal, which does not tell who sent a signal: one that can
 // be typed, and comes while our group is in the terminal's foreground, is taken
 // for the terminal's.
-func (l *Listener) notify(sigs []syscall.Signal) {
+func (l *Listener) notify(sigs Set) {
 	c := make(chan os.Signal, 256)
-	for _, sig := range sigs {
+	l.c = make(chan Received, 64)
+	for sig := range sigs.all {
 		signal.Notify(c, sig)
 	}
 	go func() {
@@ -154,13 +163,18 @@ func foreground() bool {
 
 // C delivers the signals, in the order in which they arrive.
 func (l *Listener) C() <-chan Received {
-	l.direct.deliver(l.c)
+	if l.c == nil {
+		l.c = make(chan Received, 64)
+		l.direct.deliver(l.c)
+	}
 	return l.c
 }
 
 // Next returns a signal that has arrived already, if there is one.
 func (l *Listener) Next() (Received, bool) {
-	l.direct.collect(l.c)
+	if l.c == nil {
+		return l.direct.next()
+	}
 	select {
 	case r := <-l.c:
 		return r, true

@@ -1,7 +1,8 @@
 package claim
 
 import (
-	"fmt"
+	"encoding/binary"
+	"encoding/hex"
 	"math/rand/v2"
 
 	"github.com/dblock-dev/dblock/lock/internal/ledger"
@@ -12,7 +13,9 @@ func (c *Claim) SetToken(token int64) { c.token = token }
 
 // drawToken takes the next fencing number, under the room and the last turnstile.
 func (c *Claim) drawToken() error {
-	c.id = fmt.Sprintf("%016x", rand.Uint64())
+	var id [8]byte
+	binary.BigEndian.PutUint64(id[:], rand.Uint64())
+	c.id = hex.EncodeToString(id[:])
 	return ledger.Amend(c.tokenFile(), func(led *ledger.Ledger) {
 		now := c.now()
 		led.Token = max(led.Token+1, now)

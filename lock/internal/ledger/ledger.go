@@ -3,10 +3,10 @@
 package ledger
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -42,6 +42,7 @@ var ErrNoLedger = errors.New("it has other things in it than numbers")
 const (
 	size       = 9 * 21
 	oldNumbers = 6 // in that of older versions
+	blanks     = " \n"
 )
 
 // numbers are those that are kept, in the file's order.
@@ -50,17 +51,21 @@ func (led *Ledger) numbers() [9]*int64 {
 }
 
 // parse reads what append has written; anything else counts as empty.
-func parse(text string) Ledger {
-	var led Ledger
-	fields := strings.Fields(text)
+func parse(text []byte) (led Ledger) {
 	for i, n := range led.numbers() {
-		var err error
-		if i < len(fields) {
-			*n, err = strconv.ParseInt(fields[i], 10, 64)
+		text = bytes.TrimLeft(text, blanks)
+		if len(text) == 0 && i >= oldNumbers {
+			break
 		}
-		if i >= len(fields) && i < oldNumbers || err != nil {
+		end := bytes.IndexAny(text, blanks)
+		if end < 0 {
+			end = len(text)
+		}
+		var err error
+		if *n, err = strconv.ParseInt(string(text[:end]), 10, 64); err != nil {
 			return Ledger{}
 		}
+		text = text[end:]
 	}
 	return led
 }
@@ -77,7 +82,7 @@ func Last(state string) Ledger {
 	if err != nil {
 		return Ledger{}
 	}
-	return parse(string(seen.Bytes))
+	return parse(seen.Bytes)
 }
 
 // append appends the numbers, each in 20 columns and followed by a space, the last
@@ -108,10 +113,10 @@ func Amend(name inode.Name, change func(*Ledger)) error {
 	if err != nil {
 		return &fs.PathError{Op: "read", Path: name.String(), Err: err}
 	}
-	if !name.Dir().Private() && strings.Trim(string(b[:n]), "-0123456789 \n\x00") != "" { // check: numbers-only
+	if !name.Dir().Private() && len(bytes.Trim(b[:n], "-0123456789 \n\x00")) > 0 { // check: numbers-only
 		return &fs.PathError{Op: "write", Path: name.String(), Err: ErrNoLedger}
 	}
-	led := parse(string(b[:n]))
+	led := parse(b[:n])
 	change(&led)
 	out := led.append(b[:0])
 	n, err = whole(func() (int, error) { return syscall.Pwrite(f.Fd(), out, 0) })

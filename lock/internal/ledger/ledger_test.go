@@ -38,5 +38,5 @@ func TestPeersThatAreMet(t *testing.T) {
 	require.True(t, led.Crowded(now+12_000))
 	require.False(t, led.Single(now+12_000))
 	require.False(t, led.Crowded(now+12_000+crowd.Milliseconds()))
-	require.True(t, parse(string(led.append(nil))) == led, "it can be read again")
+	require.True(t, parse(led.append(nil)) == led, "it can be read again")
 }

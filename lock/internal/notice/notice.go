@@ -86,7 +86,10 @@ const maxText = 160
 
 // Format lays out a notice. It always ends with a newline.
 func Format(i Info) []byte {
-	b := make([]byte, 0, 512)
+	return layOut(make([]byte, 0, 512), i) // on the caller's stack where it does not stay
+}
+
+func layOut(b []byte, i Info) []byte {
 	b = append(b, `{"pid": `...)
 	b = append(b, pidWord(i.PID)...)
 	b = append(b, `,"timestamp":      `...)

@@ -124,7 +124,7 @@ func mountAt(path string) string {
 		return ""
 	}
 	defer unix.Close(fd)
-	info, _ := slurp("/proc/self/fdinfo/"+strconv.Itoa(fd), 4096)
+	info, _ := slurp("/proc/self/fdinfo/"+strconv.Itoa(fd), make([]byte, 4096))
 	return field(info, "mnt_id:")
 }
 
@@ -156,7 +156,7 @@ func (fs *files) openedBy(pid int, dir string, mapped bool) (o Opened, err error
 		if err != nil || !fs.mayBe(name) {
 			continue
 		}
-		info, err := slurp(dir+"/fdinfo/"+fd, 4096)
+		info, err := slurp(dir+"/fdinfo/"+fd, make([]byte, 4096))
 		if err != nil {
 			continue
 		}

@@ -23,23 +23,38 @@ const Complete = true
 
 // Stat reads the process's line of /proc.
 func Stat(pid int) (Status, bool) {
-	b, err := slurp("/proc/"+strconv.Itoa(pid)+"/stat", 1024)
+	var line [1024]byte
+	b, err := slurp("/proc/"+strconv.Itoa(pid)+"/stat", line[:])
 	if err != nil {
 		return Status{}, false
 	}
+	const forkedOnly = 0x40 // PF_FORKNOEXEC of linux/sched.h
+	var st Status
 	// The second field is the program's name in parentheses, which can contain
 	// anything, parentheses and spaces included.
-	_, rest, ok := bytes.Cut(b[bytes.LastIndexByte(b, ')')+1:], []byte(" "))
-	f := strings.Fields(string(rest))
-	if !ok || len(f) < 20 {
-		return Status{}, false
+	_, rest, _ := bytes.Cut(b[bytes.LastIndexByte(b, ')')+1:], []byte(" "))
+	for n := 3; len(rest) > 0; n++ {
+		var field []byte
+		field, rest, _ = bytes.Cut(rest, []byte(" "))
+		switch n {
+		case 3:
+			if len(field) != 1 {
+				return Status{}, false
+			}
+			st.State = field[0]
+		case 4:
+			st.Parent, _ = strconv.Atoi(string(field))
+		case 9:
+			flags, _ := strconv.ParseUint(string(field), 10, 32)
+			st.Forked = flags&forkedOnly != 0
+		case 20:
+			st.Threads, _ = strconv.Atoi(string(field))
+		case 22:
+			st.Started, err = strconv.ParseUint(string(field), 10, 64)
+			return st, err == nil
+		}
 	}
-	parent, _ := strconv.Atoi(f[1])
-	threads, _ := strconv.Atoi(f[17])
-	started, err := strconv.ParseUint(f[19], 10, 64)
-	flags, _ := strconv.ParseUint(f[6], 10, 32)
-	const forkedOnly = 0x40 // PF_FORKNOEXEC of linux/sched.h
-	return Status{State: f[0][0], Threads: threads, Parent: parent, Started: started, Forked: flags&forkedOnly != 0}, err == nil
+	return Status{}, false
 }
 
 // ended reports whether there is no such process, or it is a zombie.
@@ -52,15 +67,14 @@ func ended(pid int) bool {
 	return ok && (st.State == 'Z' || st.State == 'X') && st.Threads <= 1
 }
 
-// slurp reads a small file of /proc in one call, without the runtime's poller
+// slurp reads a small file of /proc into b, in one call, without the runtime's poller
 // that os.ReadFile brings along.
-func slurp(path string, size int) ([]byte, error) {
+func slurp(path string, b []byte) ([]byte, error) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer unix.Close(fd)
-	b := make([]byte, size)
 	n, err := unix.Read(fd, b)
 	return b[:max(n, 0)], err
 }
@@ -89,7 +103,7 @@ func table(path string) (all []byte, whole bool, err error) {
 }
 
 func bootID() string {
-	b, err := slurp("/proc/sys/kernel/random/boot_id", 64)
+	b, err := slurp("/proc/sys/kernel/random/boot_id", make([]byte, 64))
 	if err != nil {
 		return ""
 	}
@@ -398,7 +412,7 @@ func mountOf(id inode.ID, paths []string) string {
 		var st unix.Stat_t
 		info := []byte(nil)
 		if unix.Fstat(fd, &st) == nil && st.Dev == id.Dev && st.Ino == id.Ino {
-			info, _ = slurp("/proc/self/fdinfo/"+strconv.Itoa(fd), 4096)
+			info, _ = slurp("/proc/self/fdinfo/"+strconv.Itoa(fd), make([]byte, 4096))
 		}
 		unix.Close(fd)
 		if info != nil {
@@ -418,7 +432,7 @@ func eachInfo(dir string, f func(fd string, info []byte) bool) error {
 	fds, err := d.Readdirnames(-1)
 	d.Close()
 	for _, fd := range fds {
-		info, err := slurp(dir+"/fdinfo/"+fd, 4096)
+		info, err := slurp(dir+"/fdinfo/"+fd, make([]byte, 4096))
 		if err == nil && !f(fd, info) {
 			return nil
 		}
