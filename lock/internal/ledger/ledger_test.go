@@ -40,3 +40,25 @@ func TestPeersThatAreMet(t *testing.T) {
 	require.False(t, led.Crowded(now+12_000+crowd.Milliseconds()))
 	require.True(t, parse(led.append(nil)) == led, "it can be read again")
 }
+
+func TestParse(t *testing.T) {
+	t.Parallel()
+	whole := Ledger{Token: 1, Peer: 2, Gap: 3, Release: 4, Booted: -5, Boot: 6, Who: 7, Several: 8, Read: 9}
+	old := whole
+	old.Who, old.Several, old.Read = 0, 0, 0
+	for text, want := range map[string]Ledger{
+		"1 2 3 4 -5 6 7 8 9\n":                  whole,
+		"\n  1 2\n3 4  -5 6 7 8 9":              whole,
+		"1 2 3 4 -5 6 7 8 9 10 of later":        whole,
+		"1 2 3 4 -5 6\n":                        old,
+		"1 2 3 4 -5\n":                          {},
+		"":                                      {},
+		"1 2 3 4 -5 6 7 8 x\n":                  {},
+		"1\t2 3 4 -5 6 7 8 9\n":                 {},
+		"1 2 3 4 -5 6 7 8 9\x00\n":              {},
+		"9223372036854775808 2 3 4 -5 6":        {},
+		"1 2 3 4 -5 6 7 8 99999999999999999999": {},
+	} {
+		require.Equal(t, want, parse([]byte(text)), "%q", text)
+	}
+}
