@@ -106,7 +106,7 @@ func (f *front) start() error {
 	f.link = os.NewFile(uintptr(ends[0]), "keeper")
 	args := append([]string{"dblock", "hold", "--for", strconv.Itoa(f.shell.PID)}, os.Args[2:]...)
 	env := append(os.Environ(), envKeeper+"="+strconv.Itoa(fd))
-	entry.Punctual()
+	entry.Restore()
 	f.keeper, err = syscall.ForkExec(program(), args, &syscall.ProcAttr{Env: env, Files: files})
 	if err != nil {
 		f.link.Close()

@@ -93,7 +93,7 @@ func (c *Command) start(l Holder, path string, env []string) (*child, error) {
 			return nil, err
 		}
 		var err error
-		entry.Punctual()
+		entry.Restore()
 		ch.pid, err = syscall.ForkExec(path, c.Argv, attr)
 		switch {
 		case err == nil:

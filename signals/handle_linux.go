@@ -66,8 +66,8 @@ const (
 // Listener has a handler of its own. From other processes it is passed on like any other.
 const Interrupt = syscall.Signal(64)
 
-// Interrupts reports whether Interrupt works.
-func (l *Listener) Interrupts() bool { return l.direct != nil }
+// Interrupts reports whether Interrupt works: not where it was ignored.
+func (l *Listener) Interrupts() bool { return l.direct != nil && l.direct.sigs.Has(Interrupt) }
 
 // wire is what the handler writes to, seen from its other end.
 type wire struct {
@@ -95,9 +95,11 @@ func handle(sigs, faults Set) (*wire, error) {
 		setAction(sig, &act, nil)
 	}
 	setAction(unix.SIGCHLD, &act, nil)
-	interrupt := act
-	interrupt[1] &^= saRestart
-	setAction(Interrupt, &interrupt, nil)
+	if sigs.Has(Interrupt) {
+		interrupt := act
+		interrupt[1] &^= saRestart
+		setAction(Interrupt, &interrupt, nil)
+	}
 	var old action
 	setAction(unix.SIGSEGV, nil, &old) // the same for all
 	runtimeHandler, act[0] = old[0], uint64(fault)

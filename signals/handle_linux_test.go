@@ -126,3 +126,12 @@ func TestTypedBeforeTheStart(t *testing.T) {
 		}
 	}
 }
+
+// Who ignores the signal keeps it so, and does without.
+func TestInterruptsOnlyWhereItMay(t *testing.T) {
+	t.Parallel()
+	const bit = Set(1) << (Interrupt - 1)
+	require.True(t, (&Listener{direct: &wire{sigs: bit}}).Interrupts())
+	require.False(t, (&Listener{direct: &wire{sigs: ^bit}}).Interrupts())
+	require.False(t, (&Listener{}).Interrupts())
+}

@@ -83,12 +83,7 @@ type Listener struct {
 // ignored, here and in every child.
 func Listen(ignored Set) *Listener {
 	l := &Listener{}
-	for n := syscall.Signal(1); n <= 64; n++ {
-		// A parent that cannot wait would not learn how its command ended.
-		if ignored.Has(n) && n != unix.SIGCHLD {
-			signal.Ignore(n)
-		}
-	}
+	Ignore(ignored)
 	wanted := func(lists ...[]syscall.Signal) (sigs Set) {
 		for _, list := range lists {
 			for _, sig := range list {
@@ -106,6 +101,17 @@ func Listen(ignored Set) *Listener {
 	}
 	l.direct = w
 	return l
+}
+
+// Ignore has this process ignore the signals, and what it starts or becomes: of those that were
+// ignored at its start the Go runtime leaves only HUP and INT so. SIGCHLD is left out.
+func Ignore(set Set) {
+	for n := range set.all {
+		// A parent that cannot wait would not learn how its command ended.
+		if n != unix.SIGCHLD {
+			signal.Ignore(n)
+		}
+	}
 }
 
 // notify listens by os/signal, which does not tell who sent a signal: one that can

@@ -3,6 +3,7 @@
 package test
 
 import (
+	"bufio"
 	"fmt"
 	"os"
 	"os/exec"
@@ -117,6 +118,76 @@ func TestCommandInheritsWhatItWould(t *testing.T) {
 		require.Equal(t, want, out.String())
 		require.NoError(t, os.Remove(filepath.Join(dir, "go")))
 	}
+}
+
+const showSignals = "grep -E 'Sig(Ign|Blk)' /proc/self/status"
+
+// A command, and a companion, ignores and blocks what dblock was told to: also those signals that the
+// Go runtime takes for itself, and the one by which dblock interrupts itself.
+func TestSignalsAreTheCommands(t *testing.T) {
+	t.Parallel()
+	if portable.Half {
+		t.Skip("nothing is known of them there")
+	}
+	need(t, "python3")
+	dir, elsewhere := t.TempDir(), t.TempDir()
+	executable(t, filepath.Join(elsewhere, "dblock-report"), []byte("#!/bin/sh\n"+showSignals+"\n"))
+	as := func(ignored, blocked string, args ...string) *exec.Cmd {
+		c := with(exec.Command("python3", append([]string{"-c", `import os, signal, sys
+for s in sys.argv[1].split(): signal.signal(int(s), signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_BLOCK, map(int, sys.argv[2].split()))
+os.execvp(sys.argv[3], sys.argv[3:])`, ignored, blocked}, args...)...), "PATH="+elsewhere+":"+os.Getenv("PATH"))
+		c.Dir = dir
+		return c
+	}
+	for _, each := range [][2]string{
+		{"", ""}, {"", "15"}, {"", "1 2 3 10 15 34 35 63 64"}, {"64", ""}, {"3 10 15 34 63 64", "1 2 12"}, {"15 64", "15 64"},
+	} {
+		ignored, blocked := each[0], each[1]
+		want := finish(t, as(ignored, blocked, "sh", "-c", showSignals)).stdout
+		require.Regexp(t, "SigBlk.*\nSigIgn", want)
+		require.Equal(t, want, finish(t, as(ignored, blocked, binary, "-d", "x.db", "--", "sh", "-c", showSignals)).stdout, "free: %q", each)
+		require.Equal(t, want, finish(t, as(ignored, blocked, binary, "report")).stdout, "companion: %q", each)
+
+		hold(t, dir, "-d", "x.db")
+		require.Equal(t, 75, finish(t, as(ignored, blocked, binary, "-q", "-w", "100ms", "-d", "x.db", "--", "true")).code(), "gives up: %q", each)
+		out := &strings.Builder{}
+		c := as(ignored, blocked, binary, "-q", "-w", "forever", "-d", "x.db", "--", "sh", "-c", showSignals)
+		c.Stdout = out
+		start(t, c)
+		await(t, "it waits", func() bool { return waiters(t, dir, "x.db") == 1 })
+		letGo(t, dir)
+		require.NoError(t, c.Wait())
+		require.Equal(t, want, out.String(), "after a wait: %q", each)
+		require.NoError(t, os.Remove(filepath.Join(dir, "go")))
+	}
+}
+
+// A signal that dblock passes on is the command's business: one that it was started with blocked
+// waits there.
+func TestPassesOnWhatIsBlocked(t *testing.T) {
+	t.Parallel()
+	if portable.Half {
+		t.Skip("nothing is known of them there")
+	}
+	need(t, "python3")
+	dir := t.TempDir()
+	c := with(exec.Command("python3", "-c", `import os, signal
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGHUP])
+os.execvp("dblock", ["dblock", "-d", "x.db", "--", "python3", "-c", """import signal
+print(sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])), flush=True)
+print(signal.sigwait([signal.SIGTERM]).name, flush=True)"""])`))
+	c.Dir = dir
+	out, err := c.StdoutPipe()
+	require.NoError(t, err)
+	start(t, c)
+	lines := bufio.NewScanner(out)
+	require.True(t, lines.Scan())
+	require.Contains(t, lines.Text(), "SIGTERM")
+	require.NoError(t, c.Process.Signal(unix.SIGTERM))
+	require.True(t, lines.Scan())
+	require.Equal(t, "SIGTERM", lines.Text())
+	require.NoError(t, c.Wait())
 }
 
 // What the entry point tells the runtime by the environment is not told to anybody

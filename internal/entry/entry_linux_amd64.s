@@ -3,6 +3,8 @@
 #include "textflag.h"
 
 #define SYS_rt_sigaction 13
+#define SYS_rt_sigprocmask 14
+#define SIG_BLOCK 0
 #define SYS_fcntl 72
 #define SYS_prctl 157
 #define SYS_prlimit64 302
@@ -48,6 +50,13 @@ more:
 	MOVQ	R12, ·ignored(SB)
 	MOVB	$1, ·ran(SB)
 	ADDQ	$64, SP
+
+	MOVL	$SYS_rt_sigprocmask, AX
+	MOVL	$SIG_BLOCK, DI
+	XORL	SI, SI
+	LEAQ	·blocked(SB), DX
+	MOVL	$8, R10
+	SYSCALL
 
 	// For each of the first three descriptors: fcntl(n, F_GETFD), and a bit in closed.
 	XORL	R12, R12
@@ -143,8 +152,8 @@ shift:
 go:
 	JMP	_rt0_amd64_linux(SB)
 
-// func restore()
-TEXT ·restore(SB), NOSPLIT, $0
+// func unlimit()
+TEXT ·unlimit(SB), NOSPLIT, $0
 	CMPB	·limited(SB), $0
 	JEQ	unlimited
 	MOVL	$SYS_prlimit64, AX
@@ -156,8 +165,8 @@ TEXT ·restore(SB), NOSPLIT, $0
 unlimited:
 	RET
 
-// func Punctual()
-TEXT ·Punctual(SB), NOSPLIT, $0
+// func punctual()
+TEXT ·punctual(SB), NOSPLIT, $0
 	MOVQ	·slack(SB), SI
 	CMPQ	SI, $0
 	JLE	unchanged
@@ -165,4 +174,17 @@ TEXT ·Punctual(SB), NOSPLIT, $0
 	MOVL	$PR_SET_TIMERSLACK, DI
 	SYSCALL
 unchanged:
+	RET
+
+// func reblock()
+TEXT ·reblock(SB), NOSPLIT, $0
+	CMPQ	·blocked(SB), $0
+	JEQ	none
+	MOVL	$SYS_rt_sigprocmask, AX
+	MOVL	$SIG_BLOCK, DI
+	LEAQ	·blocked(SB), SI
+	XORL	DX, DX
+	MOVL	$8, R10
+	SYSCALL
+none:
 	RET

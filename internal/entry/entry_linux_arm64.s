@@ -3,6 +3,8 @@
 #include "textflag.h"
 
 #define SYS_rt_sigaction 134
+#define SYS_rt_sigprocmask 135
+#define SIG_BLOCK 0
 #define SYS_fcntl 25
 #define SYS_prctl 167
 #define SYS_prlimit64 261
@@ -49,6 +51,13 @@ more:
 	MOVD	$1, R4
 	MOVB	R4, ·ran(SB)
 	ADD	$64, RSP
+
+	MOVD	$SIG_BLOCK, R0
+	MOVD	$0, R1
+	MOVD	$·blocked(SB), R2
+	MOVD	$8, R3
+	MOVD	$SYS_rt_sigprocmask, R8
+	SVC
 
 	// For each of the first three descriptors: fcntl(n, F_GETFD), and a bit in closed.
 	MOVD	$0, R12
@@ -143,8 +152,8 @@ word:
 go:
 	JMP	_rt0_arm64_linux(SB)
 
-// func restore()
-TEXT ·restore(SB), NOSPLIT, $0
+// func unlimit()
+TEXT ·unlimit(SB), NOSPLIT, $0
 	MOVBU	·limited(SB), R4
 	CBZ	R4, unlimited
 	MOVD	$0, R0
@@ -156,8 +165,8 @@ TEXT ·restore(SB), NOSPLIT, $0
 unlimited:
 	RET
 
-// func Punctual()
-TEXT ·Punctual(SB), NOSPLIT, $0
+// func punctual()
+TEXT ·punctual(SB), NOSPLIT, $0
 	MOVD	·slack(SB), R1
 	CMP	$0, R1
 	BLE	unchanged
@@ -165,4 +174,17 @@ TEXT ·Punctual(SB), NOSPLIT, $0
 	MOVD	$SYS_prctl, R8
 	SVC
 unchanged:
+	RET
+
+// func reblock()
+TEXT ·reblock(SB), NOSPLIT, $0
+	MOVD	·blocked(SB), R4
+	CBZ	R4, none
+	MOVD	$SIG_BLOCK, R0
+	MOVD	$·blocked(SB), R1
+	MOVD	$0, R2
+	MOVD	$8, R3
+	MOVD	$SYS_rt_sigprocmask, R8
+	SVC
+none:
 	RET

@@ -13,9 +13,9 @@ import "runtime"
 // start is where the program starts. It does what the runtime, which it jumps to, would
 // otherwise make impossible or slow.
 //
-// It asks which signals are ignored, and which of the first three descriptors are closed:
-// the runtime installs its handlers over the ones (HUP and INT excepted), opens /dev/null
-// in place of the others, and tells nobody.
+// It asks which signals are ignored or blocked, and which of the first three descriptors are
+// closed: the runtime installs its handlers over those that are ignored (HUP and INT excepted),
+// unblocks those that end a process, opens /dev/null in place of the descriptors, and tells nobody.
 //
 // It makes the runtime find GOMAXPROCS=1 in the environment, unless the user has
 // set that: with one goroutine at a time it starts fewer threads, which wake each
@@ -38,15 +38,25 @@ import "runtime"
 //lint:ignore U1000 the linker refers to it
 func start()
 
-// restore takes back the limit of open files.
-func restore()
+// unlimit takes back the limit of open files.
+func unlimit()
 
-// Punctual makes the timers of the calling thread as exact as they were when the program was
-// started, which those of all but the first one are not. A process inherits that from
-// the thread which starts it, so whoever starts one calls this right before. (To lock a goroutine
-// to its thread makes the runtime start another one, which takes 50 microseconds. One that changes
-// its thread in between starts a process whose timers may be half a millisecond late.)
-func Punctual()
+// punctual makes the timers of the calling thread as exact as they were when the program was
+// started, which those of all but the first one are not.
+func punctual()
+
+// reblock blocks the signals in the calling thread that were blocked when the program was started.
+func reblock()
+
+// Restore gives the calling thread what a process inherits from the one which starts it, as it
+// was when the program was started: how late its timers may be, and which signals are blocked. So
+// whoever starts one calls this right before. (To lock a goroutine to its thread makes the runtime
+// start another one, which takes 50 microseconds. One that changes its thread in between starts a
+// process whose timers may be half a millisecond late.)
+func Restore() {
+	punctual()
+	reblock()
+}
 
 // setting is what start adds to the environment.
 //
@@ -58,11 +68,13 @@ var setting = [...]byte{'G', 'O', 'M', 'A', 'X', 'P', 'R', 'O', 'C', 'S', '=', '
 //lint:ignore U1000 start uses it
 var profiling = &runtime.MemProfileRate
 
-// What start has to tell: that it was there; the ignored signals, bit n-1 for signal
-// n; the closed descriptors, bit n for descriptor n; and that the setting is its own.
+// What start has to tell: that it was there; the ignored and the blocked signals, bit n-1 for
+// signal n; the closed descriptors, bit n for descriptor n; and that the setting is its own.
 var (
-	ran      bool
-	ignored  uint64
+	ran     bool
+	ignored uint64
+	//lint:ignore U1000 start and reblock use it
+	blocked  uint64
 	closed   uint8
 	narrowed bool
 )
@@ -71,11 +83,11 @@ var (
 // 0); whether the number of open files has been limited to none, and what the limit was,
 // the soft one and the hard one.
 var (
-	//lint:ignore U1000 start and Punctual use it
+	//lint:ignore U1000 start and punctual use it
 	slack int64
-	//lint:ignore U1000 start and restore use it
+	//lint:ignore U1000 start and unlimit use it
 	limited bool
-	//lint:ignore U1000 start and restore use it
+	//lint:ignore U1000 start and unlimit use it
 	files [2]uint64
 	//lint:ignore U1000 start uses it
 	none [2]uint64
@@ -85,8 +97,8 @@ var (
 // do not import each other (so the language has it since Go 1.21). All that could miss
 // a descriptor import syscall, which comes after this one.
 func init() {
-	restore()
-	Punctual()
+	unlimit()
+	punctual()
 	deepen(0)
 }
 

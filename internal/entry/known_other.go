@@ -19,5 +19,5 @@ func Ignored() uint64 { return 0 }
 // Closed knows nothing.
 func Closed(int) bool { return false }
 
-// Punctual does nothing: no timer has been made less exact.
-func Punctual() {}
+// Restore does nothing: no timer has been made less exact, and what was blocked is not known.
+func Restore() {}

@@ -13,6 +13,7 @@ import (
 	"github.com/dblock-dev/dblock/internal/entry"
 	"github.com/dblock-dev/dblock/lock"
 	"github.com/dblock-dev/dblock/run"
+	"github.com/dblock-dev/dblock/signals"
 )
 
 // What would slow every start down is in programs of their own: `dblock stats` is dblock-stats.
@@ -41,7 +42,8 @@ func companion(args []string) error {
 
 // become goes on as another program, or says why not.
 func become(path string, argv []string) error {
-	entry.Punctual()
+	signals.Ignore(signals.Set(entry.Ignored()))
+	entry.Restore()
 	err := syscall.Exec(path, argv, os.Environ())
 	return &run.StartError{Code: cli.ExitNotExecutable, Command: path, Err: err}
 }

@@ -25,7 +25,7 @@ func main() {
 	child := exec.Command("/bin/sh", "-c", "ulimit -Sn; ulimit -Hn; cat /proc/self/timerslack_ns")
 	child.Stdout, child.Stderr = os.Stdout, os.Stderr
 	runtime.LockOSThread()
-	entry.Punctual()
+	entry.Restore()
 	if err := child.Run(); err != nil {
 		fmt.Println(err)
 	}
