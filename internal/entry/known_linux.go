@@ -52,7 +52,7 @@ func reblock()
 // was when the program was started: how late its timers may be, and which signals are blocked. So
 // whoever starts one calls this right before. (To lock a goroutine to its thread makes the runtime
 // start another one, which takes 50 microseconds. One that changes its thread in between starts a
-// process whose timers may be half a millisecond late.)
+// process whose timers may be half a millisecond late, and that has fewer signals blocked.)
 func Restore() {
 	punctual()
 	reblock()
