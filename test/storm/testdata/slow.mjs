@@ -3,7 +3,7 @@
 //
 // usage: node slow.mjs DIRECTORY WORKER ROWS
 
-import { PGlite } from '../../testdata/peer/node_modules/@electric-sql/pglite/dist/index.js';
+import { PGlite } from '../../peer/node_modules/@electric-sql/pglite/dist/index.js';
 
 const [directory, worker, rows] = process.argv.slice(2);
 const db = await PGlite.create(directory);
